@@ -1,0 +1,92 @@
+//! What the edges share: an error that tells all that AWS and the SDK know, and a count of calls.
+
+use std::error::Error;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_types::request_id::RequestId;
+
+/// A request to AWS that failed after the SDK's retries.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{operation} for {subject} failed: {cause}")]
+pub struct AwsError {
+    /// As IAM writes it: `ecs:DescribeServices`.
+    pub operation: &'static str,
+    /// What was asked about.
+    pub subject: String,
+    /// AWS's code, message and request id, or the whole chain of what went wrong on the way.
+    pub cause: String,
+}
+
+impl AwsError {
+    /// For an answer that was given but cannot be used.
+    #[must_use]
+    pub fn new(
+        operation: &'static str,
+        subject: impl Into<String>,
+        cause: impl Into<String>,
+    ) -> AwsError {
+        AwsError { operation, subject: subject.into(), cause: cause.into() }
+    }
+
+    /// For an error of the SDK.
+    pub fn sdk<E>(
+        operation: &'static str,
+        subject: impl Into<String>,
+        error: &SdkError<E, HttpResponse>,
+    ) -> AwsError
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        AwsError::new(operation, subject, cause(error))
+    }
+}
+
+fn cause<E>(error: &SdkError<E, HttpResponse>) -> String
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let request_id = error.request_id().map_or(String::new(), |id| format!(" (request id {id})"));
+    if let Some(service) = error.as_service_error()
+        && let Some(code) = service.code()
+    {
+        let message = service.message().unwrap_or("without a message");
+        return format!("{code}: {message}{request_id}");
+    }
+    let status = error
+        .raw_response()
+        .map_or(String::new(), |response| format!(" (HTTP status {})", response.status().as_u16()));
+    format!("{}{status}{request_id}", chain(error))
+}
+
+/// An error with all of its causes: "dispatch failure" alone would help nobody.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// Counts the requests of one run.
+#[derive(Debug, Default)]
+pub struct Calls(AtomicU32);
+
+impl Calls {
+    pub fn count(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many since the last time that this was asked.
+    pub fn take(&self) -> u32 {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,199 @@
+//! Reads clusters and services from Amazon ECS.
+//!
+//! Tells who lives, who is gone, and which target groups a service names. Knows no DNS.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ecs::Client;
+use aws_sdk_ecs::operation::describe_services::DescribeServicesOutput;
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use crate::aws::{AwsError, Calls};
+use crate::service::{Gone, Home, Service, ServiceArn, TargetGroupArn, last_segment};
+
+/// DescribeServices takes at most ten services, all of one cluster.
+const DESCRIBE_AT_ONCE: usize = 10;
+
+/// ListServices and ListClusters give at most 100 a page.
+const PAGE: i32 = 100;
+
+/// Requests under way at a time. ECS allows bursts of 100 and 20 a second.
+const SIDE_BY_SIDE: usize = 5;
+
+const DESCRIBE: &str = "ecs:DescribeServices";
+
+#[derive(Debug)]
+pub struct Ecs {
+    client: Client,
+    pub calls: Calls,
+}
+
+impl Ecs {
+    #[must_use]
+    pub fn new(client: Client) -> Ecs {
+        Ecs { client, calls: Calls::default() }
+    }
+
+    /// Describes services by name: one entry for each that was asked for.
+    ///
+    /// # Errors
+    /// If ECS does not say of each service what it is, or that it is missing.
+    pub async fn describe(
+        &self,
+        arns: &BTreeSet<ServiceArn>,
+    ) -> Result<BTreeMap<ServiceArn, Service>, AwsError> {
+        let mut clusters: BTreeMap<&str, Vec<&ServiceArn>> = BTreeMap::new();
+        for arn in arns {
+            clusters.entry(arn.cluster()).or_default().push(arn);
+        }
+        let chunks: Vec<(&str, &[&ServiceArn])> = clusters
+            .iter()
+            .flat_map(|(cluster, arns)| {
+                arns.chunks(DESCRIBE_AT_ONCE).map(move |chunk| (*cluster, chunk))
+            })
+            .collect();
+        stream::iter(chunks)
+            .map(|(cluster, chunk)| self.describe_chunk(cluster, chunk))
+            .buffer_unordered(SIDE_BY_SIDE)
+            .try_fold(BTreeMap::new(), |mut all, some| async move {
+                all.extend(some);
+                Ok(all)
+            })
+            .await
+    }
+
+    async fn describe_chunk(
+        &self,
+        cluster: &str,
+        arns: &[&ServiceArn],
+    ) -> Result<Vec<(ServiceArn, Service)>, AwsError> {
+        self.calls.count();
+        // By cluster and name: a service with the short form of ARN does not answer to the long.
+        let names = arns.iter().map(|arn| arn.service().to_owned()).collect();
+        let answer =
+            self.client.describe_services().cluster(cluster).set_services(Some(names)).send().await;
+        match answer {
+            Ok(answer) => {
+                arns.iter().map(|arn| Ok(((*arn).clone(), found(arn, &answer)?))).collect()
+            }
+            // A cluster can only be deleted when it holds no service any more.
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_cluster_not_found_exception()) =>
+            {
+                let gone = |arn: &&ServiceArn| ((*arn).clone(), Service::Gone(Gone::Missing));
+                Ok(arns.iter().map(gone).collect())
+            }
+            Err(error) => Err(AwsError::sdk(DESCRIBE, format!("the cluster {cluster}"), &error)),
+        }
+    }
+
+    /// Lists the active services of the clusters that `wanted` picks by name.
+    ///
+    /// # Errors
+    /// If any page could not be read.
+    pub async fn list(
+        &self,
+        home: &Home,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<BTreeSet<ServiceArn>, AwsError> {
+        let clusters = self.list_clusters().await?;
+        let clusters: BTreeSet<String> = clusters
+            .iter()
+            .map(|arn| last_segment(arn).to_owned())
+            .filter(|cluster| wanted(cluster))
+            .collect();
+        stream::iter(clusters)
+            .map(|cluster| self.list_services(home, cluster))
+            .buffer_unordered(SIDE_BY_SIDE)
+            .try_fold(BTreeSet::new(), |mut all, some| async move {
+                all.extend(some);
+                Ok(all)
+            })
+            .await
+    }
+
+    async fn list_clusters(&self) -> Result<Vec<String>, AwsError> {
+        let mut arns = Vec::new();
+        let mut token = None;
+        loop {
+            self.calls.count();
+            let request = self.client.list_clusters().max_results(PAGE).set_next_token(token);
+            let page = request
+                .send()
+                .await
+                .map_err(|error| AwsError::sdk("ecs:ListClusters", "all clusters", &error))?;
+            arns.extend(page.cluster_arns.unwrap_or_default());
+            token = page.next_token;
+            if token.is_none() {
+                return Ok(arns);
+            }
+        }
+    }
+
+    async fn list_services(
+        &self,
+        home: &Home,
+        cluster: String,
+    ) -> Result<Vec<ServiceArn>, AwsError> {
+        const LIST: &str = "ecs:ListServices";
+        let subject = || format!("the cluster {cluster}");
+        let mut services = Vec::new();
+        let mut token = None;
+        loop {
+            self.calls.count();
+            let page = self
+                .client
+                .list_services()
+                .cluster(&cluster)
+                .max_results(PAGE)
+                .set_next_token(token)
+                .send()
+                .await
+                .map_err(|error| AwsError::sdk(LIST, subject(), &error))?;
+            for arn in page.service_arns.unwrap_or_default() {
+                let service = ServiceArn::new(home, &cluster, last_segment(&arn))
+                    .map_err(|error| AwsError::new(LIST, subject(), error.to_string()))?;
+                services.push(service);
+            }
+            token = page.next_token;
+            if token.is_none() {
+                return Ok(services);
+            }
+        }
+    }
+}
+
+/// What an answer says of one service. Silence is an error: it proves nothing.
+fn found(arn: &ServiceArn, answer: &DescribeServicesOutput) -> Result<Service, AwsError> {
+    if let Some(service) =
+        answer.services().iter().find(|service| service.service_name() == Some(arn.service()))
+    {
+        return Ok(match service.status() {
+            Some("DRAINING") => Service::Gone(Gone::Draining),
+            Some("INACTIVE") => Service::Gone(Gone::Inactive),
+            _ => Service::Live {
+                created_at_ms: service
+                    .created_at()
+                    .and_then(|at| at.to_millis().ok())
+                    .unwrap_or_default(),
+                target_groups: service
+                    .load_balancers()
+                    .iter()
+                    .filter_map(|balancer| balancer.target_group_arn())
+                    .map(TargetGroupArn::new)
+                    .collect(),
+            },
+        });
+    }
+    let failure = answer
+        .failures()
+        .iter()
+        .find(|failure| failure.arn().is_some_and(|failed| last_segment(failed) == arn.service()));
+    match failure.map(|failure| failure.reason().unwrap_or("no reason given")) {
+        Some("MISSING") => Ok(Service::Gone(Gone::Missing)),
+        Some(reason) => Err(AwsError::new(DESCRIBE, arn.to_string(), reason)),
+        None => Err(AwsError::new(DESCRIBE, arn.to_string(), "the answer does not mention it")),
+    }
+}

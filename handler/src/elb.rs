@@ -1,0 +1,200 @@
+//! Reads target groups and load balancers from Elastic Load Balancing v2.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_elasticloadbalancingv2::Client;
+use aws_sdk_elasticloadbalancingv2::types::{LoadBalancerSchemeEnum, TargetGroup};
+
+use crate::aws::{AwsError, Calls};
+use crate::dns::DnsName;
+use crate::service::{LoadBalancer, LoadBalancerArn, Scheme, TargetGroupArn, VpcId};
+
+/// At most so many of either in one page.
+const PAGE: i32 = 400;
+
+/// DescribeLoadBalancers takes at most 20 ARNs. That of DescribeTargetGroups is not documented.
+const BY_ARN_AT_ONCE: usize = 20;
+
+const GROUPS: &str = "elasticloadbalancing:DescribeTargetGroups";
+const BALANCERS: &str = "elasticloadbalancing:DescribeLoadBalancers";
+
+/// The load balancers behind each target group.
+pub type TargetGroups = BTreeMap<TargetGroupArn, Vec<LoadBalancerArn>>;
+
+/// None for a load balancer that does not exist.
+pub type LoadBalancers = BTreeMap<LoadBalancerArn, Option<LoadBalancer>>;
+
+#[derive(Debug)]
+pub struct Elb {
+    client: Client,
+    pub calls: Calls,
+}
+
+/// A page of load balancers, and where the next begins.
+struct Page {
+    balancers: LoadBalancers,
+    next: Option<String>,
+}
+
+impl Elb {
+    #[must_use]
+    pub fn new(client: Client) -> Elb {
+        Elb { client, calls: Calls::default() }
+    }
+
+    /// The first 400 load balancers: in nearly every account all of them, and readable before
+    /// it is known which are needed.
+    ///
+    /// # Errors
+    /// If the page could not be read.
+    pub async fn first_load_balancers(&self) -> Result<LoadBalancers, AwsError> {
+        Ok(self.page(None).await?.balancers)
+    }
+
+    /// # Errors
+    /// If any page could not be read.
+    pub async fn all_load_balancers(&self) -> Result<LoadBalancers, AwsError> {
+        let mut page = self.page(None).await?;
+        let mut all = page.balancers;
+        while let Some(next) = page.next {
+            page = self.page(Some(next)).await?;
+            all.append(&mut page.balancers);
+        }
+        Ok(all)
+    }
+
+    async fn page(&self, marker: Option<String>) -> Result<Page, AwsError> {
+        self.calls.count();
+        let request = self.client.describe_load_balancers().page_size(PAGE).set_marker(marker);
+        let page = request
+            .send()
+            .await
+            .map_err(|error| AwsError::sdk(BALANCERS, "all load balancers", &error))?;
+        let balancers = page.load_balancers().iter().filter_map(read_balancer).collect();
+        Ok(Page { balancers, next: page.next_marker })
+    }
+
+    /// # Errors
+    /// If any page could not be read.
+    pub async fn all_target_groups(&self) -> Result<TargetGroups, AwsError> {
+        let mut all = TargetGroups::new();
+        let mut marker = None;
+        loop {
+            self.calls.count();
+            let request = self.client.describe_target_groups().page_size(PAGE).set_marker(marker);
+            let page = request
+                .send()
+                .await
+                .map_err(|error| AwsError::sdk(GROUPS, "all target groups", &error))?;
+            all.extend(page.target_groups().iter().filter_map(read_group));
+            marker = page.next_marker;
+            if marker.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// One entry for each target group that was asked for; one that does not exist has none
+    /// behind it.
+    ///
+    /// # Errors
+    /// If any could not be read.
+    pub async fn target_groups(
+        &self,
+        arns: &BTreeSet<TargetGroupArn>,
+    ) -> Result<TargetGroups, AwsError> {
+        let mut all = TargetGroups::new();
+        let arns: Vec<_> = arns.iter().cloned().collect();
+        let mut work: Vec<&[TargetGroupArn]> = arns.chunks(BY_ARN_AT_ONCE).collect();
+        while let Some(chunk) = work.pop() {
+            self.calls.count();
+            let texts = chunk.iter().map(ToString::to_string).collect();
+            let request = self.client.describe_target_groups().set_target_group_arns(Some(texts));
+            match request.send().await {
+                Ok(answer) => {
+                    all.extend(chunk.iter().map(|arn| (arn.clone(), Vec::new())));
+                    all.extend(answer.target_groups().iter().filter_map(read_group));
+                }
+                Err(error)
+                    if error
+                        .as_service_error()
+                        .is_some_and(|error| error.is_target_group_not_found_exception()) =>
+                {
+                    match chunk {
+                        [absent] => drop(all.insert(absent.clone(), Vec::new())),
+                        several => work.extend(halves(several)),
+                    }
+                }
+                Err(error) => return Err(AwsError::sdk(GROUPS, list(chunk), &error)),
+            }
+        }
+        Ok(all)
+    }
+
+    /// One entry for each load balancer that was asked for.
+    ///
+    /// # Errors
+    /// If any could not be read.
+    pub async fn load_balancers(
+        &self,
+        arns: &BTreeSet<LoadBalancerArn>,
+    ) -> Result<LoadBalancers, AwsError> {
+        let mut all = LoadBalancers::new();
+        let arns: Vec<_> = arns.iter().cloned().collect();
+        let mut work: Vec<&[LoadBalancerArn]> = arns.chunks(BY_ARN_AT_ONCE).collect();
+        while let Some(chunk) = work.pop() {
+            self.calls.count();
+            let texts = chunk.iter().map(ToString::to_string).collect();
+            let request = self.client.describe_load_balancers().set_load_balancer_arns(Some(texts));
+            match request.send().await {
+                Ok(answer) => {
+                    all.extend(chunk.iter().map(|arn| (arn.clone(), None)));
+                    all.extend(answer.load_balancers().iter().filter_map(read_balancer));
+                }
+                Err(error)
+                    if error
+                        .as_service_error()
+                        .is_some_and(|error| error.is_load_balancer_not_found_exception()) =>
+                {
+                    match chunk {
+                        [absent] => drop(all.insert(absent.clone(), None)),
+                        several => work.extend(halves(several)),
+                    }
+                }
+                Err(error) => return Err(AwsError::sdk(BALANCERS, list(chunk), &error)),
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// One missing ARN fails the whole call and is not named, so it is looked for by halving.
+fn halves<T>(several: &[T]) -> [&[T]; 2] {
+    let (left, right) = several.split_at(several.len() / 2);
+    [left, right]
+}
+
+fn list(arns: &[impl ToString]) -> String {
+    arns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn read_group(group: &TargetGroup) -> Option<(TargetGroupArn, Vec<LoadBalancerArn>)> {
+    let balancers = group.load_balancer_arns().iter().map(LoadBalancerArn::new).collect();
+    Some((TargetGroupArn::new(group.target_group_arn()?), balancers))
+}
+
+fn read_balancer(
+    balancer: &aws_sdk_elasticloadbalancingv2::types::LoadBalancer,
+) -> Option<(LoadBalancerArn, Option<LoadBalancer>)> {
+    let arn = LoadBalancerArn::new(balancer.load_balancer_arn()?);
+    let read = LoadBalancer {
+        name: balancer.load_balancer_name().unwrap_or(arn.as_str()).to_owned(),
+        vpc: VpcId::new(balancer.vpc_id().unwrap_or_default()),
+        scheme: match balancer.scheme() {
+            Some(LoadBalancerSchemeEnum::Internal) => Scheme::Internal,
+            _ => Scheme::InternetFacing,
+        },
+        dns_name: balancer.dns_name().and_then(|name| DnsName::parse(name).ok()),
+    };
+    Some((arn, Some(read)))
+}

@@ -1,0 +1,109 @@
+//! One invocation: from a payload to the answer or the error that makes Lambda call again, and
+//! to the log.
+
+use serde_json::Value;
+
+use crate::aws::AwsError;
+use crate::reconcile::Reconciler;
+use crate::report::{Outcome, Report, Status};
+use crate::service::{ArnError, Home};
+use crate::trigger::Trigger;
+
+/// Why an invocation failed. It is safe to be called again, and worth it.
+#[derive(Debug, thiserror::Error)]
+pub enum InvocationError {
+    #[error("the function's own ARN: {0}")]
+    Home(#[from] ArnError),
+    #[error("the run stopped before it wrote anything more: {0}")]
+    Read(#[from] AwsError),
+    #[error("{count} of {of} services failed; the first is {first}")]
+    Services { count: usize, of: usize, first: String },
+}
+
+/// Answers one payload.
+///
+/// # Errors
+/// If reading was incomplete or a service failed.
+pub async fn answer(
+    reconciler: &Reconciler,
+    function_arn: &str,
+    payload: &Value,
+) -> Result<Report, InvocationError> {
+    let result = run(reconciler, function_arn, payload).await;
+    if let Err(error) = &result {
+        tracing::error!(error = %error, "the invocation failed");
+    }
+    result
+}
+
+async fn run(
+    reconciler: &Reconciler,
+    function_arn: &str,
+    payload: &Value,
+) -> Result<Report, InvocationError> {
+    let home = Home::of_function(function_arn)?;
+    let trigger = Trigger::parse(payload, &home);
+    let report = reconciler.run(&trigger, &home).await?;
+    log(&report);
+    if let Some(first) = report.failures().next() {
+        let reason = first.reason.as_deref().unwrap_or("without a reason");
+        return Err(InvocationError::Services {
+            count: report.failures().count(),
+            of: report.outcomes.len(),
+            first: format!("{}: {reason}", first.service),
+        });
+    }
+    Ok(report)
+}
+
+fn log(report: &Report) {
+    let environment = report.environment.as_str();
+    if let Some(reason) = &report.reason {
+        tracing::info!(environment, reason, "the payload was ignored");
+        return;
+    }
+    for outcome in &report.outcomes {
+        log_outcome(environment, report.dry_run, outcome);
+    }
+    tracing::info!(
+        environment,
+        scope = ?report.scope,
+        dry_run = report.dry_run,
+        services = report.outcomes.len(),
+        created = report.changes.created,
+        deleted = report.changes.deleted,
+        ecs_calls = report.api_calls.ecs,
+        elb_calls = report.api_calls.elb,
+        route53_calls = report.api_calls.route53,
+        "the run is done"
+    );
+}
+
+fn log_outcome(environment: &str, dry_run: bool, outcome: &Outcome) {
+    let Outcome { service, name, zone, status, target, reason } = outcome;
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                environment,
+                dry_run,
+                service = %service,
+                name = name.as_ref().map(tracing::field::display),
+                zone = zone.as_ref().map(tracing::field::display),
+                target = target.as_ref().map(tracing::field::display),
+                status = status.as_str(),
+                reason,
+                "outcome"
+            )
+        };
+    }
+    match status {
+        Status::Unchanged => {}
+        Status::Failed => line!(error),
+        Status::Conflict | Status::Invalid | Status::Refused => line!(warn),
+        Status::Registered
+        | Status::Updated
+        | Status::Deregistered
+        | Status::Ignored
+        | Status::Waiting => line!(info),
+    }
+}

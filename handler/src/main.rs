@@ -1,0 +1,85 @@
+//! The AWS Lambda function: wiring only.
+
+// The futures of concurrent SDK calls nest deeper than the compiler follows by default.
+#![recursion_limit = "256"]
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use handler::config::{self, Config};
+use handler::ecs::Ecs;
+use handler::elb::Elb;
+use handler::invocation::answer;
+use handler::reconcile::Reconciler;
+use handler::route53::Route53;
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::Value;
+use tracing::Instrument;
+
+// Lambda gives one processor's share at most sizes, and all the work is waiting for AWS.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_target(false)
+        .with_span_list(false)
+        .with_max_level(tracing::Level::INFO)
+        .init();
+
+    let config = match Config::parse(std::env::var(config::VARIABLE).ok().as_deref()) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(error = %error, "the configuration is wrong");
+            return ExitCode::FAILURE;
+        }
+    };
+    let sdk = sdk_config().await;
+    let reconciler = Reconciler {
+        config,
+        ecs: Ecs::new(aws_sdk_ecs::Client::new(&sdk)),
+        elb: Elb::new(aws_sdk_elasticloadbalancingv2::Client::new(&sdk)),
+        route53: Route53::new(aws_sdk_route53::Client::new(&sdk)),
+    };
+
+    let reconciler = &reconciler;
+    let handle = |event: LambdaEvent<Value>| async move {
+        let LambdaEvent { payload, context } = event;
+        let span = tracing::info_span!("invocation", request_id = context.request_id);
+        let report = answer(reconciler, &context.invoked_function_arn, &payload)
+            .instrument(span)
+            .await
+            .map_err(|error| error.to_string())?;
+        serde_json::to_value(report).map_err(|error| error.to_string())
+    };
+    match lambda_runtime::run(service_fn(handle)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = %error, "the Lambda runtime stopped");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn sdk_config() -> SdkConfig {
+    let http_client = aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(http_client)
+        // Route 53 allows ten requests a second in the whole account, so being throttled for
+        // seconds is normal in a burst, and three attempts, the default, are soon used up.
+        .retry_config(RetryConfig::standard().with_max_attempts(8))
+        .timeout_config(
+            TimeoutConfig::builder()
+                .connect_timeout(Duration::from_secs(2))
+                .operation_attempt_timeout(Duration::from_secs(10))
+                .build(),
+        )
+        .load()
+        .await
+}

@@ -1,0 +1,253 @@
+//! Reads and changes the records of Route 53 hosted zones.
+//!
+//! The only writer. A change is a CREATE or a DELETE of exactly what was seen, never an UPSERT,
+//! so Route 53 refuses what was planned on an outdated view.
+
+use aws_sdk_route53::Client;
+use aws_sdk_route53::error::SdkError;
+use aws_sdk_route53::operation::change_resource_record_sets::ChangeResourceRecordSetsError;
+use aws_sdk_route53::types::{
+    Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+use crate::aws::{AwsError, Calls};
+use crate::dns::{DnsName, RecordData, RecordType, Rrset};
+use crate::plan::NameChange;
+use crate::service::HostedZoneId;
+
+/// Route 53 gives at most 300 record sets a page.
+const PAGE: i32 = 300;
+
+const LIST: &str = "route53:ListResourceRecordSets";
+const CHANGE: &str = "route53:ChangeResourceRecordSets";
+
+#[derive(Debug)]
+pub struct Route53 {
+    client: Client,
+    pub calls: Calls,
+}
+
+/// Why a change batch was not applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// Some change in it does not fit what the zone holds: nothing of the batch was applied.
+    #[error("Route 53 refused the change: {0}")]
+    Refused(String),
+    /// It is not known whether it was applied.
+    #[error(transparent)]
+    Failed(AwsError),
+}
+
+impl Route53 {
+    #[must_use]
+    pub fn new(client: Client) -> Route53 {
+        Route53 { client, calls: Calls::default() }
+    }
+
+    /// Lists a zone from its beginning to its end.
+    ///
+    /// # Errors
+    /// If any page could not be read.
+    pub async fn list_zone(&self, zone: &HostedZoneId) -> Result<Vec<Rrset>, AwsError> {
+        self.list(zone, None).await
+    }
+
+    /// Lists what stands at `name` and below it, its marker among that. In Route 53's order
+    /// (by labels from the right) all of that stands together, mostly on one page.
+    ///
+    /// # Errors
+    /// If any page could not be read.
+    pub async fn list_name(
+        &self,
+        zone: &HostedZoneId,
+        name: &DnsName,
+    ) -> Result<Vec<Rrset>, AwsError> {
+        self.list(zone, Some(name)).await
+    }
+
+    async fn list(
+        &self,
+        zone: &HostedZoneId,
+        name: Option<&DnsName>,
+    ) -> Result<Vec<Rrset>, AwsError> {
+        let subject = || match name {
+            Some(name) => format!("{name} in the zone {zone}"),
+            None => format!("the zone {zone}"),
+        };
+        let mut rrsets = Vec::new();
+        let mut request = self.client.list_resource_record_sets().hosted_zone_id(zone.as_str());
+        if let Some(name) = name {
+            request = request.start_record_name(name.as_str());
+        }
+        loop {
+            self.calls.count();
+            let page = request
+                .max_items(PAGE)
+                .send()
+                .await
+                .map_err(|error| AwsError::sdk(LIST, subject(), &error))?;
+            for rrset in page.resource_record_sets() {
+                rrsets.push(
+                    read(rrset)
+                        .map_err(|error| AwsError::new(LIST, subject(), error.to_string()))?,
+                );
+            }
+            let Some(next) = page.next_record_name().filter(|_| page.is_truncated()) else {
+                return Ok(rrsets);
+            };
+            let beyond = name
+                .is_some_and(|name| DnsName::parse(next).is_ok_and(|next| !next.is_within(name)));
+            if beyond {
+                return Ok(rrsets);
+            }
+            request = self
+                .client
+                .list_resource_record_sets()
+                .hosted_zone_id(zone.as_str())
+                .start_record_name(next)
+                .set_start_record_type(page.next_record_type().cloned())
+                .set_start_record_identifier(page.next_record_identifier().map(str::to_owned));
+        }
+    }
+
+    /// Applies a batch of changes, all of one zone, whole or not at all.
+    ///
+    /// # Errors
+    /// If Route 53 refused it, or could not be asked.
+    pub async fn change(&self, batch: &[NameChange]) -> Result<(), ChangeError> {
+        let Some(first) = batch.first() else {
+            return Ok(());
+        };
+        let subject = || match batch {
+            [only] => only.name.to_string(),
+            several => format!("{} and {} more names", first.name, several.len() - 1),
+        };
+        let failed = |cause: String| ChangeError::Failed(AwsError::new(CHANGE, subject(), cause));
+        let mut changes = Vec::new();
+        for name_change in batch {
+            // First the deletes: a CNAME can only be created where nothing stands any more.
+            let deletes = name_change.deletes.iter().map(|rrset| (ChangeAction::Delete, rrset));
+            let creates = name_change.creates.iter().map(|rrset| (ChangeAction::Create, rrset));
+            for (action, rrset) in deletes.chain(creates) {
+                let rrset = write(rrset).map_err(&failed)?;
+                let change = Change::builder().action(action).resource_record_set(rrset).build();
+                changes.push(change.map_err(|error| failed(error.to_string()))?);
+            }
+        }
+        let changes = ChangeBatch::builder().set_changes(Some(changes)).build();
+        let changes = changes.map_err(|error| failed(error.to_string()))?;
+        self.calls.count();
+        self.client
+            .change_resource_record_sets()
+            .hosted_zone_id(first.zone.as_str())
+            .change_batch(changes)
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| match refusal(&error) {
+                Some(messages) => ChangeError::Refused(messages),
+                None => ChangeError::Failed(AwsError::sdk(CHANGE, subject(), &error)),
+            })
+    }
+}
+
+/// What Route 53 says against a batch, if it refused it. It says so in two forms: an
+/// `ErrorResponse` with the code InvalidChangeBatch, which the SDK understands, and a bare
+/// `InvalidChangeBatch` with a list of messages, which the SDK leaves unhandled.
+fn refusal(error: &SdkError<ChangeResourceRecordSetsError, HttpResponse>) -> Option<String> {
+    if let Some(ChangeResourceRecordSetsError::InvalidChangeBatch(refusal)) =
+        error.as_service_error()
+    {
+        let mut messages: Vec<&str> = refusal.messages().iter().map(String::as_str).collect();
+        messages.extend(refusal.message());
+        return Some(messages.join(", "));
+    }
+    let body = error.raw_response()?.body().bytes()?;
+    let body = std::str::from_utf8(body).ok()?;
+    bare_refusal(body)
+}
+
+fn bare_refusal(body: &str) -> Option<String> {
+    let (_, inside) = body.split_once("<InvalidChangeBatch")?;
+    let messages: Vec<String> = inside
+        .split("<Message>")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("</Message>"))
+        .map(|(message, _)| {
+            // The five entities that XML predefines; `&amp;` last, or it would make new ones.
+            message
+                .replace("&lt;", "<")
+                .replace("&gt;", ">")
+                .replace("&quot;", "\"")
+                .replace("&apos;", "'")
+                .replace("&amp;", "&")
+        })
+        .collect();
+    Some(messages.join(", "))
+}
+
+fn read(rrset: &ResourceRecordSet) -> Result<Rrset, crate::dns::NameError> {
+    let special = if let Some(alias) = rrset.alias_target() {
+        Some(format!("an alias to {}", alias.dns_name()))
+    } else if let Some(identifier) = rrset.set_identifier() {
+        Some(format!("one of several by routing policy, {identifier:?}"))
+    } else if rrset.health_check_id().is_some() {
+        Some("with a health check".to_owned())
+    } else if rrset.traffic_policy_instance_id().is_some() {
+        Some("made by a traffic policy".to_owned())
+    } else {
+        None
+    };
+    let data = match (special, rrset.ttl()) {
+        (Some(what), _) => RecordData::Special(what),
+        (None, None) => RecordData::Special("without a TTL".to_owned()),
+        (None, Some(ttl_seconds)) => RecordData::Plain {
+            ttl_seconds,
+            values: rrset
+                .resource_records()
+                .iter()
+                .map(|record| record.value().to_owned())
+                .collect(),
+        },
+    };
+    Ok(Rrset {
+        name: DnsName::parse(rrset.name())?,
+        record_type: RecordType::parse(rrset.r#type().as_str()),
+        data,
+    })
+}
+
+fn write(rrset: &Rrset) -> Result<ResourceRecordSet, String> {
+    let RecordData::Plain { ttl_seconds, values } = &rrset.data else {
+        return Err(format!("{} {rrset} cannot be written", rrset.name));
+    };
+    let records: Result<Vec<_>, _> =
+        values.iter().map(|value| ResourceRecord::builder().value(value).build()).collect();
+    ResourceRecordSet::builder()
+        .name(rrset.name.as_str())
+        .r#type(RrType::from(rrset.record_type.as_str()))
+        .ttl(*ttl_seconds)
+        .set_resource_records(Some(records.map_err(|error| error.to_string())?))
+        .build()
+        .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use insta::assert_snapshot;
+
+    #[test]
+    fn the_bare_form_of_a_refusal_is_read() {
+        let body = "<?xml version=\"1.0\"?><InvalidChangeBatch xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Messages><Message>Tried to create resource record set [name=&apos;x.&apos;, type=&apos;CNAME&apos;] but it already exists</Message><Message>a &amp;lt; b</Message></Messages></InvalidChangeBatch>";
+        assert_snapshot!(
+            bare_refusal(body).unwrap_or_default(),
+            @"Tried to create resource record set [name='x.', type='CNAME'] but it already exists, a &lt; b"
+        );
+        assert_eq!(
+            bare_refusal("<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>"),
+            None
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! All that was read for one run, and what has still to be read before it can be decided.
+//!
+//! Reading goes on until nothing is missing. Which reads those are is decided here, without
+//! doing them, so that each round's reads can run side by side.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::Config;
+use crate::dns::DnsName;
+use crate::service::{
+    HostedZoneId, LoadBalancer, LoadBalancerArn, Service, ServiceArn, TargetGroupArn,
+};
+use crate::zone::{Owner, ZoneView};
+
+/// What ECS, Elastic Load Balancing and Route 53 said.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    pub services: BTreeMap<ServiceArn, Service>,
+    /// The load balancers behind each target group; empty if it has none, or does not exist.
+    pub target_groups: BTreeMap<TargetGroupArn, Vec<LoadBalancerArn>>,
+    /// None if a load balancer does not exist.
+    pub load_balancers: BTreeMap<LoadBalancerArn, Option<LoadBalancer>>,
+    pub zones: BTreeMap<HostedZoneId, ZoneView>,
+}
+
+/// What has still to be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    pub services: BTreeSet<ServiceArn>,
+    pub target_groups: BTreeSet<TargetGroupArn>,
+    pub load_balancers: BTreeSet<LoadBalancerArn>,
+    pub names: BTreeSet<(HostedZoneId, DnsName)>,
+}
+
+impl Reads {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Reads::default()
+    }
+}
+
+impl World {
+    /// What is missing to decide about `scope`, and about every service that holds a name
+    /// which somebody in it may want.
+    #[must_use]
+    pub fn missing(&self, scope: &BTreeSet<ServiceArn>, config: &Config, owner: &Owner) -> Reads {
+        let mut reads = Reads::default();
+
+        // A holder is described by name before anything is concluded from its absence.
+        let holders = self.zones.values().flat_map(|zone| zone.managed(owner));
+        let holders = holders.map(|(_, managed)| managed.service);
+        let services: BTreeSet<ServiceArn> =
+            scope.iter().cloned().chain(holders).chain(self.services.keys().cloned()).collect();
+
+        for arn in services {
+            for (zone, zone_name) in config.zones() {
+                if let Ok(name) = config.name(&arn, &zone_name)
+                    && !self.zones.get(&zone).is_some_and(|view| view.knows(&name))
+                {
+                    reads.names.insert((zone, name));
+                }
+            }
+            match self.services.get(&arn) {
+                Some(Service::Gone(_)) => {}
+                Some(Service::Live { target_groups, .. }) if config.has_cluster(arn.cluster()) => {
+                    for group in target_groups {
+                        self.missing_behind(group, &mut reads);
+                    }
+                }
+                Some(Service::Live { .. }) => {}
+                None => {
+                    reads.services.insert(arn);
+                }
+            }
+        }
+        reads
+    }
+
+    fn missing_behind(&self, group: &TargetGroupArn, reads: &mut Reads) {
+        let Some(balancers) = self.target_groups.get(group) else {
+            reads.target_groups.insert(group.clone());
+            return;
+        };
+        let unread = balancers.iter().filter(|arn| !self.load_balancers.contains_key(arn));
+        reads.load_balancers.extend(unread.cloned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::{Rrset, Ttl};
+    use crate::marker::Marker;
+    use crate::service::{Gone, Home};
+    use insta::assert_snapshot;
+
+    fn config() -> Config {
+        let zone = r#"{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"internal"}"#;
+        let json = format!(r#"{{"environment":"dev","zones":[{zone}],"clusters":["dev","old"]}}"#);
+        Config::parse(Some(&json)).expect("valid")
+    }
+
+    fn owner() -> Owner {
+        let home = Home::of_function("arn:aws:lambda:eu-west-1:111122223333:function:x");
+        Owner { environment: "dev".into(), home: home.expect("a function's ARN") }
+    }
+
+    fn arn(service: &str) -> ServiceArn {
+        let arn = format!("arn:aws:ecs:eu-west-1:111122223333:service/{service}");
+        ServiceArn::parse(&arn).expect("a valid ARN")
+    }
+
+    fn live(groups: &[&str]) -> Service {
+        let target_groups = groups.iter().map(|group| TargetGroupArn::new(*group)).collect();
+        Service::Live { created_at_ms: 0, target_groups }
+    }
+
+    fn check(world: &World) -> String {
+        let Reads { services, target_groups, load_balancers, names } =
+            world.missing(&BTreeSet::from([arn("dev/orders")]), &config(), &owner());
+        let mut all: Vec<String> = Vec::new();
+        all.extend(services.iter().map(|arn| format!("{}/{}", arn.cluster(), arn.service())));
+        all.extend(target_groups.iter().map(ToString::to_string));
+        all.extend(load_balancers.iter().map(ToString::to_string));
+        all.extend(names.iter().map(|(zone, name)| format!("{name} in {zone}")));
+        all.join(", ")
+    }
+
+    #[test]
+    fn reading_starts_with_the_service_and_its_name_and_follows_where_they_lead() {
+        let mut world = World::default();
+        assert_snapshot!(check(&world), @"dev/orders, orders.internal in Z1");
+        let name = DnsName::parse("orders.internal").expect("valid");
+        world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name, vec![]);
+        world.services.insert(arn("dev/orders"), live(&["tg"]));
+        assert_snapshot!(check(&world), @"tg");
+        world.target_groups.insert(TargetGroupArn::new("tg"), vec![LoadBalancerArn::new("lb")]);
+        assert_snapshot!(check(&world), @"lb");
+        world.load_balancers.insert(LoadBalancerArn::new("lb"), None);
+        assert_snapshot!(check(&world), @"");
+    }
+
+    #[test]
+    fn a_holder_of_the_name_is_asked_for_by_name() {
+        let mut world = World::default();
+        let name = DnsName::parse("orders.internal").expect("valid");
+        let marker = Marker { environment: "dev".into(), service: arn("old/orders") };
+        let record = Rrset::cname(name.clone(), &name, Ttl::DEFAULT);
+        let rrsets = vec![record, marker.rrset(&name)];
+        world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name, rrsets);
+        world.services.insert(arn("dev/orders"), Service::Gone(Gone::Missing));
+        assert_snapshot!(check(&world), @"old/orders");
+    }
+
+    #[test]
+    fn what_stands_behind_a_service_of_another_environment_is_not_read() {
+        let mut world = World::default();
+        world.zones.insert(HostedZoneId::new("Z1"), ZoneView::whole(vec![]));
+        world.services.insert(arn("dev/orders"), Service::Gone(Gone::Missing));
+        world.services.insert(arn("prod/orders"), live(&["tg"]));
+        assert_snapshot!(check(&world), @"");
+    }
+}

@@ -1,0 +1,257 @@
+//! What stands at the names of a zone, and whose it is.
+//!
+//! Sorts what was listed into free, managed and foreign. Only what is managed carries the
+//! record sets on, so foreign ones can neither be changed nor deleted: nobody has them.
+
+use std::collections::BTreeMap;
+
+use crate::dns::{DnsName, RecordType, Rrset};
+use crate::marker::Marker;
+use crate::service::{Home, ServiceArn};
+
+/// Whose markers count: those of this environment, for services that can be read from here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    pub environment: String,
+    pub home: Home,
+}
+
+impl Owner {
+    #[must_use]
+    pub fn marker(&self, service: &ServiceArn) -> Marker {
+        Marker { environment: self.environment.clone(), service: service.clone() }
+    }
+}
+
+/// The names of one zone that were looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ZoneView {
+    everything: bool,
+    names: BTreeMap<DnsName, NameView>,
+}
+
+/// All that stands at a name and at the place of its marker.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct NameView {
+    records: Vec<Rrset>,
+    beside: Vec<Rrset>,
+}
+
+/// Whose a name is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holding {
+    Free,
+    Managed(Box<Managed>),
+    /// Not this environment's, and what stands there instead, in words.
+    Foreign(String),
+}
+
+/// A name of this environment, with just what is needed to delete it exactly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Managed {
+    pub service: ServiceArn,
+    /// None if somebody deleted the record and left its marker.
+    pub record: Option<Rrset>,
+    pub marker: Rrset,
+}
+
+impl Managed {
+    /// Both record sets, as Route 53 has them.
+    pub fn rrsets(&self) -> impl Iterator<Item = &Rrset> {
+        self.record.iter().chain([&self.marker])
+    }
+}
+
+impl ZoneView {
+    /// The view of a zone that was listed from its beginning to its end.
+    #[must_use]
+    pub fn whole(rrsets: Vec<Rrset>) -> ZoneView {
+        let mut names: BTreeMap<DnsName, NameView> = BTreeMap::new();
+        for rrset in rrsets {
+            match rrset.name.marked() {
+                Some(name) => names.entry(name).or_default().beside.push(rrset),
+                None => names.entry(rrset.name.clone()).or_default().records.push(rrset),
+            }
+        }
+        ZoneView { everything: true, names }
+    }
+
+    /// Adds what a listing found at `name` and at its marker's place; anything else in it is
+    /// passed over, since a listing that began at `name` may not have all of that.
+    pub fn add(&mut self, name: &DnsName, rrsets: Vec<Rrset>) {
+        let marker = name.marker();
+        let mut view = NameView::default();
+        for rrset in rrsets {
+            if rrset.name == *name {
+                view.records.push(rrset);
+            } else if rrset.name == marker {
+                view.beside.push(rrset);
+            }
+        }
+        self.names.insert(name.clone(), view);
+    }
+
+    /// Whether it is known what stands at `name`.
+    #[must_use]
+    pub fn knows(&self, name: &DnsName) -> bool {
+        self.everything || self.names.contains_key(name)
+    }
+
+    /// Whose `name` is; none if nobody looked.
+    #[must_use]
+    pub fn holding(&self, name: &DnsName, owner: &Owner) -> Option<Holding> {
+        match self.names.get(name) {
+            Some(view) => Some(view.holding(owner)),
+            None => self.everything.then_some(Holding::Free),
+        }
+    }
+
+    /// The managed names among those that were looked at, in order.
+    pub fn managed<'a>(
+        &'a self,
+        owner: &'a Owner,
+    ) -> impl Iterator<Item = (&'a DnsName, Box<Managed>)> + 'a {
+        self.names.iter().filter_map(|(name, view)| match view.holding(owner) {
+            Holding::Managed(managed) => Some((name, managed)),
+            Holding::Free | Holding::Foreign(_) => None,
+        })
+    }
+}
+
+impl NameView {
+    fn holding(&self, owner: &Owner) -> Holding {
+        let marker = match self.beside.as_slice() {
+            [] => return self.unmarked(),
+            [marker] => marker,
+            several => return Holding::Foreign(format!("beside it stand {}", list(several))),
+        };
+        let (value, _) = match marker.single_value() {
+            Some(value) if marker.record_type == RecordType::Txt => value,
+            _ => return Holding::Foreign(format!("beside it stands {marker}")),
+        };
+        let Marker { environment, service } = match Marker::parse(value) {
+            Ok(marker) => marker,
+            Err(error) => return Holding::Foreign(format!("beside it stands {marker}; {error}")),
+        };
+        if environment != owner.environment {
+            return Holding::Foreign(format!(
+                "the environment {environment} manages it for {service}"
+            ));
+        }
+        if *service.home() != owner.home {
+            return Holding::Foreign(format!(
+                "it is managed for {service}, which is in another account or region"
+            ));
+        }
+        let managed = |record| {
+            let (service, marker) = (service.clone(), marker.clone());
+            Holding::Managed(Box::new(Managed { service, record, marker }))
+        };
+        match self.records.as_slice() {
+            [] => managed(None),
+            [record] if record.cname_target().is_some() => managed(Some(record.clone())),
+            // Nothing of the kind was ever written from here: somebody replaced the record.
+            others => Holding::Foreign(format!(
+                "it holds {}, which was not written by this tool, beside a marker for {service}",
+                list(others)
+            )),
+        }
+    }
+
+    fn unmarked(&self) -> Holding {
+        if self.records.is_empty() {
+            Holding::Free
+        } else {
+            Holding::Foreign(format!("it holds {}, without a marker", list(&self.records)))
+        }
+    }
+}
+
+fn list(rrsets: &[Rrset]) -> String {
+    rrsets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::{RecordData, Ttl};
+    use insta::assert_snapshot;
+
+    fn owner() -> Owner {
+        let home = Home::of_function("arn:aws:lambda:eu-west-1:111122223333:function:x");
+        Owner { environment: "dev".into(), home: home.expect("a function's ARN") }
+    }
+
+    fn name(text: &str) -> DnsName {
+        DnsName::parse(text).expect("a valid name")
+    }
+
+    fn plain(at: &str, record_type: &str, value: &str) -> Rrset {
+        Rrset {
+            name: name(at),
+            record_type: RecordType::parse(record_type),
+            data: RecordData::Plain { ttl_seconds: 60, values: vec![value.into()] },
+        }
+    }
+
+    fn marker(environment: &str, region: &str) -> Rrset {
+        let service = format!("arn:aws:ecs:{region}:111122223333:service/dev/orders");
+        let service = ServiceArn::parse(&service).expect("a valid ARN");
+        Marker { environment: environment.into(), service }.rrset(&name("orders.internal"))
+    }
+
+    fn cname() -> Rrset {
+        Rrset::cname(name("orders.internal"), &name("lb.example.com"), Ttl::DEFAULT)
+    }
+
+    fn check(rrsets: Vec<Rrset>) -> String {
+        match ZoneView::whole(rrsets).holding(&name("orders.internal"), &owner()) {
+            None => "unknown".into(),
+            Some(Holding::Free) => "free".into(),
+            Some(Holding::Managed(managed)) => {
+                let record = managed.record.map_or("nothing".into(), |record| record.to_string());
+                format!("managed for {}: {record}", managed.service.service())
+            }
+            Some(Holding::Foreign(what)) => format!("foreign: {what}"),
+        }
+    }
+
+    #[test]
+    fn a_name_is_managed_only_with_a_marker_of_this_environment() {
+        assert_snapshot!(check(vec![]), @"free");
+        assert_snapshot!(check(vec![cname(), marker("dev", "eu-west-1")]), @"managed for orders: CNAME lb.example.com");
+        assert_snapshot!(check(vec![marker("dev", "eu-west-1")]), @"managed for orders: nothing");
+        assert_snapshot!(check(vec![cname()]), @"foreign: it holds CNAME lb.example.com, without a marker");
+        assert_snapshot!(check(vec![cname(), marker("prod", "eu-west-1")]), @"foreign: the environment prod manages it for arn:aws:ecs:eu-west-1:111122223333:service/dev/orders");
+        assert_snapshot!(check(vec![cname(), marker("dev", "us-east-1")]), @"foreign: it is managed for arn:aws:ecs:us-east-1:111122223333:service/dev/orders, which is in another account or region");
+    }
+
+    #[test]
+    fn what_was_not_written_here_is_foreign_in_spite_of_a_marker() {
+        assert_snapshot!(
+            check(vec![plain("orders.internal", "A", "10.0.0.7"), marker("dev", "eu-west-1")]),
+            @"foreign: it holds A 10.0.0.7, which was not written by this tool, beside a marker for arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+        );
+        let weighted = Rrset { data: RecordData::Special("weighted, \"blue\"".into()), ..cname() };
+        assert_snapshot!(
+            check(vec![weighted, marker("dev", "eu-west-1")]),
+            @r#"foreign: it holds CNAME (weighted, "blue"), which was not written by this tool, beside a marker for arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"#
+        );
+    }
+
+    #[test]
+    fn what_stands_at_the_marker_place_and_is_no_marker_makes_the_name_foreign() {
+        assert_snapshot!(
+            check(vec![cname(), plain("_discovery.orders.internal", "TXT", "\"hello\"")]),
+            @r#"foreign: beside it stands TXT "hello"; it is not a marker of this tool"#
+        );
+    }
+
+    #[test]
+    fn a_listing_that_began_at_a_name_tells_of_that_name_only() {
+        let mut view = ZoneView::default();
+        view.add(&name("orders.internal"), vec![cname(), plain("web.internal", "A", "10.0.0.7")]);
+        assert!(view.knows(&name("orders.internal")));
+        assert_eq!(view.holding(&name("web.internal"), &owner()), None);
+    }
+}
