@@ -59,6 +59,7 @@ impl Record {
 pub fn desires(world: &World, config: &Config) -> BTreeMap<ServiceArn, Desire> {
     let desire = |arn: &ServiceArn, service: &Service| match service {
         Service::Gone(gone) => Desire { created_at_ms: 0, wish: Wish::Gone(*gone) },
+        Service::Outside => Desire { created_at_ms: 0, wish: outside(arn) },
         Service::Live { created_at_ms, target_groups } => {
             Desire { created_at_ms: *created_at_ms, wish: wish(arn, target_groups, world, config) }
         }
@@ -66,13 +67,12 @@ pub fn desires(world: &World, config: &Config) -> BTreeMap<ServiceArn, Desire> {
     world.services.iter().map(|(arn, service)| (arn.clone(), desire(arn, service))).collect()
 }
 
+fn outside(arn: &ServiceArn) -> Wish {
+    let cluster = arn.cluster();
+    Wish::Nothing { reason: format!("the cluster {cluster} is not one of this environment's") }
+}
+
 fn wish(arn: &ServiceArn, groups: &[TargetGroupArn], world: &World, config: &Config) -> Wish {
-    if !config.has_cluster(arn.cluster()) {
-        let cluster = arn.cluster();
-        return Wish::Nothing {
-            reason: format!("the cluster {cluster} is not one of this environment's"),
-        };
-    }
     if groups.is_empty() {
         return Wish::Nothing { reason: "the service has no load balancer".into() };
     }
@@ -240,7 +240,10 @@ mod tests {
     #[test]
     fn a_service_outside_the_environment_wants_nothing() {
         assert_snapshot!(check("dev/orders", &[], none()), @"nothing: the service has no load balancer");
-        assert_snapshot!(check("prod/orders", &["tg"], none()), @"nothing: the cluster prod is not one of this environment's");
+        let arn = ServiceArn::parse("arn:aws:ecs:eu-west-1:111122223333:service/prod/orders");
+        let wish = outside(&arn.expect("a valid ARN"));
+        let reason = "the cluster prod is not one of this environment's".to_owned();
+        assert_eq!(wish, Wish::Nothing { reason });
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::elb::{Elb, LoadBalancers};
 use crate::plan::{NameChange, SafePlan, plan};
 use crate::report::{ApiCalls, Changes, Outcomes, Report, ReportScope};
 use crate::route53::{ChangeError, Route53};
-use crate::service::{Home, HostedZoneId, ServiceArn};
+use crate::service::{Home, HostedZoneId, Service, ServiceArn};
 use crate::trigger::{Options, Scope, Trigger};
 use crate::world::{Reads, World};
 use crate::zone::{Owner, ZoneView};
@@ -164,6 +164,13 @@ impl Reconciler {
     async fn observe(&self, scope: &Scope, owner: &Owner) -> Result<World, AwsError> {
         let (mut world, services) = match scope {
             Scope::Everything => (self.read_everything(owner).await?, BTreeSet::new()),
+            // Where environments share an account, each hears of the others' services. That
+            // costs nothing; should it hold a name from another configuration's time, the next
+            // full pass sees to it.
+            Scope::Service { service, .. } if !self.config.has_cluster(service.cluster()) => {
+                let services = BTreeMap::from([(service.clone(), Service::Outside)]);
+                return Ok(World { services, ..World::default() });
+            }
             Scope::Service { service, hint } => {
                 let services = BTreeSet::from([service.clone()]);
                 let mut world = World::default();
@@ -193,6 +200,8 @@ impl Reconciler {
 
     async fn read(&self, reads: Reads, world: &mut World) -> Result<(), AwsError> {
         let Reads { services, target_groups, load_balancers, names } = reads;
+        let (services, outside): (BTreeSet<_>, BTreeSet<_>) =
+            services.into_iter().partition(|arn| self.config.has_cluster(arn.cluster()));
         let names = try_join_all(names.into_iter().map(async |(zone, name)| {
             let rrsets = self.route53.list_name(&zone, &name).await?;
             Ok((zone, name, rrsets))
@@ -204,6 +213,7 @@ impl Reconciler {
             names,
         )?;
         world.services.extend(services);
+        world.services.extend(outside.into_iter().map(|arn| (arn, Service::Outside)));
         world.target_groups.extend(target_groups);
         world.load_balancers.extend(load_balancers);
         for (zone, name, rrsets) in names {
@@ -243,7 +253,8 @@ impl Reconciler {
     /// 2. it is deleted, and the run for that finds no record yet: nothing to do;
     /// 3. the first run writes the record, and no event will come that deletes it.
     async fn changed_since(&self, world: &World) -> Result<BTreeSet<ServiceArn>, AwsError> {
-        let services: BTreeSet<ServiceArn> = world.services.keys().cloned().collect();
+        let read = world.services.iter().filter(|(_, service)| **service != Service::Outside);
+        let services: BTreeSet<ServiceArn> = read.map(|(arn, _)| arn.clone()).collect();
         let now = self.ecs.describe(&services).await?;
         let changed =
             now.into_iter().filter(|(arn, service)| world.services.get(arn) != Some(service));

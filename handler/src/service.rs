@@ -203,6 +203,8 @@ pub enum Service {
         target_groups: Vec<TargetGroupArn>,
     },
     Gone(Gone),
+    /// Its cluster is not one of this environment's, so it is not even asked for.
+    Outside,
 }
 
 /// ECS's own word that a service is gone. Nothing else proves it.

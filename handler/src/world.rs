@@ -61,13 +61,12 @@ impl World {
                 }
             }
             match self.services.get(&arn) {
-                Some(Service::Gone(_)) => {}
-                Some(Service::Live { target_groups, .. }) if config.has_cluster(arn.cluster()) => {
+                Some(Service::Gone(_) | Service::Outside) => {}
+                Some(Service::Live { target_groups, .. }) => {
                     for group in target_groups {
                         self.missing_behind(group, &mut reads);
                     }
                 }
-                Some(Service::Live { .. }) => {}
                 None => {
                     reads.services.insert(arn);
                 }
@@ -152,12 +151,4 @@ mod tests {
         assert_snapshot!(check(&world), @"old/orders");
     }
 
-    #[test]
-    fn what_stands_behind_a_service_of_another_environment_is_not_read() {
-        let mut world = World::default();
-        world.zones.insert(HostedZoneId::new("Z1"), ZoneView::whole(vec![]));
-        world.services.insert(arn("dev/orders"), Service::Gone(Gone::Missing));
-        world.services.insert(arn("prod/orders"), live(&["tg"]));
-        assert_snapshot!(check(&world), @"");
-    }
 }

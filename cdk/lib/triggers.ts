@@ -1,0 +1,51 @@
+import { Duration } from 'aws-cdk-lib';
+import { type IRuleTarget, Match, Rule, Schedule } from 'aws-cdk-lib/aws-events';
+import { LambdaFunction } from 'aws-cdk-lib/aws-events-targets';
+import type { IFunction } from 'aws-cdk-lib/aws-lambda';
+import { Construct } from 'constructs';
+
+export interface TriggersProps {
+  readonly environment: string;
+  readonly handler: IFunction;
+  /** The time between two full passes, in minutes. */
+  readonly sweepMinutes: number;
+}
+
+/** The calls of the ECS API after which a name may have to change. */
+const CALLS = [
+  'CreateService',
+  'UpdateService',
+  'DeleteService',
+  'CreateTaskSet',
+  'DeleteTaskSet',
+  'UpdateServicePrimaryTaskSet',
+  'TagResource',
+  'UntagResource',
+];
+
+/** What makes the handler run: the calls that CloudTrail tells of, and the clock. */
+export class Triggers extends Construct {
+  constructor(scope: Construct, id: string, props: TriggersProps) {
+    super(scope, id);
+    const target: IRuleTarget = new LambdaFunction(props.handler);
+    new Rule(this, 'ApiCalls', {
+      description: `Calls of the ECS API that may change a name in ${props.environment}`,
+      eventPattern: {
+        source: ['aws.ecs'],
+        detailType: ['AWS API Call via CloudTrail'],
+        detail: {
+          eventSource: ['ecs.amazonaws.com'],
+          eventName: CALLS,
+          // A call that failed changed nothing, and some tools retry until they succeed.
+          errorCode: Match.doesNotExist(),
+        },
+      },
+      targets: [target],
+    });
+    new Rule(this, 'Sweep', {
+      description: `Full pass over ${props.environment}: repairs what no event told`,
+      schedule: Schedule.rate(Duration.minutes(props.sweepMinutes)),
+      targets: [target],
+    });
+  }
+}
