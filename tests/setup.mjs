@@ -25,8 +25,10 @@ export const environment = {
 /** A failure that has been explained; what follows it is not worth a stack trace. */
 export class SetupError extends Error {}
 
-const minutes = (/** @type {number} */ seconds) =>
-  seconds < 90 ? `${Math.max(1, Math.round(seconds))} s` : `${Math.round(seconds / 60)} min`;
+const span = (/** @type {number} */ seconds) =>
+  seconds < 60
+    ? `${Math.max(1, Math.round(seconds))} s`
+    : `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
 
 /**
  * Runs a long step: says what it does and how long that takes, shows that it is alive, and keeps
@@ -37,7 +39,7 @@ const minutes = (/** @type {number} */ seconds) =>
  * @param {string} command
  * @param {string[]} args
  */
-async function step(title, expected, command, args) {
+export async function step(title, expected, command, args) {
   mkdirSync(logs, { recursive: true });
   const log = path.join(logs, `${title.toLowerCase().replace(/\W+/g, '-')}.log`);
   const file = createWriteStream(log);
@@ -52,7 +54,7 @@ async function step(title, expected, command, args) {
       last = String(chunk).trimEnd().split('\n').at(-1)?.trim() || last;
     });
   }
-  const beat = setInterval(() => console.log(`  … ${minutes(seconds())}: ${last.slice(0, 100)}`), 20_000);
+  const beat = setInterval(() => console.log(`  … ${span(seconds())}: ${last.slice(0, 100)}`), 20_000);
   /** @type {number | null} */
   const status = await new Promise((resolve) => {
     child.on('error', (error) => {
@@ -68,7 +70,7 @@ async function step(title, expected, command, args) {
     const end = readFileSync(log, 'utf8').trimEnd().split('\n').slice(-30).join('\n');
     throw new SetupError(`${title} failed. The end of its output:\n\n${end}\n\nAll of it: ${log}`);
   }
-  console.log(`✓ ${title}, ${minutes(seconds())}`);
+  console.log(`✓ ${title}, ${span(seconds())}`);
 }
 
 /**
@@ -209,7 +211,7 @@ export async function setup() {
   });
   // Cargo knows better than a stamp what has to be built again, and has a lock of its own.
   const built = existsSync(path.join(root, 'target', 'lambda', 'handler', 'bootstrap'));
-  await step('Handler', built ? 'seconds if nothing changed' : 'about five minutes the first time', 'cargo', [
+  await step('Handler, optimised', built ? 'seconds if nothing changed' : 'about five minutes the first time', 'cargo', [
     'lambda',
     'build',
     '--release',

@@ -150,5 +150,4 @@ mod tests {
         world.services.insert(arn("dev/orders"), Service::Gone(Gone::Missing));
         assert_snapshot!(check(&world), @"old/orders");
     }
-
 }

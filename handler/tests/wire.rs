@@ -1,0 +1,582 @@
+//! The handler's run on the wire: its real SDK clients, and behind them answers that are made
+//! here, each 50 ms of virtual time away.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_ecs::config::{Credentials, SharedCredentialsProvider};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use handler::config::Config;
+use handler::ecs::Ecs;
+use handler::elb::Elb;
+use handler::reconcile::Reconciler;
+use handler::report::Report;
+use handler::route53::Route53;
+use handler::service::Home;
+use handler::trigger::Trigger;
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+const TRIP: Duration = Duration::from_millis(50);
+const ARN: &str = "arn:aws:ecs:eu-west-1:111122223333:service/dev/orders";
+const GROUP: &str = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/orders/1";
+const BALANCER: &str =
+    "arn:aws:elasticloadbalancing:eu-west-1:111122223333:loadbalancer/app/orders/2";
+const MARKER: &str = "&quot;heritage=ecs-discovery,version=1,environment=dev,service=SERVICE&quot;";
+
+/// A request, as the answers see it.
+struct Call {
+    /// `DescribeServices`, `ListResourceRecordSets`…
+    operation: String,
+    body: String,
+}
+
+type Answer = (u16, String);
+/// None where the usual answer will do.
+type Script = Box<dyn FnMut(&Call) -> Option<Answer> + Send>;
+
+/// An AWS of one service behind one load balancer, with one zone.
+struct Aws {
+    /// The record sets of the zone, as XML.
+    zone: Vec<String>,
+    script: Script,
+    /// Each operation, with the time from the start until its request was sent.
+    log: Vec<(String, Duration)>,
+    batches: Vec<String>,
+}
+
+#[derive(Clone)]
+struct Connector {
+    aws: Arc<Mutex<Aws>>,
+    begun: Instant,
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).into_owned();
+        let target = request.headers().get("x-amz-target").and_then(|name| name.split('.').nth(1));
+        let action = body.strip_prefix("Action=").and_then(|rest| rest.split('&').next());
+        let operation = match (target.or(action), request.method()) {
+            (Some(operation), _) => operation.to_owned(),
+            (None, "GET") => "ListResourceRecordSets".to_owned(),
+            (None, _) => "ChangeResourceRecordSets".to_owned(),
+        };
+        let call = Call { operation, body };
+        let this = self.clone();
+        HttpConnectorFuture::new(async move {
+            let sent = this.begun.elapsed();
+            sleep(TRIP).await;
+            let (status, body) = {
+                let mut aws = this.aws.lock().expect("no holder panics");
+                aws.log.push((call.operation.clone(), sent));
+                aws.answer(&call)
+            };
+            if status == 0 {
+                let cause = std::io::Error::other("Connection reset by peer (os error 104)");
+                return Err(ConnectorError::io(cause.into()));
+            }
+            let mut response =
+                HttpResponse::new(status.try_into().expect("a status"), SdkBody::from(body));
+            response.headers_mut().insert("x-amzn-requestid", "REQUEST-7");
+            Ok(response)
+        })
+    }
+}
+
+impl Aws {
+    fn answer(&mut self, call: &Call) -> Answer {
+        if call.operation == "ChangeResourceRecordSets" {
+            self.batches.push(call.body.clone());
+        }
+        if let Some(answer) = (self.script)(call) {
+            return answer;
+        }
+        let ok = |body: String| (200, body);
+        match call.operation.as_str() {
+            "DescribeServices" => ok(services(&[("orders", "ACTIVE")])),
+            "DescribeTargetGroups" => ok(elb(
+                "DescribeTargetGroups",
+                &format!(
+                    "<TargetGroups><member><TargetGroupArn>{GROUP}</TargetGroupArn><LoadBalancerArns><member>{BALANCER}</member></LoadBalancerArns></member></TargetGroups>"
+                ),
+            )),
+            "DescribeLoadBalancers" => ok(elb(
+                "DescribeLoadBalancers",
+                &format!(
+                    "<LoadBalancers><member><LoadBalancerArn>{BALANCER}</LoadBalancerArn><LoadBalancerName>orders</LoadBalancerName><DNSName>internal-Orders-1.eu-west-1.elb.amazonaws.com</DNSName><Scheme>internal</Scheme><VpcId>vpc-1</VpcId></member></LoadBalancers>"
+                ),
+            )),
+            "ListResourceRecordSets" => ok(format!(
+                "<ListResourceRecordSetsResponse><ResourceRecordSets>{}</ResourceRecordSets><IsTruncated>false</IsTruncated><MaxItems>300</MaxItems></ListResourceRecordSetsResponse>",
+                self.zone.concat()
+            )),
+            "ChangeResourceRecordSets" => self.change(&call.body),
+            "ListClusters" => {
+                ok(json!({"clusterArns": ["arn:aws:ecs:eu-west-1:111122223333:cluster/dev"]})
+                    .to_string())
+            }
+            "ListServices" => ok(json!({"serviceArns": [ARN]}).to_string()),
+            other => panic!("no answer for {other}"),
+        }
+    }
+
+    /// Whole or not at all, and only exact deletes.
+    fn change(&mut self, body: &str) -> Answer {
+        let mut zone = self.zone.clone();
+        for change in body.split("<Change>").skip(1) {
+            let (_, rest) = change.split_once("<ResourceRecordSet>").expect("a record set");
+            let (inside, _) = rest.split_once("</ResourceRecordSet>").expect("its end");
+            let rrset = format!("<ResourceRecordSet>{inside}</ResourceRecordSet>");
+            let present = zone.iter().position(|present| *present == rrset);
+            if change.starts_with("<Action>DELETE") {
+                match present {
+                    Some(at) => drop(zone.remove(at)),
+                    None => return refused("it was not found"),
+                }
+            } else {
+                if present.is_some() {
+                    return refused("it already exists");
+                }
+                zone.push(rrset);
+            }
+        }
+        self.zone = zone;
+        (200, "<ChangeResourceRecordSetsResponse><ChangeInfo><Id>C1</Id><Status>PENDING</Status><SubmittedAt>2026-01-01T00:00:00Z</SubmittedAt></ChangeInfo></ChangeResourceRecordSetsResponse>".into())
+    }
+}
+
+fn services(all: &[(&str, &str)]) -> String {
+    let service = |(name, status): &(&str, &str)| {
+        let cluster = "arn:aws:ecs:eu-west-1:111122223333:cluster/dev";
+        json!({
+            "serviceName": name, "status": status, "clusterArn": cluster, "createdAt": 1.0,
+            "loadBalancers": [{"targetGroupArn": GROUP}],
+        })
+    };
+    json!({"services": all.iter().map(service).collect::<Vec<_>>(), "failures": []}).to_string()
+}
+
+fn elb(operation: &str, result: &str) -> String {
+    format!(
+        "<{operation}Response><{operation}Result>{result}</{operation}Result></{operation}Response>"
+    )
+}
+
+fn rrset(name: &str, record_type: &str, ttl: u32, value: &str) -> String {
+    format!(
+        "<ResourceRecordSet><Name>{name}</Name><Type>{record_type}</Type><TTL>{ttl}</TTL><ResourceRecords><ResourceRecord><Value>{value}</Value></ResourceRecord></ResourceRecords></ResourceRecordSet>"
+    )
+}
+
+/// The record of `orders` and its marker.
+fn registered(target: &str) -> Vec<String> {
+    vec![
+        rrset("orders.internal", "CNAME", 60, target),
+        rrset("_discovery.orders.internal", "TXT", 300, &MARKER.replace("SERVICE", ARN)),
+    ]
+}
+
+fn refused(message: &str) -> Answer {
+    (
+        400,
+        format!(
+            "<ErrorResponse><Error><Type>Sender</Type><Code>InvalidChangeBatch</Code><Message>{message}</Message></Error><RequestId>R</RequestId></ErrorResponse>"
+        ),
+    )
+}
+
+struct Outcome {
+    result: Result<Report, String>,
+    aws: Arc<Mutex<Aws>>,
+}
+
+impl Outcome {
+    fn report(&self) -> &Report {
+        self.result.as_ref().expect("a report")
+    }
+
+    /// `registered: why`, for each service.
+    fn statuses(&self) -> String {
+        let outcomes = self.report().outcomes.iter();
+        let line = |outcome: &handler::report::Outcome| {
+            let reason = outcome.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
+            format!("{}{reason}", outcome.status.as_str())
+        };
+        outcomes.map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The round trip, from 1, in which an operation was first asked for.
+    fn trip(&self, operation: &str) -> u128 {
+        let aws = self.aws.lock().expect("no holder panics");
+        let first = aws.log.iter().filter(|(done, _)| done == operation).map(|(_, at)| *at).min();
+        first.expect("it was asked for").as_millis() / TRIP.as_millis() + 1
+    }
+
+    fn count(&self, operation: &str) -> usize {
+        let aws = self.aws.lock().expect("no holder panics");
+        aws.log.iter().filter(|(done, _)| done == operation).count()
+    }
+
+    /// The change batches, one change a line.
+    fn batches(&self) -> String {
+        let aws = self.aws.lock().expect("no holder panics");
+        let text = |change: &str, tag: &str| {
+            let (_, rest) = change.split_once(&format!("<{tag}>")).expect("the tag");
+            rest.split_once("</").expect("its end").0.to_owned()
+        };
+        let batch = |body: &String| {
+            let line = |change: &str| {
+                let [action, name, kind, ttl, value] =
+                    ["Action", "Name", "Type", "TTL", "Value"].map(|tag| text(change, tag));
+                format!("{action} {name} {ttl} {kind} {}", value.replace("&quot;", "\""))
+            };
+            body.split("<Change>").skip(1).map(line).collect::<Vec<_>>().join("\n")
+        };
+        aws.batches.iter().map(batch).collect::<Vec<_>>().join("\n--\n")
+    }
+}
+
+async fn run(payload: Value, zone: Vec<String>, script: Script) -> Outcome {
+    let aws = Aws { zone, script, log: Vec::new(), batches: Vec::new() };
+    let aws = Arc::new(Mutex::new(aws));
+    let connector = Connector { aws: Arc::clone(&aws), begun: Instant::now() };
+    let keys = Credentials::new("k", "s", None, None, "test");
+    let sdk = aws_config::SdkConfig::builder()
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .region(Region::from_static("eu-west-1"))
+        .credentials_provider(SharedCredentialsProvider::new(keys))
+        .retry_config(RetryConfig::standard().with_max_attempts(3))
+        .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
+        .http_client(http_client_fn(move |_, _| SharedHttpConnector::new(connector.clone())))
+        .build();
+    let zone = r#"{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"internal"}"#;
+    let config = format!(r#"{{"environment":"dev","zones":[{zone}]}}"#);
+    let reconciler = Reconciler {
+        config: Config::parse(Some(&config)).expect("valid"),
+        ecs: Ecs::new(aws_sdk_ecs::Client::new(&sdk)),
+        elb: Elb::new(aws_sdk_elasticloadbalancingv2::Client::new(&sdk)),
+        route53: Route53::new(aws_sdk_route53::Client::new(&sdk)),
+    };
+    let home = Home::of_function("arn:aws:lambda:eu-west-1:111122223333:function:x");
+    let home = home.expect("a function's ARN");
+    let result = reconciler.run(&Trigger::parse(&payload, &home), &home).await;
+    Outcome { result: result.map_err(|error| error.to_string()), aws }
+}
+
+fn usual() -> Script {
+    Box::new(|_| None)
+}
+
+fn one() -> Value {
+    json!({"reconcile": {"cluster": "dev", "service": "orders"}})
+}
+
+fn created() -> Value {
+    json!({
+        "source": "aws.ecs", "detail-type": "AWS API Call via CloudTrail",
+        "detail": {
+            "eventSource": "ecs.amazonaws.com", "eventName": "CreateService",
+            "requestParameters": {
+                "cluster": "dev", "serviceName": "orders",
+                "loadBalancers": [{"targetGroupArn": GROUP}],
+            },
+        },
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_service_is_written_in_the_third_round_trip_or_the_second_with_a_hint() {
+    let without_hint = run(one(), vec![], usual()).await;
+    assert_eq!(without_hint.statuses(), "registered");
+    assert_eq!(without_hint.trip("ChangeResourceRecordSets"), 3);
+    let with_hint = run(created(), vec![], usual()).await;
+    assert_eq!(with_hint.statuses(), "registered");
+    assert_eq!(with_hint.trip("ChangeResourceRecordSets"), 2);
+    assert_snapshot!(with_hint.batches(), @r#"
+    CREATE orders.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
+    CREATE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    "#);
+    // One look at ECS afterwards, and nothing else.
+    let calls = with_hint.report().api_calls;
+    assert_eq!((calls.ecs, calls.elb, calls.route53), (2, 2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_in_order_costs_no_write() {
+    let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
+    let outcome = run(one(), zone, usual()).await;
+    assert_eq!(outcome.statuses(), "unchanged");
+    assert_eq!(outcome.batches(), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_moved_service_is_replaced_in_one_batch_and_deleted_exactly() {
+    let outcome = run(one(), registered("old.elb.amazonaws.com"), usual()).await;
+    assert_snapshot!(outcome.statuses(), @"updated: it was CNAME old.elb.amazonaws.com");
+    assert_snapshot!(outcome.batches(), @r#"
+    DELETE orders.internal 60 CNAME old.elb.amazonaws.com
+    DELETE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    CREATE orders.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
+    CREATE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    "#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_ecs_says_is_gone_is_deleted_exactly() {
+    let draining = |call: &Call| {
+        (call.operation == "DescribeServices").then(|| (200, services(&[("orders", "DRAINING")])))
+    };
+    let zone = registered("old.elb.amazonaws.com");
+    let outcome = run(one(), zone, Box::new(draining)).await;
+    assert_eq!(outcome.statuses(), "deregistered: ECS says DRAINING");
+    assert_snapshot!(outcome.batches(), @r#"
+    DELETE orders.internal 60 CNAME old.elb.amazonaws.com
+    DELETE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    "#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_gone_proves_that_its_services_are() {
+    let gone = |call: &Call| {
+        let body = json!({"__type": "ClusterNotFoundException", "message": "Cluster not found."});
+        (call.operation == "DescribeServices").then(|| (400, body.to_string()))
+    };
+    let outcome = run(one(), registered("old.elb.amazonaws.com"), Box::new(gone)).await;
+    assert_eq!(outcome.statuses(), "deregistered: ECS says MISSING");
+}
+
+/// Refuses the first batch in one of Route 53's two forms, and lets a person's record appear.
+async fn refused_once(form: Answer) -> Outcome {
+    let mut refusals = vec![form];
+    let mut listed = 0;
+    run(
+        one(),
+        vec![],
+        Box::new(move |call| match call.operation.as_str() {
+            "ChangeResourceRecordSets" => refusals.pop(),
+            "ListResourceRecordSets" => {
+                listed += 1;
+                let person = rrset("orders.internal", "A", 60, "10.0.0.7");
+                (listed > 1).then(|| (200, format!("<ListResourceRecordSetsResponse><ResourceRecordSets>{person}</ResourceRecordSets><IsTruncated>false</IsTruncated><MaxItems>300</MaxItems></ListResourceRecordSetsResponse>")))
+            }
+            _ => None,
+        }),
+    )
+    .await
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_refusal_in_either_form_it_observes_and_plans_again() {
+    let message = "Tried to create resource record set [name=&apos;orders.internal.&apos;, type=&apos;CNAME&apos;] but it already exists";
+    let coded = refused(message);
+    let bare = (
+        400,
+        format!(
+            "<InvalidChangeBatch><Messages><Message>{message}</Message></Messages><RequestId>R</RequestId></InvalidChangeBatch>"
+        ),
+    );
+    for form in [coded, bare] {
+        let outcome = refused_once(form).await;
+        assert_eq!(
+            outcome.statuses(),
+            "conflict: the name is taken: it holds A 10.0.0.7, without a marker"
+        );
+        assert_eq!(outcome.count("ChangeResourceRecordSets"), 1);
+        assert_eq!(outcome.count("ListResourceRecordSets"), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_route_53_refuses_again_and_again_fails_with_its_words() {
+    let always = |call: &Call| {
+        (call.operation == "ChangeResourceRecordSets").then(|| refused("it already exists"))
+    };
+    let outcome = run(one(), vec![], Box::new(always)).await;
+    assert_snapshot!(outcome.statuses(), @"failed: Route 53 refused the change: it already exists (5 times in a row)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_deleted_while_it_is_registered_does_not_stay() {
+    let mut described = 0;
+    let script = move |call: &Call| {
+        if call.operation != "DescribeServices" {
+            return None;
+        }
+        described += 1;
+        (described > 1).then(|| (200, services(&[("orders", "DRAINING")])))
+    };
+    let outcome = run(one(), vec![], Box::new(script)).await;
+    assert_eq!(outcome.statuses(), "deregistered: ECS says DRAINING");
+    assert!(outcome.aws.lock().expect("no holder panics").zone.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn invariant_5_a_failed_read_changes_nothing_and_says_why() {
+    for failing in [
+        "DescribeServices",
+        "DescribeTargetGroups",
+        "DescribeLoadBalancers",
+        "ListResourceRecordSets",
+    ] {
+        for payload in [one(), json!({"reconcile": "all"})] {
+            let script = move |call: &Call| {
+                (call.operation == failing).then(|| match failing {
+                    "DescribeServices" => (400, json!({"__type": "AccessDeniedException", "message": "not you"}).to_string()),
+                    _ => (403, "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not you</Message></Error><RequestId>REQUEST-7</RequestId></ErrorResponse>".to_owned()),
+                })
+            };
+            let zone = registered("old.elb.amazonaws.com");
+            let outcome = run(payload, zone.clone(), Box::new(script)).await;
+            let error = outcome.result.as_ref().expect_err("an error");
+            assert!(error.contains(failing), "{error}");
+            assert!(error.contains("AccessDenied"), "{error}");
+            assert!(error.contains(": not you (request id REQUEST-7)"), "{error}");
+            assert_eq!(outcome.aws.lock().expect("no holder panics").zone, zone);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_breaks_is_told_with_its_cause() {
+    let broken = |call: &Call| (call.operation == "DescribeServices").then(|| (0, String::new()));
+    let outcome = run(one(), vec![], Box::new(broken)).await;
+    assert_eq!(outcome.count("DescribeServices"), 3, "the SDK tries as often as it was told to");
+    assert_snapshot!(
+        outcome.result.expect_err("an error"),
+        @"ecs:DescribeServices for the cluster dev failed: dispatch failure: io error: Connection reset by peer (os error 104)"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_about_a_service_proves_nothing() {
+    let silent = |call: &Call| (call.operation == "DescribeServices").then(|| (200, services(&[])));
+    let zone = registered("old.elb.amazonaws.com");
+    let outcome = run(one(), zone.clone(), Box::new(silent)).await;
+    assert_snapshot!(
+        outcome.result.expect_err("an error"),
+        @"ecs:DescribeServices for arn:aws:ecs:eu-west-1:111122223333:service/dev/orders failed: the answer does not mention it"
+    );
+    assert_eq!(outcome.aws.lock().expect("no holder panics").zone, zone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_misses_a_service_proves_nothing() {
+    let empty = |call: &Call| {
+        (call.operation == "ListServices").then(|| (200, json!({"serviceArns": []}).to_string()))
+    };
+    let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
+    let outcome = run(json!({"reconcile": "all"}), zone, Box::new(empty)).await;
+    assert_eq!(outcome.statuses(), "unchanged");
+    assert_eq!(outcome.batches(), "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_target_group_is_waited_for() {
+    let missing = |call: &Call| {
+        let error = "<ErrorResponse><Error><Type>Sender</Type><Code>TargetGroupNotFound</Code><Message>One or more target groups not found</Message></Error><RequestId>R</RequestId></ErrorResponse>";
+        (call.operation == "DescribeTargetGroups").then(|| (400, error.to_owned()))
+    };
+    let outcome = run(created(), vec![], Box::new(missing)).await;
+    assert!(outcome.statuses().starts_with("waiting: the target group"), "{}", outcome.statuses());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_pass_follows_all_pages_and_describes_in_tens() {
+    let names: BTreeSet<String> = (0..25).map(|number| format!("service-{number}")).collect();
+    let all: Vec<String> = names.iter().cloned().collect();
+    let script = move |call: &Call| {
+        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+        match call.operation.as_str() {
+            "ListServices" => {
+                let second = request["nextToken"] == "second";
+                let page = if second { &all[20..] } else { &all[..20] };
+                let arns: Vec<String> =
+                    page.iter().map(|name| ARN.replace("orders", name)).collect();
+                let token = if second { Value::Null } else { json!("second") };
+                Some((200, json!({"serviceArns": arns, "nextToken": token}).to_string()))
+            }
+            "DescribeServices" => {
+                let asked = request["services"].as_array().cloned().unwrap_or_default();
+                assert!(asked.len() <= 10);
+                let asked: Vec<&str> = asked.iter().filter_map(Value::as_str).collect();
+                let answer: Vec<(&str, &str)> =
+                    asked.iter().map(|name| (*name, "ACTIVE")).collect();
+                Some((200, services(&answer)))
+            }
+            "DescribeLoadBalancers" if !call.body.contains("Marker=second") => Some((
+                200,
+                elb("DescribeLoadBalancers", "<LoadBalancers/><NextMarker>second</NextMarker>"),
+            )),
+            "DescribeTargetGroups" if !call.body.contains("Marker=second") => Some((
+                200,
+                elb("DescribeTargetGroups", "<TargetGroups/><NextMarker>second</NextMarker>"),
+            )),
+            _ => None,
+        }
+    };
+    let outcome = run(json!({"reconcile": "all"}), vec![], Box::new(script)).await;
+    assert_eq!(outcome.report().outcomes.len(), 25);
+    assert!(outcome.statuses().lines().all(|status| status == "registered"));
+    assert_eq!(outcome.count("ListServices"), 2);
+    assert_eq!(outcome.count("DescribeServices"), 3);
+    assert_eq!(outcome.count("DescribeLoadBalancers"), 2);
+    assert_eq!(outcome.count("DescribeTargetGroups"), 2);
+    assert_eq!(outcome.count("ChangeResourceRecordSets"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_refused_change_does_not_stop_the_others() {
+    let all = ["a", "b", "c", "d", "e"];
+    let script = move |call: &Call| match call.operation.as_str() {
+        "ListServices" => {
+            let arns: Vec<String> = all.iter().map(|name| ARN.replace("orders", name)).collect();
+            Some((200, json!({"serviceArns": arns}).to_string()))
+        }
+        "DescribeServices" => Some((200, services(&all.map(|name| (name, "ACTIVE"))))),
+        "ChangeResourceRecordSets" if call.body.contains("<Name>c.internal") => {
+            Some(refused("RRSet of type CNAME with DNS name c.internal. is not permitted"))
+        }
+        _ => None,
+    };
+    let outcome = run(json!({"reconcile": "all"}), vec![], Box::new(script)).await;
+    assert_snapshot!(outcome.statuses(), @r"
+    registered
+    registered
+    failed: Route 53 refused the change: RRSet of type CNAME with DNS name c.internal. is not permitted (5 times in a row)
+    registered
+    registered
+    ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_writes_nothing_and_says_what_it_would() {
+    let outcome = run(json!({"reconcile": "all", "dryRun": true}), vec![], usual()).await;
+    assert_eq!(outcome.statuses(), "registered");
+    assert_eq!(outcome.batches(), "");
+    assert_eq!(outcome.report().changes.created, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deregistering_removes_what_is_managed_and_nothing_else() {
+    let foreign = rrset("billing.internal", "A", 60, "10.0.0.7");
+    let mut zone = registered("old.elb.amazonaws.com");
+    zone.push(foreign.clone());
+    let outcome = run(json!({"deregister": "all"}), zone, usual()).await;
+    assert_eq!(outcome.statuses(), "deregistered: everything was to be deregistered");
+    assert_eq!(outcome.aws.lock().expect("no holder panics").zone, [foreign]);
+}
