@@ -224,7 +224,11 @@ fn shape_mistake(error: &serde_path_to_error::Error<serde_json::Error>) -> Confi
     // In one long line a column helps nobody.
     let message = message.split_once(" at line ").map_or(message.as_str(), |(text, _)| text);
     let (found, expected) = match message.split_once(", expected ") {
-        Some((found, expected)) => (found.to_owned(), expected.to_owned()),
+        Some((found, expected)) => {
+            let expected =
+                expected.replace("u32", "a whole number").replace("usize", "a whole number");
+            (found.to_owned(), expected)
+        }
         None => (message.to_owned(), "every required key, well-formed, once".to_owned()),
     };
     ConfigError { key: if path == "." { "(top level)".into() } else { path }, found, expected }

@@ -254,6 +254,14 @@ fn denial(holding: &Holding, winner: Option<&Claim>) -> String {
     }
 }
 
+/// What a record said before: only that of the two which changed would puzzle.
+fn before_words(before: &Rrset) -> String {
+    match before.single_value() {
+        Some((_, ttl_seconds)) => format!("it was {before}, {ttl_seconds} s"),
+        None => format!("it was {before}"),
+    }
+}
+
 /// The report's side: what a service is told.
 fn outcome(service: &ServiceArn, wish: &Wish, course: Course) -> Outcome {
     let Course { gained, lost, kept } = course;
@@ -275,7 +283,7 @@ fn outcome(service: &ServiceArn, wish: &Wish, course: Course) -> Outcome {
                     (Status::Registered, Some(format!("the name was held by {before}")))
                 }
                 Some(Gain::Replaced { before: Some(before) }) => {
-                    (Status::Updated, Some(format!("it was {before}")))
+                    (Status::Updated, Some(before_words(&before)))
                 }
                 Some(Gain::Replaced { before: None }) => {
                     (Status::Updated, Some("its record was missing beside its marker".into()))
@@ -285,7 +293,8 @@ fn outcome(service: &ServiceArn, wish: &Wish, course: Course) -> Outcome {
                 }
             };
             Outcome {
-                target: Some(record.target.clone()),
+                // A name in conflict leads somewhere else.
+                target: (status != Status::Conflict).then(|| record.target.clone()),
                 ..at(Some((record.zone.clone(), record.name.clone())), status, reason)
             }
         }
@@ -532,7 +541,7 @@ mod tests {
         - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
         + orders.internal CNAME new.elb.amazonaws.com
         + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
-        orders updated: it was CNAME old.elb.amazonaws.com
+        orders updated: it was CNAME old.elb.amazonaws.com, 60 s
         "#);
     }
 

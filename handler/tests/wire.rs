@@ -327,7 +327,7 @@ async fn a_service_in_order_costs_no_write() {
 #[tokio::test(start_paused = true)]
 async fn a_moved_service_is_replaced_in_one_batch_and_deleted_exactly() {
     let outcome = run(one(), registered("old.elb.amazonaws.com"), usual()).await;
-    assert_snapshot!(outcome.statuses(), @"updated: it was CNAME old.elb.amazonaws.com");
+    assert_snapshot!(outcome.statuses(), @"updated: it was CNAME old.elb.amazonaws.com, 60 s");
     assert_snapshot!(outcome.batches(), @r#"
     DELETE orders.internal 60 CNAME old.elb.amazonaws.com
     DELETE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"

@@ -1,1 +1,535 @@
-fn main() {}
+//! The specification, a sentence a scenario, on the real stacks: created through AWS's APIs,
+//! carried by the deployed rules, answered by DNS.
+//!
+//! All scenarios share one local AWS and run side by side, each with services of its own.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use aws_sdk_elasticloadbalancingv2::types::LoadBalancerSchemeEnum::{Internal, InternetFacing};
+use futures_util::future::join_all;
+use libtest_mimic::{Arguments, Trial};
+use serde_json::{Value, json};
+use tests::dns::Answer::{self, Alias, NoSuchName, Records};
+use tests::fleet::{Balancer, Environment};
+use tests::local_aws::{LocalAws, interrupted};
+use tests::stage::{Stage, outcome_of};
+use tokio::runtime::{Handle, Runtime};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let runtime = Runtime::new().expect("a runtime");
+    if arguments.list {
+        return libtest_mimic::run(&arguments, trials(None, runtime.handle())).exit_code();
+    }
+    let aws = match runtime.block_on(LocalAws::start()) {
+        Ok(aws) => Arc::new(aws),
+        Err(error) => {
+            eprintln!("{error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // Whoever interrupts the tests does not want MiniStack to stay.
+    let stopping = Arc::clone(&aws);
+    runtime.spawn(async move {
+        interrupted().await;
+        stopping.stop().await;
+        std::process::exit(130);
+    });
+
+    let environments = [
+        ("dev", json!({})),
+        ("prod", json!({})),
+        // Other names, another TTL.
+        ("lab", json!({"nameTemplate": "{service}.{cluster}", "ttlSeconds": 5})),
+        // Swept by full passes, which may be faster than an event.
+        ("swept", json!({})),
+        // Emptied now and then.
+        ("scratch", json!({"deleteLimit": {"free": 1, "percent": 10}})),
+        // Its zone does not exist.
+        ("broken", json!({})),
+    ];
+    let say =
+        |what: &str, took: std::time::Duration| eprintln!("{what}, {:.1} s", took.as_secs_f32());
+    let stage = runtime.block_on(Stage::set(Arc::clone(&aws), &environments, say));
+    let status = match stage {
+        Ok(stage) => {
+            let stage = Arc::new(stage);
+            let trials = trials(Some(&stage), runtime.handle());
+            libtest_mimic::run(&arguments, trials).exit_code()
+        }
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    };
+    eprintln!("the logs are in {}", aws.directory.display());
+    runtime.block_on(aws.stop());
+    status
+}
+
+macro_rules! scenarios {
+    ($stage:expr, $runtime:expr, [$($name:ident,)*]) => {
+        vec![$({
+            let stage = $stage.cloned();
+            let runtime = $runtime.clone();
+            Trial::test(stringify!($name), move || {
+                let stage: Arc<Stage> = stage.ok_or("only listed")?;
+                runtime.block_on($name(&stage)).map_err(|error| format!("{error:#}").into())
+            })
+        }),*]
+    };
+}
+
+fn trials(stage: Option<&Arc<Stage>>, runtime: &Handle) -> Vec<Trial> {
+    scenarios!(
+        stage,
+        runtime,
+        [
+            a_created_service_resolves_in_its_vpc_only,
+            the_same_name_lives_side_by_side_in_two_environments,
+            a_moved_service_resolves_to_its_new_load_balancer,
+            a_deleted_service_leaves_nothing_behind,
+            a_deleted_service_loses_its_name_though_its_load_balancer_went_first,
+            a_service_that_is_created_again_gets_its_name_again,
+            clusters_and_services_may_be_given_as_arns,
+            a_service_without_a_load_balancer_is_ignored,
+            a_service_that_leaves_its_load_balancer_is_deregistered,
+            a_load_balancer_that_comes_later_is_found_by_the_full_pass,
+            a_load_balancer_in_another_vpc_is_not_registered,
+            an_internal_load_balancer_is_preferred,
+            upper_case_and_underscores_become_host_names,
+            a_name_that_dns_forbids_is_invalid,
+            the_template_and_the_ttl_are_those_of_the_environment,
+            a_record_that_a_person_made_is_never_touched,
+            a_record_of_another_environment_is_never_touched,
+            a_service_with_the_name_of_another_is_a_conflict_until_that_is_gone,
+            lost_events_are_repaired_by_the_full_pass,
+            invariant_1_a_second_pass_changes_nothing,
+            the_same_event_many_times_at_once_makes_one_record,
+            a_dry_run_writes_nothing,
+            a_failed_call_does_not_reach_the_handler,
+            calls_that_change_no_name_do_not_reach_the_handler,
+            what_cannot_be_understood_is_ignored_and_succeeds,
+            too_many_deletions_are_refused_and_everything_can_be_deregistered,
+            an_error_of_aws_is_told_with_code_and_request_id,
+        ]
+    )
+}
+
+/// A load balancer in an environment, named after who uses it.
+async fn balancer(stage: &Stage, environment: &Environment, name: &str) -> Result<Balancer> {
+    stage.aws.create_balancer(&environment.network, name, Internal).await
+}
+
+/// Creates a service behind a load balancer of its own, and waits until it resolves.
+async fn registered(stage: &Stage, environment: &Environment, name: &str) -> Result<Balancer> {
+    let balancer = balancer(stage, environment, name).await?;
+    let cluster = &environment.network.cluster;
+    stage.aws.create_service(cluster, name, &[&balancer.target_group]).await?;
+    environment.resolves(&format!("{name}.internal"), &alias(&balancer)).await?;
+    Ok(balancer)
+}
+
+fn alias(balancer: &Balancer) -> Answer {
+    Alias(balancer.dns_name.to_lowercase())
+}
+
+/// What an environment's handler says of a service when a person asks.
+async fn reconcile(stage: &Stage, environment: &Environment, service: &str) -> Result<Value> {
+    let cluster = &environment.network.cluster;
+    let payload = json!({"reconcile": {"cluster": cluster, "service": service}});
+    let answer = stage.invoke(environment, &payload).await?;
+    Ok(outcome_of(&answer, cluster, service).context("no outcome")?.clone())
+}
+
+fn status(outcome: &Value, status: &str, reason: &str) -> Result<()> {
+    let found = outcome["reason"].as_str().unwrap_or_default();
+    ensure!(
+        outcome["status"] == status && found.contains(reason),
+        "expected {status} because of {reason:?}, found {outcome}"
+    );
+    Ok(())
+}
+
+async fn a_created_service_resolves_in_its_vpc_only(stage: &Stage) -> Result<()> {
+    let (dev, prod) = (stage.environment("dev"), stage.environment("prod"));
+    let mut deliveries = stage.relay.deliveries();
+    let balancer = registered(stage, dev, "created").await?;
+    let outcome = dev.outcome(&mut deliveries, "CreateService", "created").await?;
+    status(&outcome, "registered", "")?;
+    ensure!(outcome["target"] == balancer.dns_name.as_str(), "{outcome}");
+    ensure!(prod.resolver.ask("created.internal").await? == NoSuchName);
+    let arn = "arn:aws:ecs:eu-west-1:000000000000:service/dev/created";
+    ensure!(
+        stage.aws.records(&dev.discovery.zone, "created.internal").await?
+            == [
+                format!("created.internal CNAME {}", balancer.dns_name),
+                format!(
+                    "_discovery.created.internal TXT \"heritage=ecs-discovery,version=1,environment=dev,service={arn}\""
+                ),
+            ]
+    );
+    Ok(())
+}
+
+async fn the_same_name_lives_side_by_side_in_two_environments(stage: &Stage) -> Result<()> {
+    let (dev, prod) = (stage.environment("dev"), stage.environment("prod"));
+    let in_dev = balancer(stage, dev, "twin-dev").await?;
+    let in_prod = balancer(stage, prod, "twin-prod").await?;
+    stage.aws.create_service("dev", "twin", &[&in_dev.target_group]).await?;
+    stage.aws.create_service("prod", "twin", &[&in_prod.target_group]).await?;
+    dev.resolves("twin.internal", &alias(&in_dev)).await?;
+    prod.resolves("twin.internal", &alias(&in_prod)).await?;
+    stage.aws.delete_service("dev", "twin").await?;
+    dev.resolves("twin.internal", &NoSuchName).await?;
+    ensure!(prod.resolver.ask("twin.internal").await? == alias(&in_prod));
+    Ok(())
+}
+
+async fn a_moved_service_resolves_to_its_new_load_balancer(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    registered(stage, dev, "moved").await?;
+    let other = balancer(stage, dev, "moved-2").await?;
+    stage.aws.move_service("dev", "moved", &[&other.target_group]).await?;
+    dev.resolves("moved.internal", &alias(&other)).await?;
+    Ok(())
+}
+
+async fn a_deleted_service_leaves_nothing_behind(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    registered(stage, dev, "deleted").await?;
+    stage.aws.delete_service("dev", "deleted").await?;
+    dev.resolves("deleted.internal", &NoSuchName).await?;
+    ensure!(stage.aws.records(&dev.discovery.zone, "deleted.internal").await?.is_empty());
+    Ok(())
+}
+
+async fn a_deleted_service_loses_its_name_though_its_load_balancer_went_first(
+    stage: &Stage,
+) -> Result<()> {
+    let dev = stage.environment("dev");
+    let balancer = registered(stage, dev, "orphan").await?;
+    stage.aws.elb.delete_load_balancer().load_balancer_arn(&balancer.arn).send().await?;
+    status(&reconcile(stage, dev, "orphan").await?, "waiting", "no load balancer yet")?;
+    ensure!(dev.resolver.ask("orphan.internal").await? == alias(&balancer), "it was dropped");
+    stage.aws.delete_service("dev", "orphan").await?;
+    dev.resolves("orphan.internal", &NoSuchName).await?;
+    Ok(())
+}
+
+async fn a_service_that_is_created_again_gets_its_name_again(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    let balancer = registered(stage, dev, "again").await?;
+    stage.aws.delete_service("dev", "again").await?;
+    dev.resolves("again.internal", &NoSuchName).await?;
+    stage.aws.create_service("dev", "again", &[&balancer.target_group]).await?;
+    dev.resolves("again.internal", &alias(&balancer)).await?;
+    Ok(())
+}
+
+async fn clusters_and_services_may_be_given_as_arns(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    let cluster = "arn:aws:ecs:eu-west-1:000000000000:cluster/dev";
+    let service = "arn:aws:ecs:eu-west-1:000000000000:service/dev/by-arn";
+    let (first, second) =
+        (balancer(stage, dev, "by-arn").await?, balancer(stage, dev, "by-arn-2").await?);
+    stage.aws.create_service(cluster, "by-arn", &[&first.target_group]).await?;
+    dev.resolves("by-arn.internal", &alias(&first)).await?;
+    stage.aws.move_service(cluster, service, &[&second.target_group]).await?;
+    dev.resolves("by-arn.internal", &alias(&second)).await?;
+    stage.aws.delete_service(cluster, service).await?;
+    dev.resolves("by-arn.internal", &NoSuchName).await?;
+    Ok(())
+}
+
+async fn a_service_without_a_load_balancer_is_ignored(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    let mut deliveries = stage.relay.deliveries();
+    stage.aws.create_service("dev", "worker", &[]).await?;
+    let outcome = dev.outcome(&mut deliveries, "CreateService", "worker").await?;
+    status(&outcome, "ignored", "the service has no load balancer")
+}
+
+async fn a_service_that_leaves_its_load_balancer_is_deregistered(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    registered(stage, dev, "leaver").await?;
+    let mut deliveries = stage.relay.deliveries();
+    stage.aws.move_service("dev", "leaver", &[]).await?;
+    let outcome = dev.outcome(&mut deliveries, "UpdateService", "leaver").await?;
+    status(&outcome, "deregistered", "the service has no load balancer")?;
+    dev.resolves("leaver.internal", &NoSuchName).await?;
+    Ok(())
+}
+
+async fn a_load_balancer_that_comes_later_is_found_by_the_full_pass(stage: &Stage) -> Result<()> {
+    let swept = stage.environment("swept");
+    let group = stage.aws.create_target_group(&swept.network, "early").await?;
+    let mut deliveries = stage.relay.deliveries();
+    stage.aws.create_service("swept", "early", &[&group]).await?;
+    let outcome = swept.outcome(&mut deliveries, "CreateService", "early").await?;
+    status(&outcome, "waiting", "has no load balancer yet")?;
+    let balancer = balancer(stage, swept, "late").await?;
+    let forward = aws_sdk_elasticloadbalancingv2::types::Action::builder()
+        .r#type(aws_sdk_elasticloadbalancingv2::types::ActionTypeEnum::Forward)
+        .target_group_arn(&group)
+        .build();
+    let listener = stage.aws.elb.create_listener().load_balancer_arn(&balancer.arn).port(81);
+    let listener = listener.protocol(aws_sdk_elasticloadbalancingv2::types::ProtocolEnum::Http);
+    listener.default_actions(forward).send().await?;
+    stage.invoke(swept, &Stage::scheduled()).await?;
+    swept.resolves("early.internal", &alias(&balancer)).await?;
+    Ok(())
+}
+
+async fn a_load_balancer_in_another_vpc_is_not_registered(stage: &Stage) -> Result<()> {
+    let (dev, prod) = (stage.environment("dev"), stage.environment("prod"));
+    let elsewhere = balancer(stage, prod, "elsewhere").await?;
+    let mut deliveries = stage.relay.deliveries();
+    stage.aws.create_service("dev", "elsewhere", &[&elsewhere.target_group]).await?;
+    let outcome = dev.outcome(&mut deliveries, "CreateService", "elsewhere").await?;
+    status(&outcome, "ignored", "no zone of this environment is for the VPC")?;
+    ensure!(dev.resolver.ask("elsewhere.internal").await? == NoSuchName);
+    ensure!(prod.resolver.ask("elsewhere.internal").await? == NoSuchName);
+    Ok(())
+}
+
+async fn an_internal_load_balancer_is_preferred(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    let public = stage.aws.create_balancer(&dev.network, "public", InternetFacing).await?;
+    let inside = stage.aws.create_balancer(&dev.network, "inside", Internal).await?;
+    let groups = [public.target_group.as_str(), inside.target_group.as_str()];
+    stage.aws.create_service("dev", "preferred", &groups).await?;
+    dev.resolves("preferred.internal", &alias(&inside)).await?;
+    Ok(())
+}
+
+async fn upper_case_and_underscores_become_host_names(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    let balancer = balancer(stage, dev, "shouting").await?;
+    stage.aws.create_service("dev", "Shop_API", &[&balancer.target_group]).await?;
+    dev.resolves("shop-api.internal", &alias(&balancer)).await?;
+    Ok(())
+}
+
+async fn a_name_that_dns_forbids_is_invalid(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    let balancer = balancer(stage, dev, "forbidden").await?;
+    let mut deliveries = stage.relay.deliveries();
+    stage.aws.create_service("dev", "forbidden_", &[&balancer.target_group]).await?;
+    let outcome = dev.outcome(&mut deliveries, "CreateService", "forbidden_").await?;
+    status(&outcome, "invalid", "starts or ends with -")
+}
+
+async fn the_template_and_the_ttl_are_those_of_the_environment(stage: &Stage) -> Result<()> {
+    let lab = stage.environment("lab");
+    let balancer = balancer(stage, lab, "templated").await?;
+    stage.aws.create_service("lab", "templated", &[&balancer.target_group]).await?;
+    lab.resolves("templated.lab.internal", &alias(&balancer)).await?;
+    let zone = &lab.discovery.zone;
+    let list = stage.aws.route53.list_resource_record_sets().hosted_zone_id(zone).send().await?;
+    let named = |name: &str| name.starts_with("templated.lab.internal");
+    let rrset = list.resource_record_sets().iter().find(|rrset| named(rrset.name()));
+    ensure!(rrset.context("no record")?.ttl() == Some(5));
+    Ok(())
+}
+
+async fn a_record_that_a_person_made_is_never_touched(stage: &Stage) -> Result<()> {
+    let swept = stage.environment("swept");
+    let zone = &swept.discovery.zone;
+    stage.aws.create_record(zone, "personal.internal", "A", "10.0.0.7").await?;
+    let balancer = balancer(stage, swept, "personal").await?;
+    let mut deliveries = stage.relay.deliveries();
+    let untouched = Records(vec!["10.0.0.7".into()]);
+    stage.aws.create_service("swept", "personal", &[&balancer.target_group]).await?;
+    let outcome = swept.outcome(&mut deliveries, "CreateService", "personal").await?;
+    status(&outcome, "conflict", "it holds A 10.0.0.7, without a marker")?;
+    stage.invoke(swept, &Stage::scheduled()).await?;
+    stage.aws.delete_service("swept", "personal").await?;
+    let outcome = swept.outcome(&mut deliveries, "DeleteService", "personal").await?;
+    status(&outcome, "unchanged", "holds no name")?;
+    ensure!(swept.resolver.ask("personal.internal").await? == untouched);
+    Ok(())
+}
+
+async fn a_record_of_another_environment_is_never_touched(stage: &Stage) -> Result<()> {
+    let swept = stage.environment("swept");
+    let zone = &swept.discovery.zone;
+    let marker = "\"heritage=ecs-discovery,version=1,environment=qa,service=arn:aws:ecs:eu-west-1:000000000000:service/qa/shared\"";
+    stage.aws.create_record(zone, "shared.internal", "CNAME", "qa.example.com").await?;
+    stage.aws.create_record(zone, "_discovery.shared.internal", "TXT", marker).await?;
+    let before = stage.aws.records(zone, "shared.internal").await?;
+    let balancer = balancer(stage, swept, "shared").await?;
+    let mut deliveries = stage.relay.deliveries();
+    stage.aws.create_service("swept", "shared", &[&balancer.target_group]).await?;
+    let outcome = swept.outcome(&mut deliveries, "CreateService", "shared").await?;
+    status(&outcome, "conflict", "the environment qa manages it")?;
+    stage.invoke(swept, &Stage::scheduled()).await?;
+    ensure!(stage.aws.records(zone, "shared.internal").await? == before);
+    Ok(())
+}
+
+async fn a_service_with_the_name_of_another_is_a_conflict_until_that_is_gone(
+    stage: &Stage,
+) -> Result<()> {
+    let swept = stage.environment("swept");
+    let holder = balancer(stage, swept, "rival-1").await?;
+    let rival = balancer(stage, swept, "rival-2").await?;
+    stage.aws.create_service("swept", "Rival", &[&holder.target_group]).await?;
+    swept.resolves("rival.internal", &alias(&holder)).await?;
+    let mut deliveries = stage.relay.deliveries();
+    stage.aws.create_service("swept", "rival", &[&rival.target_group]).await?;
+    let outcome = swept.outcome(&mut deliveries, "CreateService", "rival").await?;
+    status(
+        &outcome,
+        "conflict",
+        "is held by arn:aws:ecs:eu-west-1:000000000000:service/swept/Rival",
+    )?;
+    ensure!(swept.resolver.ask("rival.internal").await? == alias(&holder));
+    stage.aws.delete_service("swept", "Rival").await?;
+    stage.invoke(swept, &Stage::scheduled()).await?;
+    swept.resolves("rival.internal", &alias(&rival)).await?;
+    Ok(())
+}
+
+async fn lost_events_are_repaired_by_the_full_pass(stage: &Stage) -> Result<()> {
+    let swept = stage.environment("swept");
+    registered(stage, swept, "lost-deleted").await?;
+    let balancer = balancer(stage, swept, "lost-created").await?;
+    stage.relay.lose("lost-deleted");
+    stage.relay.lose("lost-created");
+    stage.aws.delete_service("swept", "lost-deleted").await?;
+    stage.aws.create_service("swept", "lost-created", &[&balancer.target_group]).await?;
+    stage.invoke(swept, &Stage::scheduled()).await?;
+    swept.resolves("lost-created.internal", &alias(&balancer)).await?;
+    swept.resolves("lost-deleted.internal", &NoSuchName).await?;
+    Ok(())
+}
+
+async fn invariant_1_a_second_pass_changes_nothing(stage: &Stage) -> Result<()> {
+    let lab = stage.environment("lab");
+    let balancer = balancer(stage, lab, "idle").await?;
+    stage.aws.create_service("lab", "idle", &[&balancer.target_group]).await?;
+    lab.resolves("idle.lab.internal", &alias(&balancer)).await?;
+    let payload = json!({"reconcile": {"cluster": "lab", "service": "idle"}});
+    let answer = stage.invoke(lab, &payload).await?;
+    ensure!(answer["changes"] == json!({"created": 0, "deleted": 0}), "{answer}");
+    ensure!(answer["apiCalls"] == json!({"ecs": 1, "elb": 2, "route53": 1}), "{answer}");
+    Ok(())
+}
+
+async fn the_same_event_many_times_at_once_makes_one_record(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    let balancer = balancer(stage, dev, "crowd").await?;
+    stage.relay.lose("crowd");
+    stage.aws.create_service("dev", "crowd", &[&balancer.target_group]).await?;
+    let payload = json!({"reconcile": {"cluster": "dev", "service": "crowd"}});
+    let all = (0..8).map(|_| stage.invoke(dev, &payload));
+    let mut registered = 0;
+    for answer in join_all(all).await {
+        let answer = answer?;
+        let outcome = outcome_of(&answer, "dev", "crowd").context("no outcome")?;
+        ensure!(outcome["status"] == "registered" || outcome["status"] == "unchanged", "{outcome}");
+        registered += answer["changes"]["created"].as_u64().unwrap_or_default();
+    }
+    ensure!(registered == 2, "one record and one marker were to be made, found {registered}");
+    ensure!(stage.aws.records(&dev.discovery.zone, "crowd.internal").await?.len() == 2);
+    Ok(())
+}
+
+async fn a_dry_run_writes_nothing(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    let balancer = balancer(stage, dev, "rehearsed").await?;
+    stage.relay.lose("rehearsed");
+    stage.aws.create_service("dev", "rehearsed", &[&balancer.target_group]).await?;
+    let payload = json!({"reconcile": {"cluster": "dev", "service": "rehearsed"}, "dryRun": true});
+    let answer = stage.invoke(dev, &payload).await?;
+    ensure!(answer["dryRun"] == true && answer["changes"]["created"] == 2, "{answer}");
+    let outcome = outcome_of(&answer, "dev", "rehearsed").context("no outcome")?;
+    status(outcome, "registered", "")?;
+    ensure!(stage.aws.records(&dev.discovery.zone, "rehearsed.internal").await?.is_empty());
+    Ok(())
+}
+
+/// Whether any deployed rule would pass an event on.
+async fn matches(stage: &Stage, detail: &Value) -> Result<bool> {
+    let event = json!({
+        "version": "0", "id": "1", "detail-type": "AWS API Call via CloudTrail",
+        "source": "aws.ecs", "account": "000000000000", "time": "2026-01-01T00:00:00Z",
+        "region": "eu-west-1", "resources": [], "detail": detail,
+    });
+    let rules = stage.aws.eventbridge.list_rules().send().await?;
+    let mut patterns = rules.rules().iter().filter_map(|rule| rule.event_pattern());
+    let pattern = patterns.next().context("no rule has a pattern")?;
+    let test = stage.aws.eventbridge.test_event_pattern().event_pattern(pattern);
+    Ok(test.event(event.to_string()).send().await?.result())
+}
+
+async fn a_failed_call_does_not_reach_the_handler(stage: &Stage) -> Result<()> {
+    let call = json!({"eventSource": "ecs.amazonaws.com", "eventName": "CreateService"});
+    ensure!(matches(stage, &call).await?);
+    let mut failed = call.clone();
+    failed["errorCode"] = json!("InvalidParameterException");
+    ensure!(!matches(stage, &failed).await?);
+    Ok(())
+}
+
+async fn calls_that_change_no_name_do_not_reach_the_handler(stage: &Stage) -> Result<()> {
+    for call in ["RunTask", "SubmitTaskStateChange", "RegisterTaskDefinition"] {
+        let call = json!({"eventSource": "ecs.amazonaws.com", "eventName": call});
+        ensure!(!matches(stage, &call).await?, "{call}");
+    }
+    Ok(())
+}
+
+async fn what_cannot_be_understood_is_ignored_and_succeeds(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    for payload in [json!({}), json!([7]), json!("text"), json!({"reconcile": 7}), Value::Null] {
+        let answer = stage.invoke(dev, &payload).await?;
+        ensure!(answer["scope"] == "none" && answer["reason"].is_string(), "{answer}");
+        ensure!(answer["apiCalls"] == json!({"ecs": 0, "elb": 0, "route53": 0}), "{answer}");
+    }
+    Ok(())
+}
+
+async fn too_many_deletions_are_refused_and_everything_can_be_deregistered(
+    stage: &Stage,
+) -> Result<()> {
+    let scratch = stage.environment("scratch");
+    let zone = &scratch.discovery.zone;
+    for name in ["scratch-a", "scratch-b", "scratch-c"] {
+        registered(stage, scratch, name).await?;
+    }
+    stage.aws.create_record(zone, "person.internal", "A", "10.0.0.7").await?;
+    for name in ["scratch-a", "scratch-b"] {
+        stage.relay.lose(name);
+        stage.aws.delete_service("scratch", name).await?;
+    }
+    let answer = stage.invoke(scratch, &Stage::scheduled()).await?;
+    let outcome = outcome_of(&answer, "scratch", "scratch-a").context("no outcome")?;
+    status(outcome, "refused", "would delete 2 of 3 names, more than 1 and more than 10 %")?;
+    ensure!(stage.aws.records(zone, "scratch-a.internal").await?.len() == 2);
+
+    let overridden = json!({"reconcile": "all", "overrideDeleteLimit": true});
+    stage.invoke(scratch, &overridden).await?;
+    scratch.resolves("scratch-a.internal", &NoSuchName).await?;
+
+    let answer = stage.invoke(scratch, &json!({"deregister": "all"})).await?;
+    ensure!(answer["scope"] == "deregister", "{answer}");
+    scratch.resolves("scratch-c.internal", &NoSuchName).await?;
+    ensure!(scratch.resolver.ask("person.internal").await? == Records(vec!["10.0.0.7".into()]));
+    Ok(())
+}
+
+async fn an_error_of_aws_is_told_with_code_and_request_id(stage: &Stage) -> Result<()> {
+    let broken = stage.environment("broken");
+    let zone = &broken.discovery.zone;
+    stage.aws.route53.delete_hosted_zone().id(zone).send().await?;
+    let error = stage.invoke(broken, &json!({"reconcile": "all"})).await;
+    let error = error.err().context("it was to fail")?.to_string();
+    for part in ["route53:ListResourceRecordSets", zone, "NoSuchHostedZone", "request id"] {
+        ensure!(error.contains(part), "{part} is missing in {error}");
+    }
+    Ok(())
+}
