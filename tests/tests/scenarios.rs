@@ -106,7 +106,7 @@ fn trials(stage: Option<&Arc<Stage>>, runtime: &Handle) -> Vec<Trial> {
             a_record_of_another_environment_is_never_touched,
             a_service_with_the_name_of_another_is_a_conflict_until_that_is_gone,
             lost_events_are_repaired_by_the_full_pass,
-            invariant_1_a_second_pass_changes_nothing,
+            invariant_1_a_second_run_changes_nothing,
             the_same_event_many_times_at_once_makes_one_record,
             a_dry_run_writes_nothing,
             a_failed_call_does_not_reach_the_handler,
@@ -407,7 +407,7 @@ async fn lost_events_are_repaired_by_the_full_pass(stage: &Stage) -> Result<()> 
     Ok(())
 }
 
-async fn invariant_1_a_second_pass_changes_nothing(stage: &Stage) -> Result<()> {
+async fn invariant_1_a_second_run_changes_nothing(stage: &Stage) -> Result<()> {
     let lab = stage.environment("lab");
     let balancer = balancer(stage, lab, "idle").await?;
     stage.aws.create_service("lab", "idle", &[&balancer.target_group]).await?;
