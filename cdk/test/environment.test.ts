@@ -1,0 +1,85 @@
+import { describe, expect, test } from 'vitest';
+import { parseEnvironments } from '../lib/environment.js';
+
+const valid = {
+  account: '111122223333',
+  region: 'eu-west-1',
+  vpcs: [{ vpcId: 'vpc-0a1b2c3d4e5f60718', zoneName: 'dev.internal' }],
+};
+
+/** What is said of an environment `dev` in which one option is replaced. */
+function check(option: string, value: unknown): string {
+  return message({ dev: { ...valid, [option]: value } });
+}
+
+function message(context: unknown): string {
+  try {
+    parseEnvironments(context);
+    return 'ok';
+  } catch (error) {
+    return error instanceof Error ? error.message.replace("The environments' data is wrong:\n  ", '') : String(error);
+  }
+}
+
+describe('an environment', () => {
+  test('needs an account, a region and VPCs; the rest has defaults', () => {
+    expect(parseEnvironments({ dev: valid })).toEqual({
+      dev: {
+        ...valid,
+        clusters: ['*'],
+        nameTemplate: '{service}',
+        record: 'CNAME',
+        ttlSeconds: 60,
+        deleteLimit: { free: 3, percent: 30 },
+        trail: 'create',
+        sweepMinutes: 15,
+        architecture: 'x86_64',
+        logRetentionDays: 30,
+        removalPolicy: 'retain',
+      },
+    });
+  });
+
+  test('may come as JSON, as the command line gives it', () => {
+    expect(Object.keys(parseEnvironments(JSON.stringify({ qa: valid })))).toEqual(['qa']);
+    expect(message('{"qa":')).toMatch(/^environments: expected JSON; found /);
+  });
+
+  test.each([
+    ['account', 111122223333, 'environments.dev.account: expected an account id, twelve digits in quotes; found 111122223333'],
+    ['account', undefined, 'environments.dev.account: expected an account id, twelve digits in quotes; found nothing'],
+    ['region', 'Ireland', 'environments.dev.region: expected a region, like eu-west-1; found "Ireland"'],
+    ['vpcs', [], 'environments.dev.vpcs: expected at least one VPC; found []'],
+    ['vpcs', 'vpc-1', 'environments.dev.vpcs: expected a list of VPCs; found "vpc-1"'],
+    ['clusters', ['dev/*'], 'environments.dev.clusters[0]: expected the name of a cluster, in which * and ? stand for other characters; found "dev/*"'],
+    ['nameTemplate', '{cluster}', 'environments.dev.nameTemplate: expected labels of a-z, 0-9, - and {service}, {cluster}, with {service} in one of them; found "{cluster}"'],
+    ['record', 'AAAA', 'environments.dev.record: expected "CNAME"; found "AAAA"'],
+    ['ttlSeconds', 0, 'environments.dev.ttlSeconds: expected a whole number of seconds, 1 to 86400; found 0'],
+    ['ttlSeconds', '60', 'environments.dev.ttlSeconds: expected a whole number of seconds, 1 to 86400; found "60"'],
+    ['deleteLimit', { free: 3 }, 'environments.dev.deleteLimit.percent: expected a whole number of percent, 0 to 100; found nothing'],
+    ['trail', 'none', 'environments.dev.trail: expected "create" or "existing"; found "none"'],
+    ['logRetentionDays', 31, /^environments.dev.logRetentionDays: expected one of 1, 3, 5, .* days; found 31$/],
+    ['ttl', 60, /^environments.dev: expected only the keys account, region, .*; found the keys ttl$/],
+  ])('with a mistake in %s says where, what was expected and what was found', (option, value, expected) => {
+    expect(check(option, value)).toMatch(expected);
+  });
+
+  test('with a mistake in a VPC names the VPC', () => {
+    expect(check('vpcs', [{ vpcId: 'vpc-xyz', zoneName: '-x' }])).toBe(
+      'environments.dev.vpcs[0].vpcId: expected a VPC id, like vpc-0a1b2c3d4e5f60718; found "vpc-xyz"\n' +
+        '  environments.dev.vpcs[0].zoneName: expected a domain name in lower case, like dev.internal; found "-x"',
+    );
+    expect(check('vpcs', [...valid.vpcs, ...valid.vpcs])).toBe(
+      'environments.dev.vpcs[1].vpcId: expected each VPC once; found "vpc-0a1b2c3d4e5f60718"',
+    );
+  });
+});
+
+describe('environments', () => {
+  test('are an object by name', () => {
+    expect(message(undefined)).toBe('environments: expected environments by name, like { "dev": { … } }; found nothing');
+    expect(message([])).toMatch(/^environments: expected environments by name/);
+    expect(message({})).toBe('environments: expected at least one environment; found {}');
+    expect(message({ Dev: valid })).toMatch(/^environments.Dev: expected a name of 1 to 32 of a-z, 0-9 and -/);
+  });
+});
