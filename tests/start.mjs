@@ -5,13 +5,12 @@ import { foreground, root, run, setup, step } from './setup.mjs';
 
 await run(async () => {
   await setup();
+  // With the same features as the tests, so that both share what they compile.
   await step('Local AWS', 'about three minutes the first time', 'cargo', [
     'build',
     '--locked',
-    '--package',
-    'tests',
-    '--bin',
-    'local-aws',
+    '--workspace',
+    '--all-targets',
   ]);
   // Not by `cargo run`, whose variables would make the CDK's cargo build everything anew.
   return foreground(path.join(root, 'target', 'debug', 'local-aws'), process.argv.slice(2));

@@ -52,11 +52,19 @@ const environment = object({
     .min(1, { error: 'expected at least one VPC' })
     .superRefine((vpcs, context) => {
       const seen = new Set<string>();
-      vpcs.forEach(({ vpcId }, index) => {
+      vpcs.forEach(({ vpcId, zoneName, hostedZoneId }, index) => {
         if (seen.has(vpcId)) {
           context.addIssue({ code: 'custom', path: [index, 'vpcId'], message: 'expected each VPC once' });
         }
         seen.add(vpcId);
+        const same = vpcs.find((other) => hostedZoneId !== undefined && other.hostedZoneId === hostedZoneId);
+        if (same !== undefined && same.zoneName !== zoneName) {
+          context.addIssue({
+            code: 'custom',
+            path: [index, 'zoneName'],
+            message: `expected the one name of the hosted zone ${hostedZoneId}, like ${same.zoneName} before`,
+          });
+        }
       });
     }),
   /** Names of the clusters whose services belong to the environment; `*` and `?` stand for others. */

@@ -72,6 +72,10 @@ describe('an environment', () => {
     expect(check('vpcs', [...valid.vpcs, ...valid.vpcs])).toBe(
       'environments.dev.vpcs[1].vpcId: expected each VPC once; found "vpc-0a1b2c3d4e5f60718"',
     );
+    const sharing = (vpcId: string, zoneName: string) => ({ vpcId, zoneName, hostedZoneId: 'Z1' });
+    expect(check('vpcs', [sharing('vpc-0a1b2c3d', 'a.internal'), sharing('vpc-1a1b2c3d', 'b.internal')])).toBe(
+      'environments.dev.vpcs[1].zoneName: expected the one name of the hosted zone Z1, like a.internal before; found "b.internal"',
+    );
   });
 });
 

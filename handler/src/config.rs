@@ -146,6 +146,16 @@ impl Config {
             })?;
             let vpc = VpcId::new(zone.vpc_id);
             let id = HostedZoneId::new(zone.hosted_zone_id);
+            if let Some(other) =
+                zones.values().find(|zone: &&Zone| zone.id == id && zone.name != name)
+            {
+                let found = format!(
+                    "{:?}, and {:?} for the same hosted zone",
+                    zone.name,
+                    other.name.as_str()
+                );
+                return Err(mistake(&key("name"), found, "one name for one hosted zone"));
+            }
             if zones.insert(vpc.clone(), Zone { id, name }).is_some() {
                 let found = format!("a second zone for {vpc}");
                 return Err(mistake(&key("vpcId"), found, "one zone for each VPC"));
@@ -314,6 +324,7 @@ mod tests {
         assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"/hostedzone/Z1","name":"x"}])), @r#"DISCOVERY_CONFIG: zones[0].hostedZoneId: found "/hostedzone/Z1", expected a hosted zone's id, like Z0123456789ABC, without /hostedzone/"#);
         assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"-x"}])), @r#"DISCOVERY_CONFIG: zones[0].name: found "-x" (the name "-x" has the label "-x", which starts or ends with -), expected a zone's name, like dev.internal"#);
         assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"x"},{"vpcId":"vpc-1","hostedZoneId":"Z2","name":"y"}])), @"DISCOVERY_CONFIG: zones[1].vpcId: found a second zone for vpc-1, expected one zone for each VPC");
+        assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"x"},{"vpcId":"vpc-2","hostedZoneId":"Z1","name":"y"}])), @r#"DISCOVERY_CONFIG: zones[1].name: found "y", and "x" for the same hosted zone, expected one name for one hosted zone"#);
         assert_snapshot!(check("clusters", json!(["dev/*"])), @r#"DISCOVERY_CONFIG: clusters[0]: found "dev/*", expected a cluster's name, in which * stands for any characters and ? for one"#);
         assert_snapshot!(check("nameTemplate", json!("{cluster}")), @r#"DISCOVERY_CONFIG: nameTemplate: found "{cluster}", which lacks {service}, expected labels made of a-z, 0-9, - and {service}, {cluster}, with {service} in one of them"#);
         assert_snapshot!(check("nameTemplate", json!("{service}_{name}")), @r#"DISCOVERY_CONFIG: nameTemplate: found "{service}_{name}" (for a service "s" in a cluster "c", the name "s_{name}" holds '_', and a label is made of a-z, 0-9 and -), expected labels made of a-z, 0-9, - and {service}, {cluster}, with {service} in one of them"#);

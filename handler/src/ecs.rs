@@ -167,9 +167,13 @@ impl Ecs {
 
 /// What an answer says of one service. Silence is an error: it proves nothing.
 fn found(arn: &ServiceArn, answer: &DescribeServicesOutput) -> Result<Service, AwsError> {
-    if let Some(service) =
-        answer.services().iter().find(|service| service.service_name() == Some(arn.service()))
-    {
+    let named =
+        answer.services().iter().filter(|service| service.service_name() == Some(arn.service()));
+    // Deleted and created again, a name may for a while stand for both: the living one counts.
+    let is_gone = |service: &&aws_sdk_ecs::types::Service| {
+        matches!(service.status(), Some("DRAINING" | "INACTIVE"))
+    };
+    if let Some(service) = named.min_by_key(is_gone) {
         return Ok(match service.status() {
             Some("DRAINING") => Service::Gone(Gone::Draining),
             Some("INACTIVE") => Service::Gone(Gone::Inactive),

@@ -20,6 +20,18 @@ pub enum InvocationError {
     Services { count: usize, of: usize, first: String },
 }
 
+impl InvocationError {
+    /// One of a closed set, for whoever counts failures.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            InvocationError::Home(_) => "FunctionArn",
+            InvocationError::Read(_) => "ReadFailed",
+            InvocationError::Services { .. } => "ServicesFailed",
+        }
+    }
+}
+
 /// Answers one payload.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use handler::elb::Elb;
 use handler::invocation::answer;
 use handler::reconcile::Reconciler;
 use handler::route53::Route53;
-use lambda_runtime::{LambdaEvent, service_fn};
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::Value;
 use tracing::Instrument;
 
@@ -53,8 +53,8 @@ async fn main() -> ExitCode {
         let report = answer(reconciler, &context.invoked_function_arn, &payload)
             .instrument(span)
             .await
-            .map_err(|error| error.to_string())?;
-        serde_json::to_value(report).map_err(|error| error.to_string())
+            .map_err(|error| diagnostic(error.kind(), &error))?;
+        serde_json::to_value(report).map_err(|error| diagnostic("Answer", &error))
     };
     match lambda_runtime::run(service_fn(handle)).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -63,6 +63,11 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What Lambda keeps of an error.
+fn diagnostic(kind: &str, error: &dyn std::error::Error) -> Diagnostic {
+    Diagnostic { error_type: kind.to_owned(), error_message: error.to_string() }
 }
 
 async fn sdk_config() -> SdkConfig {

@@ -63,20 +63,28 @@ impl LocalAws {
         let arn = balancer.load_balancer_arn().context("a load balancer without ARN")?.to_owned();
         let dns_name = balancer.dns_name().context("a load balancer without DNS name")?.to_owned();
         let target_group = self.create_target_group(network, name).await?;
+        self.create_listener(&arn, &target_group, 80).await?;
+        Ok(Balancer { arn, dns_name, target_group })
+    }
+
+    /// Puts a target group behind a load balancer.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub async fn create_listener(
+        &self,
+        balancer: &str,
+        target_group: &str,
+        port: i32,
+    ) -> Result<()> {
         let forward = Action::builder()
             .r#type(ActionTypeEnum::Forward)
-            .target_group_arn(&target_group)
+            .target_group_arn(target_group)
             .build();
-        self.elb
-            .create_listener()
-            .load_balancer_arn(&arn)
-            .protocol(ProtocolEnum::Http)
-            .port(80)
-            .default_actions(forward)
-            .send()
-            .await
-            .context("CreateListener")?;
-        Ok(Balancer { arn, dns_name, target_group })
+        let request = self.elb.create_listener().load_balancer_arn(balancer).port(port);
+        let request = request.protocol(ProtocolEnum::Http).default_actions(forward);
+        request.send().await.context("CreateListener")?;
+        Ok(())
     }
 
     /// Makes a target group that no load balancer is for.

@@ -271,13 +271,7 @@ async fn a_load_balancer_that_comes_later_is_found_by_the_full_pass(stage: &Stag
     let outcome = swept.outcome(&mut deliveries, "CreateService", "early").await?;
     status(&outcome, "waiting", "has no load balancer yet")?;
     let balancer = balancer(stage, swept, "late").await?;
-    let forward = aws_sdk_elasticloadbalancingv2::types::Action::builder()
-        .r#type(aws_sdk_elasticloadbalancingv2::types::ActionTypeEnum::Forward)
-        .target_group_arn(&group)
-        .build();
-    let listener = stage.aws.elb.create_listener().load_balancer_arn(&balancer.arn).port(81);
-    let listener = listener.protocol(aws_sdk_elasticloadbalancingv2::types::ProtocolEnum::Http);
-    listener.default_actions(forward).send().await?;
+    stage.aws.create_listener(&balancer.arn, &group, 81).await?;
     stage.invoke(swept, &Stage::scheduled()).await?;
     swept.resolves("early.internal", &alias(&balancer)).await?;
     Ok(())
