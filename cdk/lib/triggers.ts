@@ -23,7 +23,13 @@ const CALLS = [
   'UntagResource',
 ];
 
-/** What makes the handler run: the calls that CloudTrail tells of, and the clock. */
+/**
+ * What makes the handler run: the calls that CloudTrail tells of, the deployments that ECS tells
+ * of itself, and the clock.
+ *
+ * CloudTrail's events come on a best-effort basis and tell of everything; ECS's own are delivered
+ * at least once, but none tells of a deletion.
+ */
 export class Triggers extends Construct {
   constructor(scope: Construct, id: string, props: TriggersProps) {
     super(scope, id);
@@ -39,6 +45,14 @@ export class Triggers extends Construct {
           // A call that failed changed nothing, and some tools retry until they succeed.
           errorCode: Match.doesNotExist(),
         },
+      },
+      targets: [target],
+    });
+    new Rule(this, 'Deployments', {
+      description: `Deployments and actions of ECS services that may change a name in ${props.environment}`,
+      eventPattern: {
+        source: ['aws.ecs'],
+        detailType: ['ECS Deployment State Change', 'ECS Service Action'],
       },
       targets: [target],
     });

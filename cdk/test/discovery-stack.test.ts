@@ -118,6 +118,15 @@ describe('the rules', () => {
     });
   });
 
+  test("pass on ECS's own events of deployments and services", () => {
+    template().hasResourceProperties('AWS::Events::Rule', {
+      EventPattern: {
+        source: ['aws.ecs'],
+        'detail-type': ['ECS Deployment State Change', 'ECS Service Action'],
+      },
+    });
+  });
+
   test.each([
     [1, 'rate(1 minute)'],
     [15, 'rate(15 minutes)'],

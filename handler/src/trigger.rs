@@ -88,10 +88,23 @@ fn event(event: &Value, home: &Home) -> Trigger {
         ("aws.events", "Scheduled Event") => reconcile(Scope::Everything),
         ("aws.ecs", "AWS API Call via CloudTrail") => api_call(&event["detail"], home),
         ("aws.ecs", "ECS Deployment State Change" | "ECS Service Action") => {
-            match event["resources"][0].as_str().map(ServiceArn::parse) {
-                Some(Ok(service)) => one(service, BTreeSet::new(), home),
-                Some(Err(error)) => ignore(format!("resources[0]: {error}")),
-                None => ignore("the event names no service in resources[0]"),
+            let Some(resource) = event["resources"][0].as_str() else {
+                return ignore("the event names no service in resources[0]");
+            };
+            // Some of these events tell the cluster besides, for ARNs that do not.
+            let cluster = event["detail"]["clusterArn"].as_str();
+            match (ServiceArn::parse(resource), cluster) {
+                (Ok(service), _) => one(service, BTreeSet::new(), home),
+                (Err(error), _) if !is_short_service_arn(resource) => {
+                    ignore(format!("resources[0]: {error}"))
+                }
+                (Err(_), Some(cluster)) => {
+                    match ServiceArn::new(home, last_segment(cluster), last_segment(resource)) {
+                        Ok(service) => one(service, BTreeSet::new(), home),
+                        Err(error) => ignore(format!("resources[0]: {error}")),
+                    }
+                }
+                (Err(_), None) => reconcile(Scope::Everything),
             }
         }
         (source, detail_type) => {
@@ -112,12 +125,23 @@ fn api_call(detail: &Value, home: &Home) -> Trigger {
     if let Some(code) = detail.get("errorCode").filter(|code| !code.is_null()) {
         return ignore(format!("the call failed with {code}, so it changed nothing"));
     }
+    if call == "UpdateService" && keeps_its_load_balancers(detail) {
+        return ignore("the call changed no load balancer, so it changes no name");
+    }
     match identity(detail, call, home) {
         Identity::Service(service) => one(service, hint(detail), home),
         Identity::NotAService(reason) => ignore(reason),
         // CloudTrail cuts fields over 100 KB: something happened, nobody knows to which service.
         Identity::Unknown => reconcile(Scope::Everything),
     }
+}
+
+/// Whether an update says nothing of load balancers: a new image or another count, mostly. Only
+/// a request that is there as a whole can prove it.
+fn keeps_its_load_balancers(detail: &Value) -> bool {
+    let request = &detail["requestParameters"];
+    let whole = request["service"].is_string() && detail.get("omitted").is_none();
+    whole && request.get("loadBalancers").is_none() && request.get("omitted").is_none()
 }
 
 enum Identity {
@@ -308,7 +332,7 @@ mod tests {
         assert_snapshot!(call("CreateService", json!({"cluster": "dev", "serviceName": "web"})), @"dev/web");
         assert_snapshot!(call("CreateService", json!({"cluster": cluster, "serviceName": "web"})), @"dev/web");
         assert_snapshot!(call("CreateService", json!({"serviceName": "web"})), @"default/web");
-        assert_snapshot!(call("UpdateService", json!({"cluster": "dev", "service": "web"})), @"dev/web");
+        assert_snapshot!(call("UpdateService", json!({"cluster": "dev", "service": "web", "loadBalancers": []})), @"dev/web");
         assert_snapshot!(call("DeleteService", json!({"service": service})), @"dev/web");
         assert_snapshot!(call("DeleteService", json!({"cluster": "dev", "service": "arn:aws:ecs:eu-west-1:111122223333:service/web"})), @"dev/web");
         assert_snapshot!(call("CreateTaskSet", json!({"cluster": cluster, "service": service})), @"dev/web");
@@ -318,7 +342,7 @@ mod tests {
     #[test]
     fn the_response_is_preferred_to_the_request() {
         let response = json!({"responseElements": {"service": {"serviceArn": "arn:aws:ecs:eu-west-1:111122223333:service/blue/web"}}});
-        assert_snapshot!(check(api_call("UpdateService", json!({"service": "web"}), response)), @"blue/web");
+        assert_snapshot!(check(api_call("UpdateServicePrimaryTaskSet", json!({"service": "web"}), response)), @"blue/web");
     }
 
     #[test]
@@ -339,6 +363,16 @@ mod tests {
     }
 
     #[test]
+    fn an_update_that_leaves_the_load_balancers_alone_costs_nothing() {
+        assert_snapshot!(
+            call("UpdateService", json!({"cluster": "dev", "service": "web", "forceNewDeployment": true})),
+            @"ignored: the call changed no load balancer, so it changes no name"
+        );
+        // What was cut away may have been about load balancers.
+        assert_snapshot!(call("UpdateService", json!({"service": "web", "omitted": true})), @"everything");
+    }
+
+    #[test]
     fn an_event_that_does_not_tell_its_service_becomes_a_full_pass() {
         assert_snapshot!(call("UpdateService", json!({"omitted": true})), @"everything");
         assert_snapshot!(call("UpdateService", json!(null)), @"everything");
@@ -356,6 +390,12 @@ mod tests {
         let event = |resources: Value| json!({"source": "aws.ecs", "detail-type": "ECS Service Action", "resources": resources, "detail": {}});
         assert_snapshot!(check(event(json!(["arn:aws:ecs:eu-west-1:111122223333:service/dev/web"]))), @"dev/web");
         assert_snapshot!(check(event(json!([]))), @"ignored: the event names no service in resources[0]");
+        assert_snapshot!(check(event(json!(["arn:aws:ecs:eu-west-1:111122223333:cluster/dev"]))), @r#"ignored: resources[0]: "arn:aws:ecs:eu-west-1:111122223333:cluster/dev" is not an ECS service ARN, arn:…:ecs:<region>:<account>:service/<cluster>/<service>"#);
+        let short = json!(["arn:aws:ecs:eu-west-1:111122223333:service/web"]);
+        assert_snapshot!(check(event(short.clone())), @"everything");
+        let mut telling = event(short);
+        telling["detail"]["clusterArn"] = json!("arn:aws:ecs:eu-west-1:111122223333:cluster/dev");
+        assert_snapshot!(check(telling), @"dev/web");
     }
 
     #[test]

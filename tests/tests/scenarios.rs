@@ -109,6 +109,7 @@ fn trials(stage: Option<&Arc<Stage>>, runtime: &Handle) -> Vec<Trial> {
             invariant_1_a_second_run_changes_nothing,
             the_same_event_many_times_at_once_makes_one_record,
             a_dry_run_writes_nothing,
+            a_deployment_that_ecs_tells_of_registers_its_service,
             a_failed_call_does_not_reach_the_handler,
             calls_that_change_no_name_do_not_reach_the_handler,
             what_cannot_be_understood_is_ignored_and_succeeds,
@@ -446,33 +447,61 @@ async fn a_dry_run_writes_nothing(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Whether any deployed rule would pass an event on.
-async fn matches(stage: &Stage, detail: &Value) -> Result<bool> {
-    let event = json!({
-        "version": "0", "id": "1", "detail-type": "AWS API Call via CloudTrail",
+/// An event as EventBridge delivers it.
+fn event(detail_type: &str, resources: &[&str], detail: &Value) -> Value {
+    json!({
+        "version": "0", "id": "1", "detail-type": detail_type,
         "source": "aws.ecs", "account": "000000000000", "time": "2026-01-01T00:00:00Z",
-        "region": "eu-west-1", "resources": [], "detail": detail,
-    });
-    let rules = stage.aws.eventbridge.list_rules().send().await?;
-    let mut patterns = rules.rules().iter().filter_map(|rule| rule.event_pattern());
-    let pattern = patterns.next().context("no rule has a pattern")?;
-    let test = stage.aws.eventbridge.test_event_pattern().event_pattern(pattern);
-    Ok(test.event(event.to_string()).send().await?.result())
+        "region": "eu-west-1", "resources": resources, "detail": detail,
+    })
+}
+
+/// How many rules of an environment would pass an event on.
+async fn matching(stage: &Stage, event: &Value) -> Result<usize> {
+    let mut matching = 0;
+    let prefix = "EcsDiscovery-dev-";
+    let rules = stage.aws.eventbridge.list_rules().name_prefix(prefix).send().await?;
+    for pattern in rules.rules().iter().filter_map(|rule| rule.event_pattern()) {
+        let test = stage.aws.eventbridge.test_event_pattern().event_pattern(pattern);
+        matching += usize::from(test.event(event.to_string()).send().await?.result());
+    }
+    Ok(matching)
+}
+
+/// How many rules would pass an API call on.
+async fn matching_call(stage: &Stage, detail: &Value) -> Result<usize> {
+    matching(stage, &event("AWS API Call via CloudTrail", &[], detail)).await
+}
+
+async fn a_deployment_that_ecs_tells_of_registers_its_service(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    let balancer = balancer(stage, dev, "deployed").await?;
+    stage.relay.lose("deployed");
+    stage.aws.create_service("dev", "deployed", &[&balancer.target_group]).await?;
+    // MiniStack sends no such events, so what the deployed rule would pass on is handed over.
+    let arn = "arn:aws:ecs:eu-west-1:000000000000:service/dev/deployed";
+    let detail = json!({"eventType": "INFO", "eventName": "SERVICE_DEPLOYMENT_IN_PROGRESS"});
+    let event = event("ECS Deployment State Change", &[arn], &detail);
+    ensure!(matching(stage, &event).await? == 1);
+    let answer = stage.invoke(dev, &event).await?;
+    status(outcome_of(&answer, "dev", "deployed").context("no outcome")?, "registered", "")?;
+    ensure!(dev.resolver.ask("deployed.internal").await? == alias(&balancer));
+    Ok(())
 }
 
 async fn a_failed_call_does_not_reach_the_handler(stage: &Stage) -> Result<()> {
     let call = json!({"eventSource": "ecs.amazonaws.com", "eventName": "CreateService"});
-    ensure!(matches(stage, &call).await?);
+    ensure!(matching_call(stage, &call).await? == 1);
     let mut failed = call.clone();
     failed["errorCode"] = json!("InvalidParameterException");
-    ensure!(!matches(stage, &failed).await?);
+    ensure!(matching_call(stage, &failed).await? == 0);
     Ok(())
 }
 
 async fn calls_that_change_no_name_do_not_reach_the_handler(stage: &Stage) -> Result<()> {
     for call in ["RunTask", "SubmitTaskStateChange", "RegisterTaskDefinition"] {
         let call = json!({"eventSource": "ecs.amazonaws.com", "eventName": call});
-        ensure!(!matches(stage, &call).await?, "{call}");
+        ensure!(matching_call(stage, &call).await? == 0, "{call}");
     }
     Ok(())
 }
