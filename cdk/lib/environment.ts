@@ -84,8 +84,8 @@ const environment = object({
       { error: 'expected labels of a-z, 0-9, - and {service}, {cluster}, with {service} in one of them' },
     )
     .default('{service}'),
-  /** The type of the records. */
-  record: one(['CNAME']).default('CNAME'),
+  /** `CNAME`, or `ALIAS`: A records, and AAAA where the load balancer is dualstack. */
+  record: one(['CNAME', 'ALIAS']).default('CNAME'),
   /** How long resolvers may keep an answer. */
   ttlSeconds: whole(1, 86_400, 'seconds').default(60),
   /**

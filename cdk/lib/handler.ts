@@ -94,7 +94,7 @@ export class Handler extends Construct {
             statement(['route53:ChangeResourceRecordSets'], zoneArns, {
               // All changes of a batch have to meet these, so each is compared.
               'ForAllValues:StringEquals': {
-                'route53:ChangeResourceRecordSetsRecordTypes': ['CNAME', 'TXT'],
+                'route53:ChangeResourceRecordSetsRecordTypes': ['A', 'AAAA', 'CNAME', 'TXT'],
                 'route53:ChangeResourceRecordSetsActions': ['CREATE', 'DELETE'],
               },
               'ForAllValues:StringLike': {

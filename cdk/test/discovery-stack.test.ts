@@ -190,11 +190,11 @@ describe('the handler', () => {
     );
   });
 
-  test('creates and deletes CNAME and TXT records below its zone only', () => {
+  test('creates and deletes address, CNAME and TXT records below its zone only', () => {
     const change = statements().find(({ Action }) => Action === 'route53:ChangeResourceRecordSets');
     expect(change?.Condition).toEqual({
       'ForAllValues:StringEquals': {
-        'route53:ChangeResourceRecordSetsRecordTypes': ['CNAME', 'TXT'],
+        'route53:ChangeResourceRecordSetsRecordTypes': ['A', 'AAAA', 'CNAME', 'TXT'],
         'route53:ChangeResourceRecordSetsActions': ['CREATE', 'DELETE'],
       },
       'ForAllValues:StringLike': {

@@ -53,7 +53,7 @@ describe('an environment', () => {
     ['vpcs', 'vpc-1', 'environments.dev.vpcs: expected a list of VPCs; found "vpc-1"'],
     ['clusters', ['dev/*'], 'environments.dev.clusters[0]: expected the name of a cluster, in which * and ? stand for other characters; found "dev/*"'],
     ['nameTemplate', '{cluster}', 'environments.dev.nameTemplate: expected labels of a-z, 0-9, - and {service}, {cluster}, with {service} in one of them; found "{cluster}"'],
-    ['record', 'AAAA', 'environments.dev.record: expected "CNAME"; found "AAAA"'],
+    ['record', 'AAAA', 'environments.dev.record: expected "CNAME" or "ALIAS"; found "AAAA"'],
     ['ttlSeconds', 0, 'environments.dev.ttlSeconds: expected a whole number of seconds, 1 to 86400; found 0'],
     ['ttlSeconds', '60', 'environments.dev.ttlSeconds: expected a whole number of seconds, 1 to 86400; found "60"'],
     ['deleteLimit', { free: 3 }, 'environments.dev.deleteLimit.percent: expected a whole number of percent, 0 to 100; found nothing'],

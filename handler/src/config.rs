@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use wildmatch::WildMatch;
 
-use crate::dns::{DnsName, NameError, Ttl};
+use crate::dns::{DnsName, NameError, RecordKind, Ttl};
 use crate::marker::is_environment;
 use crate::service::{HostedZoneId, ServiceArn, VpcId};
 
@@ -22,6 +22,7 @@ pub struct Config {
     zones: BTreeMap<VpcId, Zone>,
     clusters: Vec<WildMatch>,
     name_template: NameTemplate,
+    pub record: RecordKind,
     pub ttl: Ttl,
     pub delete_limit: DeleteLimit,
 }
@@ -174,9 +175,8 @@ impl Config {
         }
         let name_template = NameTemplate::parse(&raw.name_template)
             .map_err(|found| mistake("nameTemplate", found, "labels made of a-z, 0-9, - and {service}, {cluster}, with {service} in one of them"))?;
-        if raw.record != "CNAME" {
-            return Err(mistake("record", format!("{:?}", raw.record), "CNAME"));
-        }
+        let record = RecordKind::parse(&raw.record)
+            .ok_or_else(|| mistake("record", format!("{:?}", raw.record), "CNAME or ALIAS"))?;
         let ttl = Ttl::from_seconds(raw.ttl_seconds).ok_or_else(|| {
             mistake("ttlSeconds", raw.ttl_seconds.to_string(), "1 to 86400 seconds")
         })?;
@@ -189,6 +189,7 @@ impl Config {
             zones,
             clusters: raw.clusters.iter().map(|glob| WildMatch::new(glob)).collect(),
             name_template,
+            record,
             ttl,
             delete_limit: raw.delete_limit,
         })
@@ -212,12 +213,20 @@ impl Config {
         self.clusters.iter().any(|glob| glob.matches(cluster))
     }
 
-    /// The name that a service gets in `zone`.
+    /// The name that a service gets in `zone`: `tagged`, or what the template gives.
     ///
     /// # Errors
-    /// If what the template gives is not a host name.
-    pub fn name(&self, service: &ServiceArn, zone: &DnsName) -> Result<DnsName, NameError> {
-        DnsName::in_zone(&self.name_template.fill(service), zone)
+    /// If that is not a host name.
+    pub fn name(
+        &self,
+        service: &ServiceArn,
+        tagged: Option<&str>,
+        zone: &DnsName,
+    ) -> Result<DnsName, NameError> {
+        match tagged {
+            Some(name) => DnsName::in_zone(name, zone),
+            None => DnsName::in_zone(&self.name_template.fill(service), zone),
+        }
     }
 }
 
@@ -300,7 +309,7 @@ mod tests {
         let service = ServiceArn::parse(arn).expect("valid");
         let zone = config.zone(&VpcId::new("vpc-0a1b")).expect("configured");
         assert_eq!(
-            config.name(&service, &zone.name).expect("valid").as_str(),
+            config.name(&service, None, &zone.name).expect("valid").as_str(),
             "orders-api.dev.internal"
         );
         assert!(config.has_cluster("any"));
@@ -328,7 +337,7 @@ mod tests {
         assert_snapshot!(check("clusters", json!(["dev/*"])), @r#"DISCOVERY_CONFIG: clusters[0]: found "dev/*", expected a cluster's name, in which * stands for any characters and ? for one"#);
         assert_snapshot!(check("nameTemplate", json!("{cluster}")), @r#"DISCOVERY_CONFIG: nameTemplate: found "{cluster}", which lacks {service}, expected labels made of a-z, 0-9, - and {service}, {cluster}, with {service} in one of them"#);
         assert_snapshot!(check("nameTemplate", json!("{service}_{name}")), @r#"DISCOVERY_CONFIG: nameTemplate: found "{service}_{name}" (for a service "s" in a cluster "c", the name "s_{name}" holds '_', and a label is made of a-z, 0-9 and -), expected labels made of a-z, 0-9, - and {service}, {cluster}, with {service} in one of them"#);
-        assert_snapshot!(check("record", json!("AAAA")), @r#"DISCOVERY_CONFIG: record: found "AAAA", expected CNAME"#);
+        assert_snapshot!(check("record", json!("AAAA")), @r#"DISCOVERY_CONFIG: record: found "AAAA", expected CNAME or ALIAS"#);
         assert_snapshot!(check("ttlSeconds", json!(0)), @"DISCOVERY_CONFIG: ttlSeconds: found 0, expected 1 to 86400 seconds");
         assert_snapshot!(check("deleteLimit", json!({"free":1,"percent":101})), @"DISCOVERY_CONFIG: deleteLimit.percent: found 101, expected 0 to 100 percent");
         assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: found unknown field `ttl`, expected one of `environment`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`");
@@ -348,7 +357,7 @@ mod tests {
                 let arn = "arn:aws:ecs:eu-west-1:111122223333:service/blue/orders";
                 let service = ServiceArn::parse(arn).expect("valid");
                 let zone = DnsName::zone("dev.internal").expect("valid");
-                if let Ok(name) = config.name(&service, &zone) {
+                if let Ok(name) = config.name(&service, None, &zone) {
                     prop_assert!(name.is_within(&zone) && name != zone);
                 }
             }

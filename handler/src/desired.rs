@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use crate::config::Config;
-use crate::dns::{DnsName, Rrset, Ttl};
+use crate::dns::{DnsName, RecordData, RecordKind, RecordType, Rrset, Ttl};
 use crate::service::{Gone, HostedZoneId, LoadBalancer, Service, ServiceArn, TargetGroupArn};
+use crate::tags::Tags;
 use crate::world::World;
 
 /// What a service should hold, and how old it is: among newcomers the older wins a name.
@@ -37,20 +38,58 @@ pub struct Record {
     pub zone: HostedZoneId,
     pub name: DnsName,
     pub target: DnsName,
-    pub ttl: Ttl,
+    pub form: Form,
+}
+
+/// How a record says where it leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    Cname(Ttl),
+    Alias {
+        /// The zone that aliases to the load balancer have to name.
+        zone: String,
+        dualstack: bool,
+    },
 }
 
 impl Record {
     #[must_use]
-    pub fn rrset(&self) -> Rrset {
-        Rrset::cname(self.name.clone(), &self.target, self.ttl)
+    pub fn rrsets(&self) -> Vec<Rrset> {
+        match &self.form {
+            Form::Cname(ttl) => vec![Rrset::cname(self.name.clone(), &self.target, *ttl)],
+            Form::Alias { zone, dualstack } => {
+                let types = [Some(RecordType::A), dualstack.then_some(RecordType::Aaaa)];
+                let alias = |kind| Rrset::alias(self.name.clone(), kind, zone, &self.target);
+                types.into_iter().flatten().map(alias).collect()
+            }
+        }
     }
 
-    /// Whether a record says the same already, be it written a little differently.
+    /// Whether records say the same already, be it written a little differently.
     #[must_use]
-    pub fn is_met_by(&self, rrset: &Rrset) -> bool {
-        rrset.name == self.name
-            && rrset.cname_target() == Some((self.target.clone(), self.ttl.seconds()))
+    pub fn is_met_by(&self, rrsets: &[Rrset]) -> bool {
+        let says = |rrset: &Rrset| {
+            let alias_zone = match &rrset.data {
+                RecordData::Alias { zone, .. } => Some(zone.clone()),
+                RecordData::Plain { .. } | RecordData::Special(_) => None,
+            };
+            let ttl = rrset.cname_target().map(|(_, ttl_seconds)| ttl_seconds);
+            (rrset.record_type.clone(), rrset.leads_to(), alias_zone, ttl)
+        };
+        let said = |rrsets: &[Rrset]| {
+            let mut all: Vec<_> = rrsets.iter().map(says).collect();
+            all.sort();
+            all
+        };
+        said(rrsets) == said(&self.rrsets())
+    }
+
+    /// Whether records that nobody marked lead there already: then making them ours changes
+    /// nothing for anyone who resolves the name.
+    #[must_use]
+    pub fn may_adopt(&self, rrsets: &[Rrset]) -> bool {
+        !rrsets.is_empty()
+            && rrsets.iter().all(|rrset| rrset.leads_to().as_ref() == Some(&self.target))
     }
 }
 
@@ -60,8 +99,12 @@ pub fn desires(world: &World, config: &Config) -> BTreeMap<ServiceArn, Desire> {
     let desire = |arn: &ServiceArn, service: &Service| match service {
         Service::Gone(gone) => Desire { created_at_ms: 0, wish: Wish::Gone(*gone) },
         Service::Outside => Desire { created_at_ms: 0, wish: outside(arn) },
-        Service::Live { created_at_ms, target_groups } => {
-            Desire { created_at_ms: *created_at_ms, wish: wish(arn, target_groups, world, config) }
+        Service::Live { created_at_ms, target_groups, tags } => {
+            let wish = match Tags::parse(tags) {
+                Ok(tags) => wish(arn, target_groups, &tags, world, config),
+                Err(error) => Wish::Invalid { reason: error.to_string() },
+            };
+            Desire { created_at_ms: *created_at_ms, wish }
         }
     };
     world.services.iter().map(|(arn, service)| (arn.clone(), desire(arn, service))).collect()
@@ -72,7 +115,16 @@ fn outside(arn: &ServiceArn) -> Wish {
     Wish::Nothing { reason: format!("the cluster {cluster} is not one of this environment's") }
 }
 
-fn wish(arn: &ServiceArn, groups: &[TargetGroupArn], world: &World, config: &Config) -> Wish {
+fn wish(
+    arn: &ServiceArn,
+    groups: &[TargetGroupArn],
+    tags: &Tags,
+    world: &World,
+    config: &Config,
+) -> Wish {
+    if tags.opted_out {
+        return Wish::Nothing { reason: "its tag discovery:enabled says false".into() };
+    }
     if groups.is_empty() {
         return Wish::Nothing { reason: "the service has no load balancer".into() };
     }
@@ -87,20 +139,31 @@ fn wish(arn: &ServiceArn, groups: &[TargetGroupArn], world: &World, config: &Con
             incomplete.get_or_insert(group);
         }
     }
+    let tagged = |balancer: &LoadBalancer| {
+        tags.load_balancer.as_ref().is_none_or(|name| *name == balancer.name)
+    };
 
     // The service's own order decides among equals: the sort is stable.
     let mut usable: Vec<_> = candidates
         .iter()
+        .filter(|balancer| tagged(balancer))
         .filter_map(|balancer| Some((balancer, config.zone(&balancer.vpc)?)))
         .collect();
     usable.sort_by_key(|(balancer, _)| balancer.scheme);
 
     let Some((balancer, zone)) = usable.first() else {
-        return match incomplete {
-            Some(group) => Wish::Waiting {
+        return match (incomplete, &tags.load_balancer) {
+            (Some(group), _) => Wish::Waiting {
                 reason: format!("the target group {group} has no load balancer yet"),
             },
-            None => Wish::Nothing { reason: elsewhere(&candidates) },
+            (None, Some(name)) => Wish::Invalid {
+                reason: format!(
+                    "the tag discovery:load-balancer is {name:?}, and the service's load balancers \
+                     are {}",
+                    places(&candidates)
+                ),
+            },
+            (None, None) => Wish::Nothing { reason: elsewhere(&candidates) },
         };
     };
     let Some(target) = &balancer.dns_name else {
@@ -108,26 +171,42 @@ fn wish(arn: &ServiceArn, groups: &[TargetGroupArn], world: &World, config: &Con
             reason: format!("the load balancer {} has no DNS name yet", balancer.name),
         };
     };
-    match config.name(arn, &zone.name) {
+    let form = match tags.record.unwrap_or(config.record) {
+        RecordKind::Cname => Form::Cname(tags.ttl.unwrap_or(config.ttl)),
+        RecordKind::Alias => match &balancer.canonical_zone {
+            Some(zone) => Form::Alias { zone: zone.clone(), dualstack: balancer.dualstack },
+            None => {
+                return Wish::Waiting {
+                    reason: format!(
+                        "the load balancer {} has no zone for aliases yet",
+                        balancer.name
+                    ),
+                };
+            }
+        },
+    };
+    match config.name(arn, tags.name.as_deref(), &zone.name) {
+        Err(error) if tags.name.is_some() => {
+            Wish::Invalid { reason: format!("the tag discovery:name: {error}") }
+        }
         Err(error) => Wish::Invalid { reason: error.to_string() },
-        Ok(name) => Wish::Record(Record {
-            zone: zone.id.clone(),
-            name,
-            target: target.clone(),
-            ttl: config.ttl,
-        }),
+        Ok(name) => {
+            Wish::Record(Record { zone: zone.id.clone(), name, target: target.clone(), form })
+        }
     }
 }
 
 fn elsewhere(candidates: &[&LoadBalancer]) -> String {
+    let places = places(candidates);
+    format!("no zone of this environment is for the VPC of its load balancer ({places})")
+}
+
+fn places(candidates: &[&LoadBalancer]) -> String {
     let places: Vec<String> = candidates
         .iter()
         .map(|balancer| format!("{} in {}", balancer.name, balancer.vpc))
         .collect();
-    format!(
-        "no zone of this environment is for the VPC of its load balancer ({})",
-        places.join(", ")
-    )
+    places.join(", ")
 }
 
 #[cfg(test)]
@@ -161,6 +240,8 @@ mod tests {
                     name: name.into(),
                     vpc: VpcId::new(vpc),
                     scheme,
+                    canonical_zone: Some("ZLB".into()),
+                    dualstack: name.ends_with("-6"),
                     dns_name: DnsName::parse(&format!("{name}.elb.amazonaws.com")).ok(),
                 }),
             );
@@ -176,15 +257,31 @@ mod tests {
     }
 
     fn check(service: &str, groups: &[&str], balancers: Balancers) -> String {
+        tagged(service, groups, balancers, &[])
+    }
+
+    fn tagged(
+        service: &str,
+        groups: &[&str],
+        balancers: Balancers,
+        tags: &[(&str, &str)],
+    ) -> String {
         let mut world = balancers.0;
         let arn = format!("arn:aws:ecs:eu-west-1:111122223333:service/{service}");
         let arn = ServiceArn::parse(&arn).expect("a valid ARN");
         let groups = groups.iter().map(|group| TargetGroupArn::new(*group)).collect();
-        let service = Service::Live { created_at_ms: 7, target_groups: groups };
+        let tags =
+            tags.iter().map(|(key, value)| (format!("discovery:{key}"), (*value).to_owned()));
+        let service =
+            Service::Live { created_at_ms: 7, target_groups: groups, tags: tags.collect() };
         world.services.insert(arn.clone(), service);
         match desires(&world, &config()).remove(&arn).expect("a desire for each service").wish {
             Wish::Record(record) => {
-                format!("{} -> {} in {}", record.name, record.target, record.zone)
+                let form = match &record.form {
+                    Form::Cname(ttl) if *ttl == Ttl::DEFAULT => String::new(),
+                    _ => format!(", {}", crate::zone::list(&record.rrsets())),
+                };
+                format!("{} -> {} in {}{form}", record.name, record.target, record.zone)
             }
             Wish::Nothing { reason } => format!("nothing: {reason}"),
             Wish::Gone(gone) => format!("gone: {gone}"),
@@ -252,5 +349,33 @@ mod tests {
             check("dev/_orders", &["tg"], Balancers::behind("tg", "lb", "vpc-1", Scheme::Internal)),
             @r#"invalid: the name "-orders.dev" has the label "-orders", which starts or ends with -"#
         );
+    }
+
+    #[test]
+    fn tags_choose_name_ttl_record_and_load_balancer() {
+        let one = || Balancers::behind("tg", "lb", "vpc-1", Scheme::Internal);
+        let with = |tags: &[(&str, &str)]| tagged("dev/orders", &["tg"], one(), tags);
+        assert_snapshot!(with(&[("name", "Shop.eu")]), @"shop.eu.internal -> lb.elb.amazonaws.com in Z1");
+        assert_snapshot!(with(&[("record", "ALIAS")]), @"orders.dev.internal -> lb.elb.amazonaws.com in Z1, A alias to lb.elb.amazonaws.com.");
+        assert_snapshot!(with(&[("enabled", "false")]), @"nothing: its tag discovery:enabled says false");
+        let dualstack = Balancers::behind("tg", "lb-6", "vpc-1", Scheme::Internal);
+        assert_snapshot!(
+            tagged("dev/orders", &["tg"], dualstack, &[("record", "ALIAS")]),
+            @"orders.dev.internal -> lb-6.elb.amazonaws.com in Z1, A alias to lb-6.elb.amazonaws.com. and AAAA alias to lb-6.elb.amazonaws.com."
+        );
+        let two = one().and("tg2", "public", "vpc-1", Scheme::InternetFacing);
+        assert_snapshot!(
+            tagged("dev/orders", &["tg", "tg2"], two, &[("load-balancer", "public")]),
+            @"orders.dev.internal -> public.elb.amazonaws.com in Z1"
+        );
+    }
+
+    #[test]
+    fn a_tag_that_cannot_be_followed_is_invalid_and_named() {
+        let one = || Balancers::behind("tg", "lb", "vpc-1", Scheme::Internal);
+        let with = |tags: &[(&str, &str)]| tagged("dev/orders", &["tg"], one(), tags);
+        assert_snapshot!(with(&[("name", "*")]), @r#"invalid: the tag discovery:name: the name "*" holds '*', and a label is made of a-z, 0-9 and -"#);
+        assert_snapshot!(with(&[("ttl", "-1")]), @r#"invalid: the tag discovery:ttl is "-1", and it may be 1 to 86400 seconds"#);
+        assert_snapshot!(with(&[("load-balancer", "other")]), @r#"invalid: the tag discovery:load-balancer is "other", and the service's load balancers are lb in vpc-1"#);
     }
 }

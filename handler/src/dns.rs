@@ -150,6 +150,8 @@ impl Ttl {
 /// The types of record that matter here; every other is only ever in the way.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecordType {
+    A,
+    Aaaa,
     Cname,
     Txt,
     Other(String),
@@ -159,6 +161,8 @@ impl RecordType {
     #[must_use]
     pub fn parse(text: &str) -> RecordType {
         match text {
+            "A" => RecordType::A,
+            "AAAA" => RecordType::Aaaa,
             "CNAME" => RecordType::Cname,
             "TXT" => RecordType::Txt,
             other => RecordType::Other(other.to_owned()),
@@ -168,6 +172,8 @@ impl RecordType {
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
+            RecordType::A => "A",
+            RecordType::Aaaa => "AAAA",
             RecordType::Cname => "CNAME",
             RecordType::Txt => "TXT",
             RecordType::Other(other) => other,
@@ -188,9 +194,32 @@ pub struct Rrset {
 pub enum RecordData {
     /// Values with a TTL, just as Route 53 has them: a DELETE must repeat both exactly.
     Plain { ttl_seconds: i64, values: Vec<String> },
-    /// Anything with more to it (an alias, a routing policy, a health check), in words. It
-    /// cannot be written, so it cannot be deleted by mistake.
+    /// An alias to a name in another zone, without evaluation of the target's health.
+    Alias { zone: String, target: String },
+    /// Anything with more to it (a routing policy, a health check), in words. It cannot be
+    /// written, so it cannot be deleted by mistake.
     Special(String),
+}
+
+/// The kinds of record that a service can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// A CNAME to the load balancer's name, with a TTL.
+    Cname,
+    /// Alias records (A, and AAAA where there are such addresses), without a TTL of their own.
+    Alias,
+}
+
+impl RecordKind {
+    /// `CNAME` or `ALIAS`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<RecordKind> {
+        match text {
+            "CNAME" => Some(RecordKind::Cname),
+            "ALIAS" => Some(RecordKind::Alias),
+            _ => None,
+        }
+    }
 }
 
 impl Rrset {
@@ -206,6 +235,13 @@ impl Rrset {
         }
     }
 
+    /// An alias record: `zone` is the one that the target's owner names for it.
+    #[must_use]
+    pub fn alias(name: DnsName, record_type: RecordType, zone: &str, target: &DnsName) -> Rrset {
+        let data = RecordData::Alias { zone: zone.to_owned(), target: format!("{target}.") };
+        Rrset { name, record_type, data }
+    }
+
     /// The single value of a plain record set; none if it has several, or is not plain.
     #[must_use]
     pub fn single_value(&self) -> Option<(&str, i64)> {
@@ -214,7 +250,19 @@ impl Rrset {
                 [value] => Some((value, *ttl_seconds)),
                 _ => None,
             },
-            RecordData::Special(_) => None,
+            RecordData::Alias { .. } | RecordData::Special(_) => None,
+        }
+    }
+
+    /// Where an alias for addresses leads to. AWS's console writes `dualstack.` before the names
+    /// of load balancers, which resolve to the same with and without it.
+    #[must_use]
+    pub fn alias_target(&self) -> Option<DnsName> {
+        match (&self.record_type, &self.data) {
+            (RecordType::A | RecordType::Aaaa, RecordData::Alias { target, .. }) => {
+                DnsName::parse(target.strip_prefix("dualstack.").unwrap_or(target)).ok()
+            }
+            _ => None,
         }
     }
 
@@ -228,22 +276,30 @@ impl Rrset {
         Some((DnsName::parse(value).ok()?, ttl_seconds))
     }
 
+    /// Where whoever resolves the name ends up, if one name tells it.
+    #[must_use]
+    pub fn leads_to(&self) -> Option<DnsName> {
+        self.cname_target().map(|(target, _)| target).or_else(|| self.alias_target())
+    }
+
     /// The values that count against the limits of a change batch.
     #[must_use]
     pub fn values(&self) -> &[String] {
         match &self.data {
             RecordData::Plain { values, .. } => values,
+            RecordData::Alias { target, .. } => std::slice::from_ref(target),
             RecordData::Special(_) => &[],
         }
     }
 }
 
-/// For an operator: `A 10.0.0.7` or `A (alias to x)`.
+/// For an operator: `A 10.0.0.7` or `A alias to x`.
 impl fmt::Display for Rrset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let record_type = self.record_type.as_str();
         match &self.data {
             RecordData::Plain { values, .. } => write!(f, "{record_type} {}", values.join(", ")),
+            RecordData::Alias { target, .. } => write!(f, "{record_type} alias to {target}"),
             RecordData::Special(what) => write!(f, "{record_type} ({what})"),
         }
     }

@@ -6,10 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::operation::describe_services::DescribeServicesOutput;
+use aws_sdk_ecs::types::ServiceField;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::aws::{AwsError, Calls};
 use crate::service::{Gone, Home, Service, ServiceArn, TargetGroupArn, last_segment};
+use crate::tags::TAG_PREFIX;
 
 /// DescribeServices takes at most ten services, all of one cluster.
 const DESCRIBE_AT_ONCE: usize = 10;
@@ -70,8 +72,14 @@ impl Ecs {
         self.calls.count();
         // By cluster and name: a service with the short form of ARN does not answer to the long.
         let names = arns.iter().map(|arn| arn.service().to_owned()).collect();
-        let answer =
-            self.client.describe_services().cluster(cluster).set_services(Some(names)).send().await;
+        let answer = self
+            .client
+            .describe_services()
+            .cluster(cluster)
+            .set_services(Some(names))
+            .include(ServiceField::Tags)
+            .send()
+            .await;
         match answer {
             Ok(answer) => {
                 arns.iter().map(|arn| Ok(((*arn).clone(), found(arn, &answer)?))).collect()
@@ -187,6 +195,13 @@ fn found(arn: &ServiceArn, answer: &DescribeServicesOutput) -> Result<Service, A
                     .iter()
                     .filter_map(|balancer| balancer.target_group_arn())
                     .map(TargetGroupArn::new)
+                    .collect(),
+                tags: service
+                    .tags()
+                    .iter()
+                    .filter_map(|tag| Some((tag.key()?, tag.value().unwrap_or_default())))
+                    .filter(|(key, _)| key.starts_with(TAG_PREFIX))
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
                     .collect(),
             },
         });

@@ -195,6 +195,10 @@ fn read_balancer(
             _ => Scheme::InternetFacing,
         },
         dns_name: balancer.dns_name().and_then(|name| DnsName::parse(name).ok()),
+        canonical_zone: balancer.canonical_hosted_zone_id().map(str::to_owned),
+        dualstack: balancer
+            .ip_address_type()
+            .is_some_and(|kind| kind.as_str().starts_with("dualstack")),
     };
     Some((arn, Some(read)))
 }

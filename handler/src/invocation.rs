@@ -114,6 +114,7 @@ fn log_outcome(environment: &str, dry_run: bool, outcome: &Outcome) {
         Status::Conflict | Status::Invalid | Status::Refused => line!(warn),
         Status::Registered
         | Status::Updated
+        | Status::Adopted
         | Status::Deregistered
         | Status::Ignored
         | Status::Waiting => line!(info),

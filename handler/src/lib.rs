@@ -11,6 +11,7 @@
 
 pub mod config;
 pub mod service;
+pub mod tags;
 pub mod trigger;
 
 pub mod dns;

@@ -11,7 +11,7 @@ use crate::desired::{Desire, Record, Wish};
 use crate::dns::{DnsName, Rrset};
 use crate::report::{Changes, Outcome, Status};
 use crate::service::{HostedZoneId, ServiceArn};
-use crate::zone::{Holding, Managed, Owner, ZoneView};
+use crate::zone::{Holding, Managed, Owner, ZoneView, list};
 
 /// All that changes at one name. It is applied whole or not at all, so a record and its marker
 /// are never apart.
@@ -89,7 +89,8 @@ struct Course {
 enum Gain {
     Held,
     Created { from: Option<ServiceArn> },
-    Replaced { before: Option<Rrset> },
+    Replaced { before: Vec<Rrset> },
+    Adopted,
     Denied { reason: String },
 }
 
@@ -115,7 +116,7 @@ pub fn plan(
 
         for claim in &place.claims {
             let gain = if winner == Some(claim) {
-                gain(holder, claim)
+                gain(&place.holding, claim)
             } else {
                 Gain::Denied { reason: denial(&place.holding, winner) }
             };
@@ -130,21 +131,22 @@ pub fn plan(
             }
         }
 
-        let in_order = match (holder, winner) {
-            (Some(holder), Some(winner)) => matches!(gain(Some(holder), winner), Gain::Held),
-            (None, Some(_)) => false,
-            (_, None) => !removed,
+        let in_order = match winner {
+            Some(winner) => matches!(gain(&place.holding, winner), Gain::Held),
+            None => !removed,
         };
         if !in_order {
-            let creates = winner.map(|winner| {
-                vec![winner.record.rrset(), owner.marker(winner.service).rrset(name)]
-            });
+            let mut creates = Vec::new();
+            if let Some(winner) = winner {
+                creates.extend(winner.record.rrsets());
+                creates.push(owner.marker(winner.service).rrset(name));
+            }
             let services = winner.map(|winner| winner.service).into_iter();
             changes.push(NameChange {
                 zone: zone.clone(),
                 name: name.clone(),
-                deletes: holder.iter().flat_map(|holder| holder.rrsets().cloned()).collect(),
-                creates: creates.unwrap_or_default(),
+                deletes: place.stands(),
+                creates,
                 services: services.chain(holder.map(|holder| &holder.service)).cloned().collect(),
             });
         }
@@ -164,7 +166,16 @@ impl<'a> Place<'a> {
     fn holder(&self) -> Option<&Managed> {
         match &self.holding {
             Holding::Managed(holder) => Some(holder),
-            Holding::Free | Holding::Foreign(_) => None,
+            Holding::Free | Holding::Unmarked(_) | Holding::Foreign(_) => None,
+        }
+    }
+
+    /// What has to go if anything changes here.
+    fn stands(&self) -> Vec<Rrset> {
+        match &self.holding {
+            Holding::Managed(holder) => holder.rrsets().cloned().collect(),
+            Holding::Unmarked(records) => records.clone(),
+            Holding::Free | Holding::Foreign(_) => Vec::new(),
         }
     }
 
@@ -173,6 +184,9 @@ impl<'a> Place<'a> {
         match &self.holding {
             Holding::Foreign(_) => None,
             Holding::Free => self.claims.first(),
+            Holding::Unmarked(records) => {
+                self.claims.iter().find(|claim| claim.record.may_adopt(records))
+            }
             Holding::Managed(holder) => {
                 let own = self.claims.iter().find(|claim| *claim.service == holder.service);
                 match own {
@@ -186,14 +200,15 @@ impl<'a> Place<'a> {
 }
 
 /// What meeting a claim means for the one who makes it.
-fn gain(holder: Option<&Managed>, claim: &Claim) -> Gain {
-    match holder {
-        None => Gain::Created { from: None },
-        Some(holder) if holder.service != *claim.service => {
+fn gain(holding: &Holding, claim: &Claim) -> Gain {
+    match holding {
+        Holding::Free | Holding::Foreign(_) => Gain::Created { from: None },
+        Holding::Unmarked(_) => Gain::Adopted,
+        Holding::Managed(holder) if holder.service != *claim.service => {
             Gain::Created { from: Some(holder.service.clone()) }
         }
-        Some(Managed { record: Some(record), .. }) if claim.record.is_met_by(record) => Gain::Held,
-        Some(holder) => Gain::Replaced { before: holder.record.clone() },
+        Holding::Managed(holder) if claim.record.is_met_by(&holder.records) => Gain::Held,
+        Holding::Managed(holder) => Gain::Replaced { before: holder.records.clone() },
     }
 }
 
@@ -245,6 +260,9 @@ fn stays(desires: &BTreeMap<ServiceArn, Desire>, holder: &ServiceArn) -> bool {
 fn denial(holding: &Holding, winner: Option<&Claim>) -> String {
     match (holding, winner) {
         (Holding::Foreign(what), _) => format!("the name is taken: {what}"),
+        (Holding::Unmarked(records), None) => {
+            format!("the name is taken: it holds {}, without a marker", list(records))
+        }
         (Holding::Managed(holder), None) => format!("the name is held by {}", holder.service),
         (Holding::Managed(holder), Some(winner)) if holder.service == *winner.service => {
             format!("the name is held by {}", holder.service)
@@ -254,12 +272,11 @@ fn denial(holding: &Holding, winner: Option<&Claim>) -> String {
     }
 }
 
-/// What a record said before: only that of the two which changed would puzzle.
-fn before_words(before: &Rrset) -> String {
-    match before.single_value() {
-        Some((_, ttl_seconds)) => format!("it was {before}, {ttl_seconds} s"),
-        None => format!("it was {before}"),
-    }
+/// What a record said before, its TTL included: where only that changed, the rest would puzzle.
+fn before_words(before: &[Rrset]) -> String {
+    let ttl = before.iter().find_map(|rrset| Some(rrset.cname_target()?.1));
+    let ttl = ttl.map_or(String::new(), |seconds| format!(", {seconds} s"));
+    format!("it was {}{ttl}", list(before))
 }
 
 /// The report's side: what a service is told.
@@ -282,11 +299,12 @@ fn outcome(service: &ServiceArn, wish: &Wish, course: Course) -> Outcome {
                 Some(Gain::Created { from: Some(before) }) => {
                     (Status::Registered, Some(format!("the name was held by {before}")))
                 }
-                Some(Gain::Replaced { before: Some(before) }) => {
-                    (Status::Updated, Some(before_words(&before)))
-                }
-                Some(Gain::Replaced { before: None }) => {
+                Some(Gain::Replaced { before }) if before.is_empty() => {
                     (Status::Updated, Some("its record was missing beside its marker".into()))
+                }
+                Some(Gain::Replaced { before }) => (Status::Updated, Some(before_words(&before))),
+                Some(Gain::Adopted) => {
+                    (Status::Adopted, Some("the record was there, without a marker".into()))
                 }
                 Some(Gain::Held | Gain::Created { from: None }) | None => {
                     (Status::Registered, None)
@@ -388,6 +406,7 @@ impl SafePlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::desired::Form;
     use crate::dns::{RecordData, RecordType, Ttl};
     use crate::service::{Gone, Home};
     use insta::assert_snapshot;
@@ -415,7 +434,7 @@ mod tests {
             zone: HostedZoneId::new("Z1"),
             name: name(at),
             target: balancer(target),
-            ttl: Ttl::DEFAULT,
+            form: Form::Cname(Ttl::DEFAULT),
         })
     }
 
@@ -603,6 +622,52 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_says_the_right_thing_already_is_adopted() {
+        let there = Scene::default().foreign("orders", "CNAME", "LB.elb.amazonaws.com.");
+        assert_snapshot!(check(there.clone().service("orders", wants("orders", "lb"))), @r#"
+        - orders.internal CNAME LB.elb.amazonaws.com.
+        + orders.internal CNAME lb.elb.amazonaws.com
+        + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        orders adopted: the record was there, without a marker
+        "#);
+        assert_snapshot!(
+            check(there.service("orders", wants("orders", "lb2"))),
+            @"orders conflict: the name is taken: it holds CNAME LB.elb.amazonaws.com., without a marker"
+        );
+    }
+
+    #[test]
+    fn a_cname_becomes_an_alias_in_one_change() {
+        let alias = Wish::Record(Record {
+            zone: HostedZoneId::new("Z1"),
+            name: name("orders"),
+            target: balancer("lb"),
+            form: Form::Alias { zone: "ZLB".into(), dualstack: true },
+        });
+        let mut scene = Scene::default().managed("orders", "orders", "lb").service("orders", alias);
+        assert_snapshot!(check(scene.clone()), @r#"
+        - orders.internal CNAME lb.elb.amazonaws.com
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        + orders.internal A alias to lb.elb.amazonaws.com.
+        + orders.internal AAAA alias to lb.elb.amazonaws.com.
+        + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        orders updated: it was CNAME lb.elb.amazonaws.com, 60 s
+        "#);
+        scene.apply(&scene.plan().check(None)).expect("it fits");
+        assert_snapshot!(check(scene.clone()), @"orders unchanged");
+        // And back.
+        scene.desires.clear();
+        assert_snapshot!(check(scene.service("orders", wants("orders", "lb"))), @r#"
+        - orders.internal A alias to lb.elb.amazonaws.com.
+        - orders.internal AAAA alias to lb.elb.amazonaws.com.
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        + orders.internal CNAME lb.elb.amazonaws.com
+        + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        orders updated: it was A alias to lb.elb.amazonaws.com. and AAAA alias to lb.elb.amazonaws.com.
+        "#);
+    }
+
+    #[test]
     fn one_conflict_does_not_stop_the_others() {
         let scene = Scene::default()
             .foreign("orders", "A", "10.0.0.7")
@@ -745,6 +810,7 @@ mod tests {
                 Just((2, "", "")),
                 Just((3, "", "")),
                 Just((4, "s1", "")),
+                Just((5, "", "")),
             ],
             0..4,
         );
@@ -755,7 +821,9 @@ mod tests {
                     0 => scene.managed(at, service, lb),
                     1 => scene.marker_only(at, service),
                     2 => scene.foreign(at, "A", "10.0.0.7"),
-                    3 => scene.foreign(at, "CNAME", "x.elb.amazonaws.com"),
+                    3 => scene.foreign(at, "CNAME", "person.example.com"),
+                    // Adopted by whoever wants just that.
+                    5 => scene.foreign(at, "CNAME", "x.elb.amazonaws.com"),
                     _ => scene.foreign(at, "A", "10.0.0.7").marker_only(at, service),
                 };
             }
@@ -766,21 +834,15 @@ mod tests {
         })
     }
 
+    /// What may never be touched: whatever has no marker, except what a service may adopt.
     fn foreign(scene: &Scene) -> Vec<Rrset> {
-        let mut foreign: Vec<_> = scene
-            .rrsets
-            .iter()
-            .filter(|rrset| match rrset.single_value() {
-                Some((value, _)) if rrset.record_type == RecordType::Cname => {
-                    !scene.rrsets.iter().any(|other| other.name == rrset.name.marker())
-                        && !value.is_empty()
-                }
-                _ => rrset.record_type != RecordType::Txt,
-            })
-            .cloned()
-            .collect();
-        foreign.sort();
-        foreign
+        let marked =
+            |rrset: &&Rrset| scene.rrsets.iter().any(|other| other.name == rrset.name.marker());
+        let is_foreign = |rrset: &&Rrset| match rrset.cname_target() {
+            Some((target, _)) => !marked(rrset) && target.as_str() == "person.example.com",
+            None => rrset.record_type != RecordType::Txt,
+        };
+        scene.rrsets.iter().filter(is_foreign).cloned().collect()
     }
 
     proptest! {
@@ -810,12 +872,17 @@ mod tests {
 
         #[test]
         fn invariant_6_a_record_and_its_marker_change_together(scene in any_scene()) {
+            let types = |rrsets: &[Rrset]| {
+                rrsets.iter().map(|rrset| rrset.record_type.clone()).collect::<Vec<_>>()
+            };
+            let both = [RecordType::Cname, RecordType::Txt];
             for change in scene.plan().check(None).changes() {
-                let types = |rrsets: &[Rrset]| rrsets.iter().map(|rrset| rrset.record_type.clone()).collect::<Vec<_>>();
-                let both = vec![RecordType::Cname, RecordType::Txt];
-                prop_assert!(change.creates.is_empty() || types(&change.creates) == both);
-                // A marker without its record is what somebody else left; it is never made.
-                prop_assert!(change.deletes.is_empty() || types(&change.deletes) == both || types(&change.deletes) == vec![RecordType::Txt]);
+                let (deleted, created) = (types(&change.deletes), types(&change.creates));
+                prop_assert!(created.is_empty() || created == both);
+                // One without the other is what somebody else left, or what is adopted.
+                let half = deleted == [RecordType::Txt]
+                    || (deleted == [RecordType::Cname] && created == both);
+                prop_assert!(deleted.is_empty() || deleted == both || half, "{deleted:?}");
             }
         }
 

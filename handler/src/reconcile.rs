@@ -12,6 +12,7 @@ use futures_util::try_join;
 use crate::aws::AwsError;
 use crate::config::Config;
 use crate::desired::{Desire, Wish, desires};
+use crate::dns::DnsName;
 use crate::ecs::Ecs;
 use crate::elb::{Elb, LoadBalancers};
 use crate::plan::{NameChange, SafePlan, plan};
@@ -19,7 +20,7 @@ use crate::report::{ApiCalls, Changes, Outcomes, Report, ReportScope};
 use crate::route53::{ChangeError, Route53};
 use crate::service::{Home, HostedZoneId, Service, ServiceArn};
 use crate::trigger::{Options, Scope, Trigger};
-use crate::world::{Reads, World};
+use crate::world::{Focus, Reads, World};
 use crate::zone::{Owner, ZoneView};
 
 /// How often a run that was refused, or found ECS changed after it wrote, goes round again. What
@@ -107,10 +108,11 @@ impl Reconciler {
     ) -> Result<(Outcomes, Changes), AwsError> {
         let mut outcomes = Outcomes::default();
         let mut changes = Changes::default();
+        let mut written = BTreeSet::new();
         for round in 1..=MAX_ROUNDS {
             let (world, desires) = match task {
                 Task::Reconcile(scope) => {
-                    let world = self.observe(scope, owner).await?;
+                    let world = self.observe(scope, &written, owner).await?;
                     let desires = desires(&world, &self.config);
                     (world, desires)
                 }
@@ -134,6 +136,10 @@ impl Reconciler {
                 return Ok((outcomes, changes));
             }
 
+            // The next round looks there too: what this one writes may be undone by then.
+            let places =
+                plan.changes().iter().map(|change| (change.zone.clone(), change.name.clone()));
+            written.extend(places);
             let applied = self.apply(&plan).await;
             changes += applied.changes;
             for (services, reason) in &applied.failed {
@@ -161,9 +167,14 @@ impl Reconciler {
     }
 
     /// Reads until nothing is missing to decide about `scope`.
-    async fn observe(&self, scope: &Scope, owner: &Owner) -> Result<World, AwsError> {
-        let (mut world, services) = match scope {
-            Scope::Everything => (self.read_everything(owner).await?, BTreeSet::new()),
+    async fn observe(
+        &self,
+        scope: &Scope,
+        written: &BTreeSet<(HostedZoneId, DnsName)>,
+        owner: &Owner,
+    ) -> Result<World, AwsError> {
+        let (mut world, focus) = match scope {
+            Scope::Everything => (self.read_everything(owner).await?, Focus::default()),
             // Where environments share an account, each hears of the others' services. That
             // costs nothing; should it hold a name from another configuration's time, the next
             // full pass sees to it.
@@ -171,21 +182,25 @@ impl Reconciler {
                 let services = BTreeMap::from([(service.clone(), Service::Outside)]);
                 return Ok(World { services, ..World::default() });
             }
-            Scope::Service { service, hint } => {
-                let services = BTreeSet::from([service.clone()]);
+            Scope::Service { service, hint, retagged } => {
+                let focus = Focus {
+                    services: BTreeSet::from([service.clone()]),
+                    names: written.clone(),
+                    whole_zones: *retagged,
+                };
                 let mut world = World::default();
-                let mut reads = world.missing(&services, &self.config, owner);
+                let mut reads = world.missing(&focus, &self.config, owner);
                 // What the event mentions and what is likely needed is read along: if it is
                 // right, the record can be written after this one round trip.
                 reads.target_groups.extend(hint.iter().cloned());
                 let ((), balancers) =
                     try_join!(self.read(reads, &mut world), self.elb.first_load_balancers())?;
                 world.load_balancers.extend(balancers);
-                (world, services)
+                (world, focus)
             }
         };
         for _ in 0..MAX_READS {
-            let reads = world.missing(&services, &self.config, owner);
+            let reads = world.missing(&focus, &self.config, owner);
             if reads.is_empty() {
                 return Ok(world);
             }
@@ -199,18 +214,19 @@ impl Reconciler {
     }
 
     async fn read(&self, reads: Reads, world: &mut World) -> Result<(), AwsError> {
-        let Reads { services, target_groups, load_balancers, names } = reads;
+        let Reads { services, target_groups, load_balancers, names, zones } = reads;
         let (services, outside): (BTreeSet<_>, BTreeSet<_>) =
             services.into_iter().partition(|arn| self.config.has_cluster(arn.cluster()));
         let names = try_join_all(names.into_iter().map(async |(zone, name)| {
             let rrsets = self.route53.list_name(&zone, &name).await?;
             Ok((zone, name, rrsets))
         }));
-        let (services, target_groups, load_balancers, names) = try_join!(
+        let (services, target_groups, load_balancers, names, zones) = try_join!(
             self.ecs.describe(&services),
             self.elb.target_groups(&target_groups),
             self.elb.load_balancers(&load_balancers),
             names,
+            self.whole_zones(zones),
         )?;
         world.services.extend(services);
         world.services.extend(outside.into_iter().map(|arn| (arn, Service::Outside)));
@@ -219,6 +235,7 @@ impl Reconciler {
         for (zone, name, rrsets) in names {
             world.zones.entry(zone).or_default().add(&name, rrsets);
         }
+        world.zones.extend(zones);
         Ok(())
     }
 
@@ -238,8 +255,14 @@ impl Reconciler {
     }
 
     async fn all_zones(&self) -> Result<BTreeMap<HostedZoneId, ZoneView>, AwsError> {
-        let zones = self.config.zones().into_keys();
-        let zones = try_join_all(zones.map(async |zone| {
+        self.whole_zones(self.config.zones().into_keys()).await
+    }
+
+    async fn whole_zones(
+        &self,
+        zones: impl IntoIterator<Item = HostedZoneId>,
+    ) -> Result<BTreeMap<HostedZoneId, ZoneView>, AwsError> {
+        let zones = try_join_all(zones.into_iter().map(async |zone| {
             let rrsets = self.route53.list_zone(&zone).await?;
             Ok((zone, ZoneView::whole(rrsets)))
         }));

@@ -15,6 +15,8 @@ pub enum Status {
     Registered,
     Updated,
     Unchanged,
+    /// Its record was there already, and is managed from now on.
+    Adopted,
     Deregistered,
     /// Its name is held by something that this environment does not manage, or by another
     /// service.
@@ -38,6 +40,7 @@ impl Status {
             Status::Registered => "registered",
             Status::Updated => "updated",
             Status::Unchanged => "unchanged",
+            Status::Adopted => "adopted",
             Status::Deregistered => "deregistered",
             Status::Conflict => "conflict",
             Status::Ignored => "ignored",
@@ -129,7 +132,10 @@ impl Outcomes {
     pub fn add(&mut self, round: impl IntoIterator<Item = Outcome>) {
         for outcome in round {
             let changed_before = self.0.get(&outcome.service).is_some_and(|before| {
-                matches!(before.status, Status::Registered | Status::Updated | Status::Deregistered)
+                matches!(
+                    before.status,
+                    Status::Registered | Status::Updated | Status::Adopted | Status::Deregistered
+                )
             });
             let in_order_now = matches!(outcome.status, Status::Unchanged | Status::Ignored);
             if !(changed_before && in_order_now) {

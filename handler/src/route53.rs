@@ -7,7 +7,7 @@ use aws_sdk_route53::Client;
 use aws_sdk_route53::error::SdkError;
 use aws_sdk_route53::operation::change_resource_record_sets::ChangeResourceRecordSetsError;
 use aws_sdk_route53::types::{
-    Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
+    AliasTarget, Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
@@ -188,9 +188,7 @@ fn bare_refusal(body: &str) -> Option<String> {
 }
 
 fn read(rrset: &ResourceRecordSet) -> Result<Rrset, crate::dns::NameError> {
-    let special = if let Some(alias) = rrset.alias_target() {
-        Some(format!("an alias to {}", alias.dns_name()))
-    } else if let Some(identifier) = rrset.set_identifier() {
+    let special = if let Some(identifier) = rrset.set_identifier() {
         Some(format!("one of several by routing policy, {identifier:?}"))
     } else if rrset.health_check_id().is_some() {
         Some("with a health check".to_owned())
@@ -199,10 +197,18 @@ fn read(rrset: &ResourceRecordSet) -> Result<Rrset, crate::dns::NameError> {
     } else {
         None
     };
-    let data = match (special, rrset.ttl()) {
-        (Some(what), _) => RecordData::Special(what),
-        (None, None) => RecordData::Special("without a TTL".to_owned()),
-        (None, Some(ttl_seconds)) => RecordData::Plain {
+    let data = match (special, rrset.alias_target(), rrset.ttl()) {
+        (Some(what), _, _) => RecordData::Special(what),
+        (None, Some(alias), _) if alias.evaluate_target_health() => RecordData::Special(format!(
+            "an alias to {} that depends on its health",
+            alias.dns_name()
+        )),
+        (None, Some(alias), _) => RecordData::Alias {
+            zone: alias.hosted_zone_id().to_owned(),
+            target: alias.dns_name().to_owned(),
+        },
+        (None, None, None) => RecordData::Special("without a TTL".to_owned()),
+        (None, None, Some(ttl_seconds)) => RecordData::Plain {
             ttl_seconds,
             values: rrset
                 .resource_records()
@@ -219,18 +225,25 @@ fn read(rrset: &ResourceRecordSet) -> Result<Rrset, crate::dns::NameError> {
 }
 
 fn write(rrset: &Rrset) -> Result<ResourceRecordSet, String> {
-    let RecordData::Plain { ttl_seconds, values } = &rrset.data else {
-        return Err(format!("{} {rrset} cannot be written", rrset.name));
-    };
-    let records: Result<Vec<_>, _> =
-        values.iter().map(|value| ResourceRecord::builder().value(value).build()).collect();
-    ResourceRecordSet::builder()
+    let builder = ResourceRecordSet::builder()
         .name(rrset.name.as_str())
-        .r#type(RrType::from(rrset.record_type.as_str()))
-        .ttl(*ttl_seconds)
-        .set_resource_records(Some(records.map_err(|error| error.to_string())?))
-        .build()
-        .map_err(|error| error.to_string())
+        .r#type(RrType::from(rrset.record_type.as_str()));
+    let builder = match &rrset.data {
+        RecordData::Plain { ttl_seconds, values } => {
+            let records: Result<Vec<_>, _> =
+                values.iter().map(|value| ResourceRecord::builder().value(value).build()).collect();
+            let records = records.map_err(|error| error.to_string())?;
+            builder.ttl(*ttl_seconds).set_resource_records(Some(records))
+        }
+        RecordData::Alias { zone, target } => {
+            let alias = AliasTarget::builder().hosted_zone_id(zone).dns_name(target);
+            // With it, a load balancer without targets would not resolve at all.
+            let alias = alias.evaluate_target_health(false).build();
+            builder.alias_target(alias.map_err(|error| error.to_string())?)
+        }
+        RecordData::Special(_) => return Err(format!("{} {rrset} cannot be written", rrset.name)),
+    };
+    builder.build().map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //!
 //! Only identities and plain data: neither how they are read, nor what name follows from them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::dns::DnsName;
@@ -201,6 +202,8 @@ pub enum Service {
         created_at_ms: i64,
         /// In the order in which the service lists them.
         target_groups: Vec<TargetGroupArn>,
+        /// Those whose keys begin with `discovery:`, as they are.
+        tags: BTreeMap<String, String>,
     },
     Gone(Gone),
     /// Its cluster is not one of this environment's, so it is not even asked for.
@@ -234,6 +237,10 @@ pub struct LoadBalancer {
     pub scheme: Scheme,
     /// None while it is being made.
     pub dns_name: Option<DnsName>,
+    /// The zone that an alias to it has to name.
+    pub canonical_zone: Option<String>,
+    /// Whether it has IPv6 addresses too.
+    pub dualstack: bool,
 }
 
 /// Which addresses a load balancer has. Internal ones are preferred for a private zone.

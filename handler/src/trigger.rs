@@ -34,6 +34,8 @@ pub enum Scope {
         service: ServiceArn,
         /// Target groups that the event mentions: worth reading ahead, proof of nothing.
         hint: BTreeSet<TargetGroupArn>,
+        /// Whether its tags changed, so that it may hold a name which they told no longer.
+        retagged: bool,
     },
 }
 
@@ -129,7 +131,13 @@ fn api_call(detail: &Value, home: &Home) -> Trigger {
         return ignore("the call changed no load balancer, so it changes no name");
     }
     match identity(detail, call, home) {
-        Identity::Service(service) => one(service, hint(detail), home),
+        Identity::Service(service) => match one(service, hint(detail), home) {
+            Trigger::Reconcile { scope: Scope::Service { service, hint, .. }, options } => {
+                let retagged = matches!(call, "TagResource" | "UntagResource");
+                Trigger::Reconcile { scope: Scope::Service { service, hint, retagged }, options }
+            }
+            other => other,
+        },
         Identity::NotAService(reason) => ignore(reason),
         // CloudTrail cuts fields over 100 KB: something happened, nobody knows to which service.
         Identity::Unknown => reconcile(Scope::Everything),
@@ -202,7 +210,7 @@ fn one(service: ServiceArn, hint: BTreeSet<TargetGroupArn>, home: &Home) -> Trig
             home.account, home.region
         ));
     }
-    reconcile(Scope::Service { service, hint })
+    reconcile(Scope::Service { service, hint, retagged: false })
 }
 
 fn hint(detail: &Value) -> BTreeSet<TargetGroupArn> {
@@ -292,14 +300,16 @@ mod tests {
             Trigger::Reconcile { scope: Scope::Everything, options } => {
                 format!("everything{}", flags(options))
             }
-            Trigger::Reconcile { scope: Scope::Service { service, hint }, options } => {
+            Trigger::Reconcile { scope: Scope::Service { service, hint, retagged }, options } => {
                 let hint: Vec<_> = hint.iter().map(|arn| last_segment(arn.as_str())).collect();
                 let hint = if hint.is_empty() {
                     String::new()
                 } else {
                     format!(" hint {}", hint.join(","))
                 };
-                format!("{}/{}{hint}{}", service.cluster(), service.service(), flags(options))
+                let retagged = if retagged { " retagged" } else { "" };
+                let flags = flags(options);
+                format!("{}/{}{hint}{retagged}{flags}", service.cluster(), service.service())
             }
         }
     }
@@ -336,7 +346,7 @@ mod tests {
         assert_snapshot!(call("DeleteService", json!({"service": service})), @"dev/web");
         assert_snapshot!(call("DeleteService", json!({"cluster": "dev", "service": "arn:aws:ecs:eu-west-1:111122223333:service/web"})), @"dev/web");
         assert_snapshot!(call("CreateTaskSet", json!({"cluster": cluster, "service": service})), @"dev/web");
-        assert_snapshot!(call("TagResource", json!({"resourceArn": service})), @"dev/web");
+        assert_snapshot!(call("TagResource", json!({"resourceArn": service})), @"dev/web retagged");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::dns::DnsName;
 use crate::service::{
     HostedZoneId, LoadBalancer, LoadBalancerArn, Service, ServiceArn, TargetGroupArn,
 };
+use crate::tags::Tags;
 use crate::zone::{Owner, ZoneView};
 
 /// What ECS, Elastic Load Balancing and Route 53 said.
@@ -23,6 +24,17 @@ pub struct World {
     pub zones: BTreeMap<HostedZoneId, ZoneView>,
 }
 
+/// What a run is about, as far as reading goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Focus {
+    pub services: BTreeSet<ServiceArn>,
+    /// Names to look at, whatever leads there.
+    pub names: BTreeSet<(HostedZoneId, DnsName)>,
+    /// Whether a service may hold a name that nothing leads to any more, so that only all
+    /// markers tell it.
+    pub whole_zones: bool,
+}
+
 /// What has still to be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
@@ -30,6 +42,8 @@ pub struct Reads {
     pub target_groups: BTreeSet<TargetGroupArn>,
     pub load_balancers: BTreeSet<LoadBalancerArn>,
     pub names: BTreeSet<(HostedZoneId, DnsName)>,
+    /// Zones to list from beginning to end.
+    pub zones: BTreeSet<HostedZoneId>,
 }
 
 impl Reads {
@@ -40,24 +54,30 @@ impl Reads {
 }
 
 impl World {
-    /// What is missing to decide about `scope`, and about every service that holds a name
-    /// which somebody in it may want.
+    /// What is missing to decide about the services in `focus`, and about every service that
+    /// holds a name which one of them may want.
     #[must_use]
-    pub fn missing(&self, scope: &BTreeSet<ServiceArn>, config: &Config, owner: &Owner) -> Reads {
-        let mut reads = Reads::default();
+    pub fn missing(&self, focus: &Focus, config: &Config, owner: &Owner) -> Reads {
+        let mut reads = Reads { names: focus.names.clone(), ..Reads::default() };
 
         // A holder is described by name before anything is concluded from its absence.
         let holders = self.zones.values().flat_map(|zone| zone.managed(owner));
         let holders = holders.map(|(_, managed)| managed.service);
-        let services: BTreeSet<ServiceArn> =
-            scope.iter().cloned().chain(holders).chain(self.services.keys().cloned()).collect();
+        let services: BTreeSet<ServiceArn> = focus
+            .services
+            .iter()
+            .cloned()
+            .chain(holders)
+            .chain(self.services.keys().cloned())
+            .collect();
 
         for arn in services {
             for (zone, zone_name) in config.zones() {
-                if let Ok(name) = config.name(&arn, &zone_name)
-                    && !self.zones.get(&zone).is_some_and(|view| view.knows(&name))
-                {
-                    reads.names.insert((zone, name));
+                // The template's name is likely the one, and known before the service is read.
+                for tagged in [None, self.tagged_name(&arn)] {
+                    if let Ok(name) = config.name(&arn, tagged.as_deref(), &zone_name) {
+                        reads.names.insert((zone.clone(), name));
+                    }
                 }
             }
             match self.services.get(&arn) {
@@ -73,6 +93,36 @@ impl World {
             }
         }
         reads
+            .names
+            .retain(|(zone, name)| !self.zones.get(zone).is_some_and(|view| view.knows(name)));
+        if focus.whole_zones || self.looks_in_vain(focus, &reads, owner) {
+            let whole = |zone: &HostedZoneId| self.zones.get(zone).is_some_and(ZoneView::is_whole);
+            reads.zones = config.zones().into_keys().filter(|zone| !whole(zone)).collect();
+            reads.names.retain(|(zone, _)| !reads.zones.contains(zone));
+        }
+        reads
+    }
+
+    /// Whether a service is gone, and nothing was found where its name should be: its name may
+    /// have come from a tag, which is gone with it.
+    fn looks_in_vain(&self, focus: &Focus, reads: &Reads, owner: &Owner) -> bool {
+        let holds = |arn: &ServiceArn| {
+            let mut managed = self.zones.values().flat_map(|zone| zone.managed(owner));
+            managed.any(|(_, managed)| managed.service == *arn)
+        };
+        reads.names.is_empty()
+            && focus
+                .services
+                .iter()
+                .any(|arn| matches!(self.services.get(arn), Some(Service::Gone(_))) && !holds(arn))
+    }
+
+    /// The name that a service's tag asks for, if it can be followed.
+    fn tagged_name(&self, arn: &ServiceArn) -> Option<String> {
+        match self.services.get(arn)? {
+            Service::Live { tags, .. } => Tags::parse(tags).ok()?.name,
+            Service::Gone(_) | Service::Outside => None,
+        }
     }
 
     fn missing_behind(&self, group: &TargetGroupArn, reads: &mut Reads) {
@@ -111,17 +161,20 @@ mod tests {
 
     fn live(groups: &[&str]) -> Service {
         let target_groups = groups.iter().map(|group| TargetGroupArn::new(*group)).collect();
-        Service::Live { created_at_ms: 0, target_groups }
+        Service::Live { created_at_ms: 0, target_groups, tags: BTreeMap::new() }
     }
 
     fn check(world: &World) -> String {
-        let Reads { services, target_groups, load_balancers, names } =
-            world.missing(&BTreeSet::from([arn("dev/orders")]), &config(), &owner());
+        let services = BTreeSet::from([arn("dev/orders")]);
+        let focus = Focus { services, ..Focus::default() };
+        let Reads { services, target_groups, load_balancers, names, zones } =
+            world.missing(&focus, &config(), &owner());
         let mut all: Vec<String> = Vec::new();
         all.extend(services.iter().map(|arn| format!("{}/{}", arn.cluster(), arn.service())));
         all.extend(target_groups.iter().map(ToString::to_string));
         all.extend(load_balancers.iter().map(ToString::to_string));
         all.extend(names.iter().map(|(zone, name)| format!("{name} in {zone}")));
+        all.extend(zones.iter().map(|zone| format!("all of {zone}")));
         all.join(", ")
     }
 
@@ -147,7 +200,28 @@ mod tests {
         let record = Rrset::cname(name.clone(), &name, Ttl::DEFAULT);
         let rrsets = vec![record, marker.rrset(&name)];
         world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name, rrsets);
-        world.services.insert(arn("dev/orders"), Service::Gone(Gone::Missing));
+        world.services.insert(arn("dev/orders"), live(&[]));
         assert_snapshot!(check(&world), @"old/orders");
+    }
+
+    #[test]
+    fn a_name_from_a_tag_is_looked_at_too() {
+        let mut world = World::default();
+        let tags = BTreeMap::from([("discovery:name".to_owned(), "shop".to_owned())]);
+        let service = Service::Live { created_at_ms: 0, target_groups: vec![], tags };
+        world.services.insert(arn("dev/orders"), service);
+        assert_snapshot!(check(&world), @"orders.internal in Z1, shop.internal in Z1");
+    }
+
+    #[test]
+    fn a_service_that_is_gone_is_looked_for_everywhere() {
+        let mut world = World::default();
+        world.services.insert(arn("dev/orders"), Service::Gone(Gone::Missing));
+        assert_snapshot!(check(&world), @"orders.internal in Z1");
+        let name = DnsName::parse("orders.internal").expect("valid");
+        world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name, vec![]);
+        assert_snapshot!(check(&world), @"all of Z1");
+        world.zones.insert(HostedZoneId::new("Z1"), ZoneView::whole(vec![]));
+        assert_snapshot!(check(&world), @"");
     }
 }

@@ -42,6 +42,9 @@ struct NameView {
 pub enum Holding {
     Free,
     Managed(Box<Managed>),
+    /// Nobody's: records such as this tool writes, without a marker. They stay as they are,
+    /// unless a service wants just what they say already.
+    Unmarked(Vec<Rrset>),
     /// Not this environment's, and what stands there instead, in words.
     Foreign(String),
 }
@@ -50,15 +53,15 @@ pub enum Holding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Managed {
     pub service: ServiceArn,
-    /// None if somebody deleted the record and left its marker.
-    pub record: Option<Rrset>,
+    /// A CNAME, or aliases. None if somebody deleted them and left the marker.
+    pub records: Vec<Rrset>,
     pub marker: Rrset,
 }
 
 impl Managed {
-    /// Both record sets, as Route 53 has them.
+    /// All record sets, as Route 53 has them.
     pub fn rrsets(&self) -> impl Iterator<Item = &Rrset> {
-        self.record.iter().chain([&self.marker])
+        self.records.iter().chain([&self.marker])
     }
 }
 
@@ -91,6 +94,12 @@ impl ZoneView {
         self.names.insert(name.clone(), view);
     }
 
+    /// Whether all of the zone is known.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.everything
+    }
+
     /// Whether it is known what stands at `name`.
     #[must_use]
     pub fn knows(&self, name: &DnsName) -> bool {
@@ -113,7 +122,7 @@ impl ZoneView {
     ) -> impl Iterator<Item = (&'a DnsName, Box<Managed>)> + 'a {
         self.names.iter().filter_map(|(name, view)| match view.holding(owner) {
             Holding::Managed(managed) => Some((name, managed)),
-            Holding::Free | Holding::Foreign(_) => None,
+            Holding::Free | Holding::Unmarked(_) | Holding::Foreign(_) => None,
         })
     }
 }
@@ -143,31 +152,39 @@ impl NameView {
                 "it is managed for {service}, which is in another account or region"
             ));
         }
-        let managed = |record| {
-            let (service, marker) = (service.clone(), marker.clone());
-            Holding::Managed(Box::new(Managed { service, record, marker }))
-        };
-        match self.records.as_slice() {
-            [] => managed(None),
-            [record] if record.cname_target().is_some() => managed(Some(record.clone())),
-            // Nothing of the kind was ever written from here: somebody replaced the record.
-            others => Holding::Foreign(format!(
-                "it holds {}, which was not written by this tool, beside a marker for {service}",
-                list(others)
-            )),
+        if could_be_ours(&self.records) {
+            let (records, marker) = (self.records.clone(), marker.clone());
+            return Holding::Managed(Box::new(Managed { service, records, marker }));
         }
+        // Nothing of the kind was ever written from here: somebody replaced the record.
+        Holding::Foreign(format!(
+            "it holds {}, which was not written by this tool, beside a marker for {service}",
+            list(&self.records)
+        ))
     }
 
     fn unmarked(&self) -> Holding {
         if self.records.is_empty() {
             Holding::Free
+        } else if could_be_ours(&self.records) {
+            Holding::Unmarked(self.records.clone())
         } else {
             Holding::Foreign(format!("it holds {}, without a marker", list(&self.records)))
         }
     }
 }
 
-fn list(rrsets: &[Rrset]) -> String {
+/// Whether records are of the kind that this tool writes: one CNAME, or aliases for addresses.
+fn could_be_ours(records: &[Rrset]) -> bool {
+    match records {
+        [record] => record.leads_to().is_some(),
+        several => several.iter().all(|record| record.alias_target().is_some()),
+    }
+}
+
+/// Record sets in words.
+#[must_use]
+pub fn list(rrsets: &[Rrset]) -> String {
     rrsets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
 
@@ -209,9 +226,10 @@ mod tests {
             None => "unknown".into(),
             Some(Holding::Free) => "free".into(),
             Some(Holding::Managed(managed)) => {
-                let record = managed.record.map_or("nothing".into(), |record| record.to_string());
-                format!("managed for {}: {record}", managed.service.service())
+                let records = list(&managed.records);
+                format!("managed for {}: {records}", managed.service.service())
             }
+            Some(Holding::Unmarked(records)) => format!("unmarked: {}", list(&records)),
             Some(Holding::Foreign(what)) => format!("foreign: {what}"),
         }
     }
@@ -220,10 +238,27 @@ mod tests {
     fn a_name_is_managed_only_with_a_marker_of_this_environment() {
         assert_snapshot!(check(vec![]), @"free");
         assert_snapshot!(check(vec![cname(), marker("dev", "eu-west-1")]), @"managed for orders: CNAME lb.example.com");
-        assert_snapshot!(check(vec![marker("dev", "eu-west-1")]), @"managed for orders: nothing");
-        assert_snapshot!(check(vec![cname()]), @"foreign: it holds CNAME lb.example.com, without a marker");
+        assert_snapshot!(check(vec![marker("dev", "eu-west-1")]), @"managed for orders: ");
+        assert_snapshot!(check(vec![cname()]), @"unmarked: CNAME lb.example.com");
+        assert_snapshot!(check(vec![plain("orders.internal", "A", "10.0.0.7")]), @"foreign: it holds A 10.0.0.7, without a marker");
         assert_snapshot!(check(vec![cname(), marker("prod", "eu-west-1")]), @"foreign: the environment prod manages it for arn:aws:ecs:eu-west-1:111122223333:service/dev/orders");
         assert_snapshot!(check(vec![cname(), marker("dev", "us-east-1")]), @"foreign: it is managed for arn:aws:ecs:us-east-1:111122223333:service/dev/orders, which is in another account or region");
+    }
+
+    #[test]
+    fn aliases_for_addresses_are_managed_together() {
+        let alias = |record_type| {
+            let lb = name("lb.example.com");
+            Rrset::alias(name("orders.internal"), record_type, "Z2", &lb)
+        };
+        assert_snapshot!(
+            check(vec![alias(RecordType::A), alias(RecordType::Aaaa), marker("dev", "eu-west-1")]),
+            @"managed for orders: A alias to lb.example.com. and AAAA alias to lb.example.com."
+        );
+        assert_snapshot!(
+            check(vec![alias(RecordType::A), plain("orders.internal", "TXT", "x"), marker("dev", "eu-west-1")]),
+            @"foreign: it holds A alias to lb.example.com. and TXT x, which was not written by this tool, beside a marker for arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+        );
     }
 
     #[test]

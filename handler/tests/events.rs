@@ -10,7 +10,7 @@ fn taken_for(trigger: Trigger) -> String {
         Trigger::Ignore { reason } => format!("ignored: {reason}"),
         Trigger::Deregister { .. } => "deregister".into(),
         Trigger::Reconcile { scope: Scope::Everything, .. } => "everything".into(),
-        Trigger::Reconcile { scope: Scope::Service { service, hint }, .. } => {
+        Trigger::Reconcile { scope: Scope::Service { service, hint, .. }, .. } => {
             format!(
                 "{}/{}, {} target groups mentioned",
                 service.cluster(),

@@ -118,7 +118,7 @@ impl Aws {
             "DescribeLoadBalancers" => ok(elb(
                 "DescribeLoadBalancers",
                 &format!(
-                    "<LoadBalancers><member><LoadBalancerArn>{BALANCER}</LoadBalancerArn><LoadBalancerName>orders</LoadBalancerName><DNSName>internal-Orders-1.eu-west-1.elb.amazonaws.com</DNSName><Scheme>internal</Scheme><VpcId>vpc-1</VpcId></member></LoadBalancers>"
+                    "<LoadBalancers><member><LoadBalancerArn>{BALANCER}</LoadBalancerArn><LoadBalancerName>orders</LoadBalancerName><DNSName>internal-Orders-1.eu-west-1.elb.amazonaws.com</DNSName><CanonicalHostedZoneId>ZLB</CanonicalHostedZoneId><IpAddressType>dualstack</IpAddressType><Scheme>internal</Scheme><VpcId>vpc-1</VpcId></member></LoadBalancers>"
                 ),
             )),
             "ListResourceRecordSets" => ok(format!(
@@ -236,14 +236,16 @@ impl Outcome {
     fn batches(&self) -> String {
         let aws = self.aws.lock().expect("no holder panics");
         let text = |change: &str, tag: &str| {
-            let (_, rest) = change.split_once(&format!("<{tag}>")).expect("the tag");
-            rest.split_once("</").expect("its end").0.to_owned()
+            let rest = change.split_once(&format!("<{tag}>")).map_or("", |(_, rest)| rest);
+            rest.split_once("</").map_or("", |(text, _)| text).to_owned()
         };
         let batch = |body: &String| {
             let line = |change: &str| {
-                let [action, name, kind, ttl, value] =
-                    ["Action", "Name", "Type", "TTL", "Value"].map(|tag| text(change, tag));
-                format!("{action} {name} {ttl} {kind} {}", value.replace("&quot;", "\""))
+                let [action, name, kind, ttl, value, alias] =
+                    ["Action", "Name", "Type", "TTL", "Value", "DNSName"]
+                        .map(|tag| text(change, tag));
+                let data = if alias.is_empty() { value } else { format!("alias to {alias}") };
+                format!("{action} {name} {ttl} {kind} {}", data.replace("&quot;", "\""))
             };
             body.split("<Change>").skip(1).map(line).collect::<Vec<_>>().join("\n")
         };
@@ -579,4 +581,117 @@ async fn deregistering_removes_what_is_managed_and_nothing_else() {
     let outcome = run(json!({"deregister": "all"}), zone, usual()).await;
     assert_eq!(outcome.statuses(), "deregistered: everything was to be deregistered");
     assert_eq!(outcome.aws.lock().expect("no holder panics").zone, [foreign]);
+}
+
+/// The service with tags, as DescribeServices answers.
+fn tagged(tags: &[(&str, &str)]) -> String {
+    let mut answer: Value = serde_json::from_str(&services(&[("orders", "ACTIVE")])).expect("JSON");
+    let tags =
+        tags.iter().map(|(key, value)| json!({"key": format!("discovery:{key}"), "value": value}));
+    answer["services"][0]["tags"] = tags.collect();
+    answer.to_string()
+}
+
+fn described(body: String) -> Script {
+    Box::new(move |call| {
+        if call.operation != "DescribeServices" {
+            return None;
+        }
+        assert!(call.body.contains("\"include\":[\"TAGS\"]"), "{}", call.body);
+        Some((200, body.clone()))
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_tagged_alias_gets_alias_records_of_both_families() {
+    let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
+    let outcome = run(one(), zone, described(tagged(&[("record", "ALIAS")]))).await;
+    assert_snapshot!(outcome.batches(), @r#"
+    DELETE orders.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
+    DELETE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    CREATE orders.internal  A alias to internal-orders-1.eu-west-1.elb.amazonaws.com.
+    CREATE orders.internal  AAAA alias to internal-orders-1.eu-west-1.elb.amazonaws.com.
+    CREATE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    "#);
+    let zone = outcome.aws.lock().expect("no holder panics").zone.clone();
+    let again = run(one(), zone, described(tagged(&[("record", "ALIAS")]))).await;
+    assert_eq!(again.statuses(), "unchanged");
+    assert_eq!(again.batches(), "");
+}
+
+/// TagResource of the service.
+fn retagged() -> Value {
+    json!({
+        "source": "aws.ecs", "detail-type": "AWS API Call via CloudTrail",
+        "detail": {
+            "eventSource": "ecs.amazonaws.com", "eventName": "TagResource",
+            "requestParameters": {"resourceArn": ARN, "tags": []},
+        },
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renamed_service_loses_its_old_name_wherever_that_came_from() {
+    let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com")
+        .iter()
+        .map(|rrset| rrset.replace("orders.internal", "basket.internal"))
+        .collect();
+    let outcome = run(retagged(), zone, described(tagged(&[("name", "shop")]))).await;
+    assert_eq!(outcome.statuses(), "updated: it is no longer called basket.internal");
+    let aws = outcome.aws.lock().expect("no holder panics");
+    assert_eq!(aws.zone.len(), 2);
+    assert!(aws.zone.iter().all(|rrset| rrset.contains("shop.internal")), "{:?}", aws.zone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_gone_is_found_by_its_marker_though_its_name_came_from_a_tag() {
+    let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com")
+        .iter()
+        .map(|rrset| rrset.replace("orders.internal", "shop.internal"))
+        .collect();
+    let inactive = described(services(&[("orders", "INACTIVE")]));
+    let outcome = run(one(), zone, inactive).await;
+    assert_eq!(outcome.statuses(), "deregistered: ECS says INACTIVE");
+    assert!(outcome.aws.lock().expect("no holder panics").zone.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_renamed_while_it_is_registered_keeps_its_last_name_only() {
+    let mut described = 0;
+    let script = move |call: &Call| {
+        if call.operation != "DescribeServices" {
+            return None;
+        }
+        described += 1;
+        let name = if described > 1 { "second" } else { "first" };
+        Some((200, tagged(&[("name", name)])))
+    };
+    let outcome = run(one(), vec![], Box::new(script)).await;
+    let aws = outcome.aws.lock().expect("no holder panics");
+    assert!(aws.zone.iter().all(|rrset| rrset.contains("second.internal")), "{:?}", aws.zone);
+    assert_eq!(aws.zone.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tag_that_cannot_be_followed_leaves_the_present_record() {
+    let zone = registered("old.elb.amazonaws.com");
+    let outcome = run(one(), zone.clone(), described(tagged(&[("ttl", "never")]))).await;
+    assert_eq!(
+        outcome.statuses(),
+        "invalid: the tag discovery:ttl is \"never\", and it may be 1 to 86400 seconds"
+    );
+    assert_eq!(outcome.aws.lock().expect("no holder panics").zone, zone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_says_the_right_thing_is_adopted_in_one_batch() {
+    let target = "internal-Orders-1.eu-west-1.elb.amazonaws.com.";
+    let zone = vec![rrset("orders.internal", "CNAME", 300, target)];
+    let outcome = run(one(), zone, usual()).await;
+    assert_eq!(outcome.statuses(), "adopted: the record was there, without a marker");
+    assert_snapshot!(outcome.batches(), @r#"
+    DELETE orders.internal 300 CNAME internal-Orders-1.eu-west-1.elb.amazonaws.com.
+    CREATE orders.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
+    CREATE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    "#);
 }

@@ -11,7 +11,7 @@ use aws_smithy_types::body::SdkBody;
 
 use crate::deploy::{Discovery, Network};
 use crate::dns::Resolver;
-use crate::local_aws::LocalAws;
+use crate::local_aws::{ACCOUNT, LocalAws, REGION};
 
 /// An environment that runs: its network, service discovery in it, and its DNS.
 pub struct Environment {
@@ -152,6 +152,35 @@ impl LocalAws {
         Ok(())
     }
 
+    /// TagResource, one tag of a service.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub async fn tag_service(
+        &self,
+        cluster: &str,
+        name: &str,
+        key: &str,
+        value: &str,
+    ) -> Result<()> {
+        let arn = service_arn(cluster, name);
+        let tag = aws_sdk_ecs::types::Tag::builder().key(key).value(value).build();
+        let request = self.ecs.tag_resource().resource_arn(arn).tags(tag);
+        request.send().await.with_context(|| format!("TagResource {name}"))?;
+        Ok(())
+    }
+
+    /// UntagResource, one tag of a service.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub async fn untag_service(&self, cluster: &str, name: &str, key: &str) -> Result<()> {
+        let arn = service_arn(cluster, name);
+        let request = self.ecs.untag_resource().resource_arn(arn).tag_keys(key);
+        request.send().await.with_context(|| format!("UntagResource {name}"))?;
+        Ok(())
+    }
+
     /// DeleteService.
     ///
     /// # Errors
@@ -220,7 +249,11 @@ impl LocalAws {
                 let values: Vec<&str> =
                     rrset.resource_records().iter().map(ResourceRecord::value).collect();
                 let name = rrset.name().trim_end_matches('.');
-                format!("{name} {} {}", rrset.r#type().as_str(), values.join(", "))
+                let record_type = rrset.r#type().as_str();
+                match rrset.alias_target() {
+                    Some(alias) => format!("{name} {record_type} alias to {}", alias.dns_name()),
+                    None => format!("{name} {record_type} {}", values.join(", ")),
+                }
             })
             .collect())
     }
@@ -239,6 +272,12 @@ impl LocalAws {
         request.container_definitions(container).send().await.context("RegisterTaskDefinition")?;
         Ok(())
     }
+}
+
+/// The long form of a service's ARN.
+#[must_use]
+pub fn service_arn(cluster: &str, name: &str) -> String {
+    format!("arn:aws:ecs:{REGION}:{ACCOUNT}:service/{cluster}/{name}")
 }
 
 fn behind(target_groups: &[&str]) -> Vec<aws_sdk_ecs::types::LoadBalancer> {

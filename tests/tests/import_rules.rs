@@ -6,8 +6,10 @@ use std::path::Path;
 
 use syn::visit::{self, Visit};
 
-const PURE: [&str; 10] =
-    ["config", "trigger", "service", "dns", "marker", "zone", "world", "desired", "plan", "report"];
+const PURE: [&str; 11] = [
+    "config", "trigger", "service", "tags", "dns", "marker", "zone", "world", "desired", "plan",
+    "report",
+];
 
 /// All path segments that a file names outside its tests, and what it does.
 #[derive(Default)]

@@ -102,6 +102,12 @@ fn trials(stage: Option<&Arc<Stage>>, runtime: &Handle) -> Vec<Trial> {
             upper_case_and_underscores_become_host_names,
             a_name_that_dns_forbids_is_invalid,
             the_template_and_the_ttl_are_those_of_the_environment,
+            a_tag_renames_a_service_and_gives_its_name_back,
+            a_tag_keeps_a_service_out,
+            a_tag_that_cannot_be_followed_is_invalid_and_changes_nothing,
+            a_service_deleted_under_a_tagged_name_leaves_nothing_behind,
+            a_tag_turns_a_cname_into_an_alias_and_back,
+            a_record_that_says_the_right_thing_is_adopted,
             a_record_that_a_person_made_is_never_touched,
             a_record_of_another_environment_is_never_touched,
             a_service_with_the_name_of_another_is_a_conflict_until_that_is_gone,
@@ -124,11 +130,14 @@ async fn balancer(stage: &Stage, environment: &Environment, name: &str) -> Resul
     stage.aws.create_balancer(&environment.network, name, Internal).await
 }
 
-/// Creates a service behind a load balancer of its own, and waits until it resolves.
+/// Creates a service behind a load balancer of its own, and waits until it resolves and the run
+/// that registered it has ended: that looks at ECS once more, and would find what comes next.
 async fn registered(stage: &Stage, environment: &Environment, name: &str) -> Result<Balancer> {
     let balancer = balancer(stage, environment, name).await?;
     let cluster = &environment.network.cluster;
+    let mut deliveries = stage.relay.deliveries();
     stage.aws.create_service(cluster, name, &[&balancer.target_group]).await?;
+    environment.outcome(&mut deliveries, "CreateService", name).await?;
     environment.resolves(&format!("{name}.internal"), &alias(&balancer)).await?;
     Ok(balancer)
 }
@@ -327,6 +336,94 @@ async fn the_template_and_the_ttl_are_those_of_the_environment(stage: &Stage) ->
     let named = |name: &str| name.starts_with("templated.lab.internal");
     let rrset = list.resource_record_sets().iter().find(|rrset| named(rrset.name()));
     ensure!(rrset.context("no record")?.ttl() == Some(5));
+    Ok(())
+}
+
+async fn a_tag_renames_a_service_and_gives_its_name_back(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    let balancer = registered(stage, dev, "plain").await?;
+    let mut deliveries = stage.relay.deliveries();
+    stage.aws.tag_service("dev", "plain", "discovery:name", "fancy.shop").await?;
+    let outcome = dev.outcome(&mut deliveries, "TagResource", "plain").await?;
+    status(&outcome, "updated", "no longer called plain.internal")?;
+    ensure!(dev.resolver.ask("fancy.shop.internal").await? == alias(&balancer));
+    ensure!(dev.resolver.ask("plain.internal").await? == NoSuchName);
+    stage.aws.tag_service("dev", "plain", "discovery:name", "dashing").await?;
+    dev.resolves("dashing.internal", &alias(&balancer)).await?;
+    dev.resolves("fancy.shop.internal", &NoSuchName).await?;
+    stage.aws.untag_service("dev", "plain", "discovery:name").await?;
+    dev.resolves("plain.internal", &alias(&balancer)).await?;
+    dev.resolves("dashing.internal", &NoSuchName).await?;
+    Ok(())
+}
+
+async fn a_tag_keeps_a_service_out(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    let balancer = registered(stage, dev, "shy").await?;
+    let mut deliveries = stage.relay.deliveries();
+    stage.aws.tag_service("dev", "shy", "discovery:enabled", "false").await?;
+    let outcome = dev.outcome(&mut deliveries, "TagResource", "shy").await?;
+    status(&outcome, "deregistered", "its tag discovery:enabled says false")?;
+    dev.resolves("shy.internal", &NoSuchName).await?;
+    stage.aws.untag_service("dev", "shy", "discovery:enabled").await?;
+    dev.resolves("shy.internal", &alias(&balancer)).await?;
+    Ok(())
+}
+
+async fn a_tag_that_cannot_be_followed_is_invalid_and_changes_nothing(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    let balancer = registered(stage, dev, "mistyped").await?;
+    let mut deliveries = stage.relay.deliveries();
+    stage.aws.tag_service("dev", "mistyped", "discovery:nmae", "shop").await?;
+    let outcome = dev.outcome(&mut deliveries, "TagResource", "mistyped").await?;
+    status(&outcome, "invalid", "the tag discovery:nmae is \"shop\", and known are")?;
+    ensure!(dev.resolver.ask("mistyped.internal").await? == alias(&balancer));
+    Ok(())
+}
+
+async fn a_service_deleted_under_a_tagged_name_leaves_nothing_behind(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    let balancer = registered(stage, dev, "alias-of").await?;
+    stage.aws.tag_service("dev", "alias-of", "discovery:name", "pseudonym").await?;
+    dev.resolves("pseudonym.internal", &alias(&balancer)).await?;
+    stage.aws.delete_service("dev", "alias-of").await?;
+    dev.resolves("pseudonym.internal", &NoSuchName).await?;
+    ensure!(stage.aws.records(&dev.discovery.zone, "pseudonym.internal").await?.is_empty());
+    Ok(())
+}
+
+async fn a_tag_turns_a_cname_into_an_alias_and_back(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    let balancer = registered(stage, dev, "direct").await?;
+    let mut deliveries = stage.relay.deliveries();
+    stage.aws.tag_service("dev", "direct", "discovery:record", "ALIAS").await?;
+    let outcome = dev.outcome(&mut deliveries, "TagResource", "direct").await?;
+    status(&outcome, "updated", "it was CNAME")?;
+    let records = stage.aws.records(&dev.discovery.zone, "direct.internal").await?;
+    ensure!(
+        records[0] == format!("direct.internal A alias to {}.", balancer.dns_name),
+        "{records:?}"
+    );
+    ensure!(records.len() == 2 && records[1].contains("TXT"), "{records:?}");
+    stage.aws.untag_service("dev", "direct", "discovery:record").await?;
+    dev.resolves("direct.internal", &alias(&balancer)).await?;
+    Ok(())
+}
+
+async fn a_record_that_says_the_right_thing_is_adopted(stage: &Stage) -> Result<()> {
+    let dev = stage.environment("dev");
+    let zone = &dev.discovery.zone;
+    let balancer = balancer(stage, dev, "inherited").await?;
+    // As a predecessor wrote it.
+    let target = format!("{}.", balancer.dns_name);
+    stage.aws.create_record(zone, "inherited.internal", "CNAME", &target).await?;
+    let mut deliveries = stage.relay.deliveries();
+    stage.aws.create_service("dev", "inherited", &[&balancer.target_group]).await?;
+    let outcome = dev.outcome(&mut deliveries, "CreateService", "inherited").await?;
+    status(&outcome, "adopted", "the record was there, without a marker")?;
+    ensure!(stage.aws.records(zone, "inherited.internal").await?.len() == 2);
+    stage.aws.delete_service("dev", "inherited").await?;
+    dev.resolves("inherited.internal", &NoSuchName).await?;
     Ok(())
 }
 
