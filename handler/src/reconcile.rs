@@ -174,7 +174,10 @@ impl Reconciler {
         owner: &Owner,
     ) -> Result<World, AwsError> {
         let (mut world, focus) = match scope {
-            Scope::Everything => (self.read_everything(owner).await?, Focus::default()),
+            Scope::Everything => {
+                let focus = Focus { everything: true, ..Focus::default() };
+                (self.read_everything(owner).await?, focus)
+            }
             // Where environments share an account, each hears of the others' services. That
             // costs nothing; should it hold a name from another configuration's time, the next
             // full pass sees to it.
@@ -184,6 +187,7 @@ impl Reconciler {
             }
             Scope::Service { service, hint, retagged } => {
                 let focus = Focus {
+                    everything: false,
                     services: BTreeSet::from([service.clone()]),
                     names: written.clone(),
                     whole_zones: *retagged,

@@ -11,7 +11,7 @@ use crate::service::{
     HostedZoneId, LoadBalancer, LoadBalancerArn, Service, ServiceArn, TargetGroupArn,
 };
 use crate::tags::Tags;
-use crate::zone::{Owner, ZoneView};
+use crate::zone::{Holding, Owner, ZoneView};
 
 /// What ECS, Elastic Load Balancing and Route 53 said.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +27,8 @@ pub struct World {
 /// What a run is about, as far as reading goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Focus {
+    /// Whether it is about every service there is, and every name that is managed.
+    pub everything: bool,
     pub services: BTreeSet<ServiceArn>,
     /// Names to look at, whatever leads there.
     pub names: BTreeSet<(HostedZoneId, DnsName)>,
@@ -59,28 +61,31 @@ impl World {
     #[must_use]
     pub fn missing(&self, focus: &Focus, config: &Config, owner: &Owner) -> Reads {
         let mut reads = Reads { names: focus.names.clone(), ..Reads::default() };
+        let mut services: BTreeSet<&ServiceArn> = self.services.keys().collect();
+        services.extend(&focus.services);
+        for arn in &services {
+            reads.names.extend(self.names(arn, config));
+        }
 
         // A holder is described by name before anything is concluded from its absence.
-        let holders = self.zones.values().flat_map(|zone| zone.managed(owner));
-        let holders = holders.map(|(_, managed)| managed.service);
-        let services: BTreeSet<ServiceArn> = focus
-            .services
-            .iter()
-            .cloned()
-            .chain(holders)
-            .chain(self.services.keys().cloned())
-            .collect();
+        let holders: BTreeSet<ServiceArn> = if focus.everything {
+            let managed = self.zones.values().flat_map(|zone| zone.managed(owner));
+            managed.map(|(_, managed)| managed.service).collect()
+        } else {
+            let holding = |(zone, name): &(HostedZoneId, DnsName)| match self
+                .zones
+                .get(zone)?
+                .holding(name, owner)?
+            {
+                Holding::Managed(managed) => Some(managed.service),
+                Holding::Free | Holding::Unmarked(_) | Holding::Foreign(_) => None,
+            };
+            reads.names.iter().filter_map(holding).collect()
+        };
+        services.extend(&holders);
 
         for arn in services {
-            for (zone, zone_name) in config.zones() {
-                // The template's name is likely the one, and known before the service is read.
-                for tagged in [None, self.tagged_name(&arn)] {
-                    if let Ok(name) = config.name(&arn, tagged.as_deref(), &zone_name) {
-                        reads.names.insert((zone.clone(), name));
-                    }
-                }
-            }
-            match self.services.get(&arn) {
+            match self.services.get(arn) {
                 Some(Service::Gone(_) | Service::Outside) => {}
                 Some(Service::Live { target_groups, .. }) => {
                     for group in target_groups {
@@ -88,7 +93,7 @@ impl World {
                     }
                 }
                 None => {
-                    reads.services.insert(arn);
+                    reads.services.insert(arn.clone());
                 }
             }
         }
@@ -117,12 +122,22 @@ impl World {
                 .any(|arn| matches!(self.services.get(arn), Some(Service::Gone(_))) && !holds(arn))
     }
 
-    /// The name that a service's tag asks for, if it can be followed.
-    fn tagged_name(&self, arn: &ServiceArn) -> Option<String> {
-        match self.services.get(arn)? {
-            Service::Live { tags, .. } => Tags::parse(tags).ok()?.name,
-            Service::Gone(_) | Service::Outside => None,
+    /// Where a service's record may be: at the name that the template gives, known before the
+    /// service is read, and at that which its tag asks for.
+    fn names(&self, arn: &ServiceArn, config: &Config) -> BTreeSet<(HostedZoneId, DnsName)> {
+        let tagged = match self.services.get(arn) {
+            Some(Service::Live { tags, .. }) => Tags::parse(tags).ok().and_then(|tags| tags.name),
+            Some(Service::Gone(_) | Service::Outside) | None => None,
+        };
+        let mut names = BTreeSet::new();
+        for (zone, zone_name) in config.zones() {
+            for label in [None, tagged.as_deref()] {
+                if let Ok(name) = config.name(arn, label, &zone_name) {
+                    names.insert((zone.clone(), name));
+                }
+            }
         }
+        names
     }
 
     fn missing_behind(&self, group: &TargetGroupArn, reads: &mut Reads) {
@@ -223,5 +238,20 @@ mod tests {
         assert_snapshot!(check(&world), @"all of Z1");
         world.zones.insert(HostedZoneId::new("Z1"), ZoneView::whole(vec![]));
         assert_snapshot!(check(&world), @"");
+    }
+
+    #[test]
+    fn other_services_of_a_zone_that_was_listed_whole_are_left_alone() {
+        let mut world = World::default();
+        let name = DnsName::parse("web.internal").expect("valid");
+        let marker = Marker { environment: "dev".into(), service: arn("dev/web") };
+        let record = Rrset::cname(name.clone(), &name, Ttl::DEFAULT);
+        let view = ZoneView::whole(vec![record, marker.rrset(&name)]);
+        world.zones.insert(HostedZoneId::new("Z1"), view);
+        world.services.insert(arn("dev/orders"), live(&[]));
+        assert_snapshot!(check(&world), @"");
+        let everything = Focus { everything: true, ..Focus::default() };
+        let reads = world.missing(&everything, &config(), &owner());
+        assert_eq!(reads.services, BTreeSet::from([arn("dev/web")]));
     }
 }
