@@ -1,7 +1,10 @@
 //! One invocation: from a payload to the answer or the error that makes Lambda call again, and
 //! to the log.
 
+use std::time::{Duration, SystemTime};
+
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::aws::AwsError;
 use crate::reconcile::Reconciler;
@@ -32,16 +35,22 @@ impl InvocationError {
     }
 }
 
-/// Answers one payload.
+/// How long before the function's deadline it stops, to have time for its answer.
+const RESERVE: Duration = Duration::from_secs(10);
+
+/// Answers one payload. `deadline` is when Lambda would end the function.
 ///
 /// # Errors
 /// If reading was incomplete or a service failed.
 pub async fn answer(
     reconciler: &Reconciler,
     function_arn: &str,
+    deadline: SystemTime,
     payload: &Value,
 ) -> Result<Report, InvocationError> {
-    let result = run(reconciler, function_arn, payload).await;
+    let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+    let stop_at = Instant::now() + left.saturating_sub(RESERVE);
+    let result = run(reconciler, function_arn, stop_at, payload).await;
     if let Err(error) = &result {
         tracing::error!(error = %error, "the invocation failed");
     }
@@ -51,11 +60,12 @@ pub async fn answer(
 async fn run(
     reconciler: &Reconciler,
     function_arn: &str,
+    stop_at: Instant,
     payload: &Value,
 ) -> Result<Report, InvocationError> {
     let home = Home::of_function(function_arn)?;
     let trigger = Trigger::parse(payload, &home);
-    let report = reconciler.run(&trigger, &home).await?;
+    let report = reconciler.run(&trigger, &home, stop_at).await?;
     log(&report);
     if let Some(first) = report.failures().next() {
         let reason = first.reason.as_deref().unwrap_or("without a reason");

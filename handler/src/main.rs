@@ -50,10 +50,11 @@ async fn main() -> ExitCode {
     let handle = |event: LambdaEvent<Value>| async move {
         let LambdaEvent { payload, context } = event;
         let span = tracing::info_span!("invocation", request_id = context.request_id);
-        let report = answer(reconciler, &context.invoked_function_arn, &payload)
-            .instrument(span)
-            .await
-            .map_err(|error| diagnostic(error.kind(), &error))?;
+        let report =
+            answer(reconciler, &context.invoked_function_arn, context.deadline(), &payload)
+                .instrument(span)
+                .await
+                .map_err(|error| diagnostic(error.kind(), &error))?;
         serde_json::to_value(report).map_err(|error| diagnostic("Answer", &error))
     };
     match lambda_runtime::run(service_fn(handle)).await {

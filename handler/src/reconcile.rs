@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::try_join_all;
 use futures_util::try_join;
+use tokio::time::Instant;
 
 use crate::aws::AwsError;
 use crate::config::Config;
@@ -55,11 +56,17 @@ struct Applied {
 }
 
 impl Reconciler {
-    /// Does what a trigger asks for.
+    /// Does what a trigger asks for. From `stop_at` on it writes nothing more, and reports what
+    /// is left as failed, so that the invocation is tried again.
     ///
     /// # Errors
     /// If something could not be read: then nothing was written that depended on it.
-    pub async fn run(&self, trigger: &Trigger, home: &Home) -> Result<Report, AwsError> {
+    pub async fn run(
+        &self,
+        trigger: &Trigger,
+        home: &Home,
+        stop_at: Instant,
+    ) -> Result<Report, AwsError> {
         let owner = Owner { environment: self.config.environment.clone(), home: home.clone() };
         let (task, scope, options) = match trigger {
             Trigger::Ignore { reason } => {
@@ -77,7 +84,7 @@ impl Reconciler {
                 (Task::Deregister, ReportScope::Deregister, *options)
             }
         };
-        let done = self.rounds(&task, options, &owner).await;
+        let done = self.rounds(&task, options, &owner, stop_at).await;
         // Also after an error: the counts are this run's, not the next one's.
         let report = self.report(scope, options, None);
         let (outcomes, changes) = done?;
@@ -105,6 +112,7 @@ impl Reconciler {
         task: &Task<'_>,
         options: Options,
         owner: &Owner,
+        stop_at: Instant,
     ) -> Result<(Outcomes, Changes), AwsError> {
         let mut outcomes = Outcomes::default();
         let mut changes = Changes::default();
@@ -140,7 +148,7 @@ impl Reconciler {
             let places =
                 plan.changes().iter().map(|change| (change.zone.clone(), change.name.clone()));
             written.extend(places);
-            let applied = self.apply(&plan).await;
+            let applied = self.apply(&plan, stop_at).await;
             changes += applied.changes;
             for (services, reason) in &applied.failed {
                 services.iter().for_each(|service| outcomes.fail(service, reason));
@@ -288,11 +296,16 @@ impl Reconciler {
         Ok(changed.map(|(arn, _)| arn).collect())
     }
 
-    async fn apply(&self, plan: &SafePlan) -> Applied {
+    async fn apply(&self, plan: &SafePlan, stop_at: Instant) -> Applied {
         let mut applied = Applied::default();
         let mut work = plan.batches();
         work.reverse();
         while let Some(batch) = work.pop() {
+            if Instant::now() >= stop_at {
+                let reason = "there was no time left for it in this invocation".to_owned();
+                applied.failed.push((services(batch), reason));
+                continue;
+            }
             match self.route53.change(batch).await {
                 Ok(()) => batch.iter().for_each(|change| applied.changes += change.count()),
                 // Whole or not at all: one change that is refused takes the batch with it, so

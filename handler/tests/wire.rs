@@ -254,6 +254,10 @@ impl Outcome {
 }
 
 async fn run(payload: Value, zone: Vec<String>, script: Script) -> Outcome {
+    run_until(Duration::from_secs(300), payload, zone, script).await
+}
+
+async fn run_until(time: Duration, payload: Value, zone: Vec<String>, script: Script) -> Outcome {
     let aws = Aws { zone, script, log: Vec::new(), batches: Vec::new() };
     let aws = Arc::new(Mutex::new(aws));
     let connector = Connector { aws: Arc::clone(&aws), begun: Instant::now() };
@@ -276,7 +280,8 @@ async fn run(payload: Value, zone: Vec<String>, script: Script) -> Outcome {
     };
     let home = Home::of_function("arn:aws:lambda:eu-west-1:111122223333:function:x");
     let home = home.expect("a function's ARN");
-    let result = reconciler.run(&Trigger::parse(&payload, &home), &home).await;
+    let result =
+        reconciler.run(&Trigger::parse(&payload, &home), &home, Instant::now() + time).await;
     Outcome { result: result.map_err(|error| error.to_string()), aws }
 }
 
@@ -563,6 +568,44 @@ async fn one_refused_change_does_not_stop_the_others() {
     registered
     registered
     ");
+}
+
+/// A full pass over so many services that they take several batches.
+async fn large_pass(time: Duration) -> Outcome {
+    let names: Vec<String> = (0..600).map(|number| format!("service-{number}")).collect();
+    let script = move |call: &Call| {
+        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+        match call.operation.as_str() {
+            "ListServices" => {
+                let arns: Vec<_> = names.iter().map(|name| ARN.replace("orders", name)).collect();
+                Some((200, json!({"serviceArns": arns}).to_string()))
+            }
+            "DescribeServices" => {
+                let asked = request["services"].as_array().cloned().unwrap_or_default();
+                let asked = asked.iter().filter_map(Value::as_str).map(|name| (name, "ACTIVE"));
+                Some((200, services(&asked.collect::<Vec<_>>())))
+            }
+            _ => None,
+        }
+    };
+    run_until(time, json!({"reconcile": "all"}), vec![], Box::new(script)).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_its_time_running_out_it_stops_between_batches_and_reports_what_is_left() {
+    let whole = large_pass(Duration::from_secs(300)).await;
+    assert_eq!(whole.count("ChangeResourceRecordSets"), 4);
+    assert_eq!(whole.report().changes.created, 1_200);
+
+    // So that only the first batch is begun in time.
+    let first = u32::try_from(whole.trip("ChangeResourceRecordSets")).expect("a few");
+    let cut = large_pass(TRIP * first - TRIP / 2).await;
+    assert_eq!(cut.count("ChangeResourceRecordSets"), 1);
+    let created = cut.report().changes.created;
+    assert!(created > 0 && created < 1_200, "{created}");
+    assert_eq!(cut.report().failures().count(), 600 - created / 2);
+    let failure = cut.report().failures().next().and_then(|failure| failure.reason.clone());
+    assert_eq!(failure.as_deref(), Some("there was no time left for it in this invocation"));
 }
 
 #[tokio::test(start_paused = true)]

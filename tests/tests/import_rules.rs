@@ -187,7 +187,7 @@ fn only_the_check_makes_what_is_applied() {
         "declaration, impl, signature, and the check"
     );
     let reconcile = std::fs::read_to_string(source.join("reconcile.rs")).expect("reconcile.rs");
-    assert!(reconcile.contains("async fn apply(&self, plan: &SafePlan)"));
+    assert!(reconcile.contains("async fn apply(&self, plan: &SafePlan,"));
 }
 
 #[test]
