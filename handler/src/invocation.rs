@@ -3,7 +3,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::aws::AwsError;
@@ -46,7 +45,7 @@ pub async fn answer(
     reconciler: &Reconciler,
     function_arn: &str,
     deadline: SystemTime,
-    payload: &Value,
+    payload: &str,
 ) -> Result<Report, InvocationError> {
     let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
     let stop_at = Instant::now() + left.saturating_sub(RESERVE);
@@ -61,10 +60,10 @@ async fn run(
     reconciler: &Reconciler,
     function_arn: &str,
     stop_at: Instant,
-    payload: &Value,
+    payload: &str,
 ) -> Result<Report, InvocationError> {
     let home = Home::of_function(function_arn)?;
-    let trigger = Trigger::parse(payload, &home);
+    let trigger = Trigger::read(payload, &home);
     let report = reconciler.run(&trigger, &home, stop_at).await?;
     log(&report);
     if let Some(first) = report.failures().next() {

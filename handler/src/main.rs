@@ -17,7 +17,7 @@ use handler::invocation::answer;
 use handler::reconcile::Reconciler;
 use handler::route53::Route53;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use tracing::Instrument;
 
 // Lambda gives one processor's share at most sizes, and all the work is waiting for AWS.
@@ -47,11 +47,11 @@ async fn main() -> ExitCode {
     };
 
     let reconciler = &reconciler;
-    let handle = |event: LambdaEvent<Value>| async move {
+    let handle = |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
         let span = tracing::info_span!("invocation", request_id = context.request_id);
         let report =
-            answer(reconciler, &context.invoked_function_arn, context.deadline(), &payload)
+            answer(reconciler, &context.invoked_function_arn, context.deadline(), payload.get())
                 .instrument(span)
                 .await
                 .map_err(|error| diagnostic(error.kind(), &error))?;

@@ -61,7 +61,17 @@ const CALLS: [&str; 8] = [
 ];
 
 impl Trigger {
-    /// Reads a payload. Never fails: what is unknown is [`Trigger::Ignore`].
+    /// Reads a payload as Lambda hands it over. Never fails: what is unknown, or nested deeper
+    /// than anything sensible is, is [`Trigger::Ignore`].
+    #[must_use]
+    pub fn read(payload: &str, home: &Home) -> Trigger {
+        match serde_json::from_str(payload) {
+            Ok(payload) => Trigger::parse(&payload, home),
+            Err(error) => ignore(format!("the payload cannot be read as JSON: {error}")),
+        }
+    }
+
+    /// Reads a payload that is JSON.
     #[must_use]
     pub fn parse(payload: &Value, home: &Home) -> Trigger {
         if payload.get("detail-type").is_some() {
@@ -96,13 +106,13 @@ fn event(event: &Value, home: &Home) -> Trigger {
             // Some of these events tell the cluster besides, for ARNs that do not.
             let cluster = event["detail"]["clusterArn"].as_str();
             match (ServiceArn::parse(resource), cluster) {
-                (Ok(service), _) => one(service, BTreeSet::new(), home),
+                (Ok(service), _) => one(service, BTreeSet::new(), false, home),
                 (Err(error), _) if !is_short_service_arn(resource) => {
                     ignore(format!("resources[0]: {error}"))
                 }
                 (Err(_), Some(cluster)) => {
                     match ServiceArn::new(home, last_segment(cluster), last_segment(resource)) {
-                        Ok(service) => one(service, BTreeSet::new(), home),
+                        Ok(service) => one(service, BTreeSet::new(), false, home),
                         Err(error) => ignore(format!("resources[0]: {error}")),
                     }
                 }
@@ -131,13 +141,10 @@ fn api_call(detail: &Value, home: &Home) -> Trigger {
         return ignore("the call changed no load balancer, so it changes no name");
     }
     match identity(detail, call, home) {
-        Identity::Service(service) => match one(service, hint(detail), home) {
-            Trigger::Reconcile { scope: Scope::Service { service, hint, .. }, options } => {
-                let retagged = matches!(call, "TagResource" | "UntagResource");
-                Trigger::Reconcile { scope: Scope::Service { service, hint, retagged }, options }
-            }
-            other => other,
-        },
+        Identity::Service(service) => {
+            let retagged = matches!(call, "TagResource" | "UntagResource");
+            one(service, hint(detail), retagged, home)
+        }
         Identity::NotAService(reason) => ignore(reason),
         // CloudTrail cuts fields over 100 KB: something happened, nobody knows to which service.
         Identity::Unknown => reconcile(Scope::Everything),
@@ -203,14 +210,19 @@ fn is_short_service_arn(arn: &str) -> bool {
     arn.split_once(":service/").is_some_and(|(_, name)| !name.contains('/'))
 }
 
-fn one(service: ServiceArn, hint: BTreeSet<TargetGroupArn>, home: &Home) -> Trigger {
+fn one(
+    service: ServiceArn,
+    hint: BTreeSet<TargetGroupArn>,
+    retagged: bool,
+    home: &Home,
+) -> Trigger {
     if service.home() != home {
         return ignore(format!(
             "{service} is in another account or region than this handler ({}, {})",
             home.account, home.region
         ));
     }
-    reconcile(Scope::Service { service, hint, retagged: false })
+    reconcile(Scope::Service { service, hint, retagged })
 }
 
 fn hint(detail: &Value) -> BTreeSet<TargetGroupArn> {
@@ -273,7 +285,7 @@ fn request(payload: &Value, home: &Home) -> Result<Trigger, String> {
                 Err(_) => ServiceArn::new(home, last_segment(cluster), last_segment(service))
                     .map_err(|error| error.to_string())?,
             };
-            match one(service, BTreeSet::new(), home) {
+            match one(service, BTreeSet::new(), false, home) {
                 Trigger::Reconcile { scope, .. } => Ok(Trigger::Reconcile { scope, options }),
                 other => Ok(other),
             }
@@ -487,7 +499,25 @@ mod tests {
         })
     }
 
+    #[test]
+    fn a_payload_nested_without_end_is_ignored() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let Trigger::Ignore { reason } = Trigger::read(&deep, &home()) else {
+            panic!("it was taken for something");
+        };
+        assert!(
+            reason.starts_with("the payload cannot be read as JSON: recursion limit"),
+            "{reason}"
+        );
+    }
+
     proptest! {
+        /// Invariant 8: of any text, too.
+        #[test]
+        fn invariant_8_no_text_makes_the_parser_panic(text in ".{0,200}") {
+            let _ = Trigger::read(&text, &home());
+        }
+
         /// Invariant 8: no input, however malformed, crashes the handler.
         #[test]
         fn invariant_8_no_payload_makes_the_parser_panic(payload in any_json()) {

@@ -53,7 +53,7 @@ pub enum Holding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Managed {
     pub service: ServiceArn,
-    /// A CNAME, or aliases. None if somebody deleted them and left the marker.
+    /// A CNAME, or aliases. Empty if somebody deleted them and left the marker.
     pub records: Vec<Rrset>,
     pub marker: Rrset,
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -174,14 +174,21 @@ async fn new_run_directory() -> Result<PathBuf> {
     let mut names: Vec<PathBuf> =
         std::fs::read_dir(&runs)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     names.sort();
-    for old in names.iter().rev().skip(KEPT_RUNS - 1) {
-        // One that still runs holds its own files open, and is the newest anyway.
+    for old in names.iter().rev().skip(KEPT_RUNS - 1).filter(|old| !is_running(old)) {
+        // Another run may be removing it too.
         let _ = tokio::fs::remove_dir_all(old).await;
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let directory = runs.join(format!("{}-{}", now.as_secs(), std::process::id()));
     tokio::fs::create_dir_all(directory.join("tmp")).await?;
     Ok(directory)
+}
+
+/// Whether the process whose run a directory is for still lives: `npm start` may stay up for days.
+fn is_running(directory: &Path) -> bool {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let process = name.rsplit('-').next().and_then(|id| id.parse().ok()).map(Pid::from_raw);
+    process.is_some_and(|process| kill(process, None).is_ok())
 }
 
 async fn start_ministack(directory: &Path) -> Result<(Child, u16)> {

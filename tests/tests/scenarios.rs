@@ -605,7 +605,13 @@ async fn calls_that_change_no_name_do_not_reach_the_handler(stage: &Stage) -> Re
 
 async fn what_cannot_be_understood_is_ignored_and_succeeds(stage: &Stage) -> Result<()> {
     let dev = stage.environment("dev");
-    for payload in [json!({}), json!([7]), json!("text"), json!({"reconcile": 7}), Value::Null] {
+    let mut deep = json!([]);
+    for _ in 0..300 {
+        deep = json!([deep]);
+    }
+    for payload in
+        [deep, json!({}), json!([7]), json!("text"), json!({"reconcile": 7}), Value::Null]
+    {
         let answer = stage.invoke(dev, &payload).await?;
         ensure!(answer["scope"] == "none" && answer["reason"].is_string(), "{answer}");
         ensure!(answer["apiCalls"] == json!({"ecs": 0, "elb": 0, "route53": 0}), "{answer}");
