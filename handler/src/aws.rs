@@ -8,6 +8,8 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
 
+use crate::service::Unread;
+
 /// A request to AWS that failed after the SDK's retries.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{operation} for {subject} failed: {cause}")]
@@ -44,6 +46,12 @@ impl AwsError {
     }
 }
 
+impl From<AwsError> for Unread {
+    fn from(error: AwsError) -> Unread {
+        Unread(error.to_string())
+    }
+}
+
 fn cause<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: ProvideErrorMetadata + Error + 'static,
@@ -74,6 +82,19 @@ fn chain(error: &dyn Error) -> String {
         next = cause.source();
     }
     text
+}
+
+/// One name that does not exist fails a call for many, and is not told, so it is looked for by
+/// halving.
+#[must_use]
+pub fn halves<T>(several: &[T]) -> [&[T]; 2] {
+    let (left, right) = several.split_at(several.len() / 2);
+    [left, right]
+}
+
+/// What was asked about, in words.
+pub fn list(names: &[impl ToString]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Counts the requests of one run.

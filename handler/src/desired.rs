@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use crate::config::Config;
 use crate::dns::{DnsName, RecordData, RecordKind, RecordType, Rrset, Ttl};
-use crate::service::{Gone, HostedZoneId, LoadBalancer, Service, ServiceArn, TargetGroupArn};
+use crate::service::{
+    Answer, Behind, Gone, HostedZoneId, LoadBalancer, Service, ServiceArn, Unread,
+};
 use crate::tags::Tags;
 use crate::world::World;
 
@@ -30,6 +32,8 @@ pub enum Wish {
     Waiting { reason: String },
     /// Whatever it holds now: what it asks for is not possible.
     Invalid { reason: String },
+    /// Whatever it holds now: AWS did not say what it should hold.
+    Unread(Unread),
 }
 
 /// A record that a service should have.
@@ -96,12 +100,13 @@ impl Record {
 /// What each service of `world` should hold. All that they lead to must have been read before.
 #[must_use]
 pub fn desires(world: &World, config: &Config) -> BTreeMap<ServiceArn, Desire> {
-    let desire = |arn: &ServiceArn, service: &Service| match service {
-        Service::Gone(gone) => Desire { created_at_ms: 0, wish: Wish::Gone(*gone) },
-        Service::Outside => Desire { created_at_ms: 0, wish: outside(arn) },
-        Service::Live { created_at_ms, target_groups, tags } => {
+    let desire = |arn: &ServiceArn, service: &Answer<Service>| match service {
+        Err(why) => Desire { created_at_ms: 0, wish: Wish::Unread(why.clone()) },
+        Ok(Service::Gone(gone)) => Desire { created_at_ms: 0, wish: Wish::Gone(*gone) },
+        Ok(Service::Outside) => Desire { created_at_ms: 0, wish: outside(arn) },
+        Ok(Service::Live { created_at_ms, behind, tags }) => {
             let wish = match Tags::parse(tags) {
-                Ok(tags) => wish(arn, target_groups, &tags, world, config),
+                Ok(tags) => wish(arn, behind, &tags, world, config),
                 Err(error) => Wish::Invalid { reason: error.to_string() },
             };
             Desire { created_at_ms: *created_at_ms, wish }
@@ -115,28 +120,24 @@ fn outside(arn: &ServiceArn) -> Wish {
     Wish::Nothing { reason: format!("the cluster {cluster} is not one of this environment's") }
 }
 
-fn wish(
-    arn: &ServiceArn,
-    groups: &[TargetGroupArn],
-    tags: &Tags,
-    world: &World,
-    config: &Config,
-) -> Wish {
+fn wish(arn: &ServiceArn, behind: &[Behind], tags: &Tags, world: &World, config: &Config) -> Wish {
     if tags.opted_out {
         return Wish::Nothing { reason: "its tag discovery:enabled says false".into() };
     }
-    if groups.is_empty() {
+    if behind.is_empty() {
         return Wish::Nothing { reason: "the service has no load balancer".into() };
     }
 
     let mut candidates: Vec<&LoadBalancer> = Vec::new();
-    let mut incomplete: Option<&TargetGroupArn> = None;
-    for group in groups {
-        let before = candidates.len();
-        let arns = world.target_groups.get(group).into_iter().flatten();
-        candidates.extend(arns.filter_map(|arn| world.load_balancers.get(arn)?.as_ref()));
-        if candidates.len() == before {
-            incomplete.get_or_insert(group);
+    let mut incomplete: Option<&Behind> = None;
+    for one in behind {
+        match world.balancers(one) {
+            // One that is not known may be the one that is preferred.
+            Err(why) => return Wish::Unread(why),
+            Ok(balancers) if balancers.is_empty() => {
+                incomplete.get_or_insert(one);
+            }
+            Ok(balancers) => candidates.extend(balancers),
         }
     }
     let tagged = |balancer: &LoadBalancer| {
@@ -153,9 +154,12 @@ fn wish(
 
     let Some((balancer, zone)) = usable.first() else {
         return match (incomplete, &tags.load_balancer) {
-            (Some(group), _) => Wish::Waiting {
+            (Some(Behind::TargetGroup(group)), _) => Wish::Waiting {
                 reason: format!("the target group {group} has no load balancer yet"),
             },
+            (Some(Behind::Classic(name)), _) => {
+                Wish::Waiting { reason: format!("there is no classic load balancer {name} yet") }
+            }
             (None, Some(name)) => Wish::Invalid {
                 reason: format!(
                     "the tag discovery:load-balancer is {name:?}, and the service's load balancers \
@@ -212,7 +216,7 @@ fn places(candidates: &[&LoadBalancer]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::{LoadBalancerArn, Scheme, VpcId};
+    use crate::service::{ClassicName, LoadBalancerArn, Scheme, TargetGroupArn, VpcId};
     use insta::assert_snapshot;
 
     fn config() -> Config {
@@ -231,28 +235,42 @@ mod tests {
             Balancers(World::default()).and(group, name, vpc, scheme)
         }
 
-        fn and(mut self, group: &str, name: &str, vpc: &str, scheme: Scheme) -> Balancers {
-            let arn = LoadBalancerArn::new(name);
-            self.0.target_groups.entry(TargetGroupArn::new(group)).or_default().push(arn.clone());
-            self.0.load_balancers.insert(
-                arn,
-                Some(LoadBalancer {
-                    name: name.into(),
-                    vpc: VpcId::new(vpc),
-                    scheme,
-                    canonical_zone: Some("ZLB".into()),
-                    dualstack: name.ends_with("-6"),
-                    dns_name: DnsName::parse(&format!("{name}.elb.amazonaws.com")).ok(),
-                }),
-            );
+        /// Behind a target group, or itself where `behind` is `classic:` and its name.
+        fn and(mut self, behind: &str, name: &str, vpc: &str, scheme: Scheme) -> Balancers {
+            let balancer = LoadBalancer {
+                name: name.into(),
+                vpc: VpcId::new(vpc),
+                scheme,
+                canonical_zone: Some("ZLB".into()),
+                dualstack: name.ends_with("-6"),
+                dns_name: DnsName::parse(&format!("{name}.elb.amazonaws.com")).ok(),
+            };
+            match self::behind(behind) {
+                Behind::Classic(name) => {
+                    self.0.classic.insert(name, Ok(Some(balancer)));
+                }
+                Behind::TargetGroup(group) => {
+                    let arn = LoadBalancerArn::new(name);
+                    let arns = self.0.target_groups.entry(group).or_insert(Ok(Vec::new()));
+                    arns.as_mut().expect("it was read").push(arn.clone());
+                    self.0.load_balancers.insert(arn, Ok(Some(balancer)));
+                }
+            }
             self
         }
 
         fn without_dns_name(mut self) -> Balancers {
-            for balancer in self.0.load_balancers.values_mut().flatten() {
+            for balancer in self.0.load_balancers.values_mut().flatten().flatten() {
                 balancer.dns_name = None;
             }
             self
+        }
+    }
+
+    fn behind(text: &str) -> Behind {
+        match text.strip_prefix("classic:") {
+            Some(name) => Behind::Classic(ClassicName::new(name)),
+            None => Behind::TargetGroup(TargetGroupArn::new(text)),
         }
     }
 
@@ -269,12 +287,22 @@ mod tests {
         let mut world = balancers.0;
         let arn = format!("arn:aws:ecs:eu-west-1:111122223333:service/{service}");
         let arn = ServiceArn::parse(&arn).expect("a valid ARN");
-        let groups = groups.iter().map(|group| TargetGroupArn::new(*group)).collect();
+        let behind = groups.iter().map(|group| behind(group)).collect::<Vec<_>>();
+        for behind in &behind {
+            // What nobody made was asked for, and is not there.
+            match behind {
+                Behind::TargetGroup(group) => {
+                    world.target_groups.entry(group.clone()).or_insert(Ok(Vec::new()));
+                }
+                Behind::Classic(name) => {
+                    world.classic.entry(name.clone()).or_insert(Ok(None));
+                }
+            }
+        }
         let tags =
             tags.iter().map(|(key, value)| (format!("discovery:{key}"), (*value).to_owned()));
-        let service =
-            Service::Live { created_at_ms: 7, target_groups: groups, tags: tags.collect() };
-        world.services.insert(arn.clone(), service);
+        let service = Service::Live { created_at_ms: 7, behind, tags: tags.collect() };
+        world.services.insert(arn.clone(), Ok(service));
         match desires(&world, &config()).remove(&arn).expect("a desire for each service").wish {
             Wish::Record(record) => {
                 let form = match &record.form {
@@ -287,6 +315,7 @@ mod tests {
             Wish::Gone(gone) => format!("gone: {gone}"),
             Wish::Waiting { reason } => format!("waiting: {reason}"),
             Wish::Invalid { reason } => format!("invalid: {reason}"),
+            Wish::Unread(why) => format!("unread: {why}"),
         }
     }
 
@@ -332,6 +361,28 @@ mod tests {
             check("dev/orders", &["tg", "tg2"], Balancers::behind("tg", "lb", "vpc-9", Scheme::Internal)),
             @"waiting: the target group tg2 has no load balancer yet"
         );
+    }
+
+    #[test]
+    fn a_classic_load_balancer_is_a_candidate_like_any_other() {
+        let classic = || Balancers::behind("classic:old", "old", "vpc-1", Scheme::Internal);
+        assert_snapshot!(check("dev/orders", &["classic:old"], classic()), @"orders.dev.internal -> old.elb.amazonaws.com in Z1");
+        assert_snapshot!(
+            check("dev/orders", &["tg", "classic:old"], classic().and("tg", "public", "vpc-1", Scheme::InternetFacing)),
+            @"orders.dev.internal -> old.elb.amazonaws.com in Z1"
+        );
+        assert_snapshot!(check("dev/orders", &["classic:old"], none()), @"waiting: there is no classic load balancer old yet");
+    }
+
+    #[test]
+    fn a_read_that_failed_leaves_its_services_undecided() {
+        let denied = || Unread("denied".into());
+        let mut balancers = Balancers::behind("tg", "public", "vpc-1", Scheme::InternetFacing);
+        balancers.0.target_groups.insert(TargetGroupArn::new("tg2"), Err(denied()));
+        assert_snapshot!(check("dev/orders", &["tg", "tg2"], balancers), @"unread: denied");
+        let mut balancers = Balancers::behind("tg", "lb", "vpc-1", Scheme::Internal);
+        balancers.0.load_balancers.insert(LoadBalancerArn::new("lb"), Err(denied()));
+        assert_snapshot!(check("dev/orders", &["tg"], balancers), @"unread: denied");
     }
 
     #[test]

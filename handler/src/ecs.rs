@@ -1,16 +1,18 @@
 //! Reads clusters and services from Amazon ECS.
 //!
-//! Tells who lives, who is gone, and which target groups a service names. Knows no DNS.
+//! Tells who lives, who is gone, and what a service stands behind. Knows no DNS.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::operation::describe_services::DescribeServicesOutput;
-use aws_sdk_ecs::types::ServiceField;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use aws_sdk_ecs::types::{ServiceField, TaskSet};
+use futures_util::{StreamExt, stream};
 
 use crate::aws::{AwsError, Calls};
-use crate::service::{Gone, Home, Service, ServiceArn, TargetGroupArn, last_segment};
+use crate::service::{
+    Answer, Behind, ClassicName, Gone, Home, Service, ServiceArn, TargetGroupArn, last_segment,
+};
 use crate::tags::TAG_PREFIX;
 
 /// DescribeServices takes at most ten services, all of one cluster.
@@ -36,14 +38,12 @@ impl Ecs {
         Ecs { client, calls: Calls::default() }
     }
 
-    /// Describes services by name: one entry for each that was asked for.
-    ///
-    /// # Errors
-    /// If ECS does not say of each service what it is, or that it is missing.
+    /// Describes services by name: one entry for each that was asked for. Where ECS does not say
+    /// what a service is, or that it is missing, the entry is why.
     pub async fn describe(
         &self,
         arns: &BTreeSet<ServiceArn>,
-    ) -> Result<BTreeMap<ServiceArn, Service>, AwsError> {
+    ) -> BTreeMap<ServiceArn, Answer<Service>> {
         let mut clusters: BTreeMap<&str, Vec<&ServiceArn>> = BTreeMap::new();
         for arn in arns {
             clusters.entry(arn.cluster()).or_default().push(arn);
@@ -57,9 +57,9 @@ impl Ecs {
         stream::iter(chunks)
             .map(|(cluster, chunk)| self.describe_chunk(cluster, chunk))
             .buffer_unordered(SIDE_BY_SIDE)
-            .try_fold(BTreeMap::new(), |mut all, some| async move {
+            .fold(BTreeMap::new(), |mut all, some| async move {
                 all.extend(some);
-                Ok(all)
+                all
             })
             .await
     }
@@ -68,7 +68,7 @@ impl Ecs {
         &self,
         cluster: &str,
         arns: &[&ServiceArn],
-    ) -> Result<Vec<(ServiceArn, Service)>, AwsError> {
+    ) -> Vec<(ServiceArn, Answer<Service>)> {
         self.calls.count();
         // By cluster and name: a service with the short form of ARN does not answer to the long.
         let names = arns.iter().map(|arn| arn.service().to_owned()).collect();
@@ -80,33 +80,34 @@ impl Ecs {
             .include(ServiceField::Tags)
             .send()
             .await;
+        let each = |say: &dyn Fn(&ServiceArn) -> Answer<Service>| {
+            arns.iter().map(|arn| ((*arn).clone(), say(arn))).collect()
+        };
         match answer {
-            Ok(answer) => {
-                arns.iter().map(|arn| Ok(((*arn).clone(), found(arn, &answer)?))).collect()
-            }
+            Ok(answer) => each(&|arn| Ok(found(arn, &answer)?)),
             // A cluster can only be deleted when it holds no service any more.
             Err(error)
                 if error
                     .as_service_error()
                     .is_some_and(|error| error.is_cluster_not_found_exception()) =>
             {
-                let gone = |arn: &&ServiceArn| ((*arn).clone(), Service::Gone(Gone::Missing));
-                Ok(arns.iter().map(gone).collect())
+                each(&|_| Ok(Service::Gone(Gone::Missing)))
             }
-            Err(error) => Err(AwsError::sdk(DESCRIBE, format!("the cluster {cluster}"), &error)),
+            Err(error) => {
+                let error = AwsError::sdk(DESCRIBE, format!("the cluster {cluster}"), &error);
+                each(&|_| Err(error.clone().into()))
+            }
         }
     }
 
-    /// Lists the active services of the clusters that `wanted` picks by name.
-    ///
-    /// # Errors
-    /// If any page could not be read.
+    /// Lists the active services of the clusters that `wanted` picks by name, and the errors that
+    /// keep the list from being complete.
     pub async fn list(
         &self,
         home: &Home,
         wanted: impl Fn(&str) -> bool,
-    ) -> Result<BTreeSet<ServiceArn>, AwsError> {
-        let clusters = self.list_clusters().await?;
+    ) -> (BTreeSet<ServiceArn>, Vec<AwsError>) {
+        let (clusters, gap) = self.list_clusters().await;
         let clusters: BTreeSet<String> = clusters
             .iter()
             .map(|arn| last_segment(arn).to_owned())
@@ -115,27 +116,34 @@ impl Ecs {
         stream::iter(clusters)
             .map(|cluster| self.list_services(home, cluster))
             .buffer_unordered(SIDE_BY_SIDE)
-            .try_fold(BTreeSet::new(), |mut all, some| async move {
-                all.extend(some);
-                Ok(all)
-            })
+            .fold(
+                (BTreeSet::new(), Vec::from_iter(gap)),
+                |(mut all, mut gaps), (some, gap)| async move {
+                    all.extend(some);
+                    gaps.extend(gap);
+                    (all, gaps)
+                },
+            )
             .await
     }
 
-    async fn list_clusters(&self) -> Result<Vec<String>, AwsError> {
+    async fn list_clusters(&self) -> (Vec<String>, Option<AwsError>) {
         let mut arns = Vec::new();
         let mut token = None;
         loop {
             self.calls.count();
             let request = self.client.list_clusters().max_results(PAGE).set_next_token(token);
-            let page = request
-                .send()
-                .await
-                .map_err(|error| AwsError::sdk("ecs:ListClusters", "all clusters", &error))?;
+            let page = match request.send().await {
+                Ok(page) => page,
+                Err(error) => {
+                    let gap = AwsError::sdk("ecs:ListClusters", "all clusters", &error);
+                    return (arns, Some(gap));
+                }
+            };
             arns.extend(page.cluster_arns.unwrap_or_default());
             token = page.next_token;
             if token.is_none() {
-                return Ok(arns);
+                return (arns, None);
             }
         }
     }
@@ -144,30 +152,38 @@ impl Ecs {
         &self,
         home: &Home,
         cluster: String,
-    ) -> Result<Vec<ServiceArn>, AwsError> {
+    ) -> (Vec<ServiceArn>, Option<AwsError>) {
         const LIST: &str = "ecs:ListServices";
         let subject = || format!("the cluster {cluster}");
         let mut services = Vec::new();
+        let mut gap = None;
         let mut token = None;
         loop {
             self.calls.count();
-            let page = self
-                .client
-                .list_services()
-                .cluster(&cluster)
-                .max_results(PAGE)
-                .set_next_token(token)
-                .send()
-                .await
-                .map_err(|error| AwsError::sdk(LIST, subject(), &error))?;
+            let request = self.client.list_services().cluster(&cluster).max_results(PAGE);
+            let page = match request.set_next_token(token).send().await {
+                Ok(page) => page,
+                // Deleted since the clusters were listed, with all its services.
+                Err(error)
+                    if error
+                        .as_service_error()
+                        .is_some_and(|error| error.is_cluster_not_found_exception()) =>
+                {
+                    return (services, gap);
+                }
+                Err(error) => {
+                    return (services, Some(AwsError::sdk(LIST, subject(), &error)));
+                }
+            };
             for arn in page.service_arns.unwrap_or_default() {
-                let service = ServiceArn::new(home, &cluster, last_segment(&arn))
-                    .map_err(|error| AwsError::new(LIST, subject(), error.to_string()))?;
-                services.push(service);
+                match ServiceArn::new(home, &cluster, last_segment(&arn)) {
+                    Ok(service) => services.push(service),
+                    Err(error) => gap = Some(AwsError::new(LIST, subject(), error.to_string())),
+                }
             }
             token = page.next_token;
             if token.is_none() {
-                return Ok(services);
+                return (services, gap);
             }
         }
     }
@@ -190,12 +206,7 @@ fn found(arn: &ServiceArn, answer: &DescribeServicesOutput) -> Result<Service, A
                     .created_at()
                     .and_then(|at| at.to_millis().ok())
                     .unwrap_or_default(),
-                target_groups: service
-                    .load_balancers()
-                    .iter()
-                    .filter_map(|balancer| balancer.target_group_arn())
-                    .map(TargetGroupArn::new)
-                    .collect(),
+                behind: behind(service),
                 tags: service
                     .tags()
                     .iter()
@@ -215,4 +226,29 @@ fn found(arn: &ServiceArn, answer: &DescribeServicesOutput) -> Result<Service, A
         Some(reason) => Err(AwsError::new(DESCRIBE, arn.to_string(), reason)),
         None => Err(AwsError::new(DESCRIBE, arn.to_string(), "the answer does not mention it")),
     }
+}
+
+/// What a service stands behind, each once: its own load balancers, and those of its task sets,
+/// which the controllers CODE_DEPLOY and EXTERNAL give them instead. The primary task set comes
+/// first, one that is draining last.
+fn behind(service: &aws_sdk_ecs::types::Service) -> Vec<Behind> {
+    let mut sets: Vec<&TaskSet> = service.task_sets().iter().collect();
+    sets.sort_by_key(|set| match set.status() {
+        Some("PRIMARY") => 0,
+        Some("DRAINING") => 2,
+        _ => 1,
+    });
+    let of_sets = sets.iter().flat_map(|set| set.load_balancers());
+    let mut all = Vec::new();
+    for balancer in service.load_balancers().iter().chain(of_sets) {
+        let behind = match (balancer.target_group_arn(), balancer.load_balancer_name()) {
+            (Some(arn), _) => Behind::TargetGroup(TargetGroupArn::new(arn)),
+            (None, Some(name)) => Behind::Classic(ClassicName::new(name)),
+            (None, None) => continue,
+        };
+        if !all.contains(&behind) {
+            all.push(behind);
+        }
+    }
+    all
 }

@@ -1,13 +1,16 @@
-//! Reads target groups and load balancers from Elastic Load Balancing v2.
+//! Reads target groups and load balancers from Elastic Load Balancing v2: application and network
+//! load balancers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::types::{LoadBalancerSchemeEnum, TargetGroup};
 
-use crate::aws::{AwsError, Calls};
+use crate::aws::{AwsError, Calls, halves, list};
 use crate::dns::DnsName;
-use crate::service::{LoadBalancer, LoadBalancerArn, Scheme, TargetGroupArn, VpcId};
+use crate::service::{
+    Answer, LoadBalancer, LoadBalancerArn, Scheme, TargetGroupArn, Unread, VpcId,
+};
 
 /// At most so many of either in one page.
 const PAGE: i32 = 400;
@@ -18,11 +21,11 @@ const BY_ARN_AT_ONCE: usize = 20;
 const GROUPS: &str = "elasticloadbalancing:DescribeTargetGroups";
 const BALANCERS: &str = "elasticloadbalancing:DescribeLoadBalancers";
 
-/// The load balancers behind each target group.
-pub type TargetGroups = BTreeMap<TargetGroupArn, Vec<LoadBalancerArn>>;
+/// The load balancers behind each target group, or why they could not be read.
+pub type TargetGroups = BTreeMap<TargetGroupArn, Answer<Vec<LoadBalancerArn>>>;
 
 /// None for a load balancer that does not exist.
-pub type LoadBalancers = BTreeMap<LoadBalancerArn, Option<LoadBalancer>>;
+pub type LoadBalancers = BTreeMap<LoadBalancerArn, Answer<Option<LoadBalancer>>>;
 
 #[derive(Debug)]
 pub struct Elb {
@@ -96,13 +99,7 @@ impl Elb {
 
     /// One entry for each target group that was asked for; one that does not exist has none
     /// behind it.
-    ///
-    /// # Errors
-    /// If any could not be read.
-    pub async fn target_groups(
-        &self,
-        arns: &BTreeSet<TargetGroupArn>,
-    ) -> Result<TargetGroups, AwsError> {
+    pub async fn target_groups(&self, arns: &BTreeSet<TargetGroupArn>) -> TargetGroups {
         let mut all = TargetGroups::new();
         let arns: Vec<_> = arns.iter().cloned().collect();
         let mut work: Vec<&[TargetGroupArn]> = arns.chunks(BY_ARN_AT_ONCE).collect();
@@ -112,7 +109,7 @@ impl Elb {
             let request = self.client.describe_target_groups().set_target_group_arns(Some(texts));
             match request.send().await {
                 Ok(answer) => {
-                    all.extend(chunk.iter().map(|arn| (arn.clone(), Vec::new())));
+                    all.extend(chunk.iter().map(|arn| (arn.clone(), Ok(Vec::new()))));
                     all.extend(answer.target_groups().iter().filter_map(read_group));
                 }
                 Err(error)
@@ -121,24 +118,21 @@ impl Elb {
                         .is_some_and(|error| error.is_target_group_not_found_exception()) =>
                 {
                     match chunk {
-                        [absent] => drop(all.insert(absent.clone(), Vec::new())),
+                        [absent] => drop(all.insert(absent.clone(), Ok(Vec::new()))),
                         several => work.extend(halves(several)),
                     }
                 }
-                Err(error) => return Err(AwsError::sdk(GROUPS, list(chunk), &error)),
+                Err(error) => {
+                    let why = Unread::from(AwsError::sdk(GROUPS, list(chunk), &error));
+                    all.extend(chunk.iter().map(|arn| (arn.clone(), Err(why.clone()))));
+                }
             }
         }
-        Ok(all)
+        all
     }
 
     /// One entry for each load balancer that was asked for.
-    ///
-    /// # Errors
-    /// If any could not be read.
-    pub async fn load_balancers(
-        &self,
-        arns: &BTreeSet<LoadBalancerArn>,
-    ) -> Result<LoadBalancers, AwsError> {
+    pub async fn load_balancers(&self, arns: &BTreeSet<LoadBalancerArn>) -> LoadBalancers {
         let mut all = LoadBalancers::new();
         let arns: Vec<_> = arns.iter().cloned().collect();
         let mut work: Vec<&[LoadBalancerArn]> = arns.chunks(BY_ARN_AT_ONCE).collect();
@@ -148,7 +142,7 @@ impl Elb {
             let request = self.client.describe_load_balancers().set_load_balancer_arns(Some(texts));
             match request.send().await {
                 Ok(answer) => {
-                    all.extend(chunk.iter().map(|arn| (arn.clone(), None)));
+                    all.extend(chunk.iter().map(|arn| (arn.clone(), Ok(None))));
                     all.extend(answer.load_balancers().iter().filter_map(read_balancer));
                 }
                 Err(error)
@@ -157,35 +151,28 @@ impl Elb {
                         .is_some_and(|error| error.is_load_balancer_not_found_exception()) =>
                 {
                     match chunk {
-                        [absent] => drop(all.insert(absent.clone(), None)),
+                        [absent] => drop(all.insert(absent.clone(), Ok(None))),
                         several => work.extend(halves(several)),
                     }
                 }
-                Err(error) => return Err(AwsError::sdk(BALANCERS, list(chunk), &error)),
+                Err(error) => {
+                    let why = Unread::from(AwsError::sdk(BALANCERS, list(chunk), &error));
+                    all.extend(chunk.iter().map(|arn| (arn.clone(), Err(why.clone()))));
+                }
             }
         }
-        Ok(all)
+        all
     }
 }
 
-/// One missing ARN fails the whole call and is not named, so it is looked for by halving.
-fn halves<T>(several: &[T]) -> [&[T]; 2] {
-    let (left, right) = several.split_at(several.len() / 2);
-    [left, right]
-}
-
-fn list(arns: &[impl ToString]) -> String {
-    arns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-fn read_group(group: &TargetGroup) -> Option<(TargetGroupArn, Vec<LoadBalancerArn>)> {
+fn read_group(group: &TargetGroup) -> Option<(TargetGroupArn, Answer<Vec<LoadBalancerArn>>)> {
     let balancers = group.load_balancer_arns().iter().map(LoadBalancerArn::new).collect();
-    Some((TargetGroupArn::new(group.target_group_arn()?), balancers))
+    Some((TargetGroupArn::new(group.target_group_arn()?), Ok(balancers)))
 }
 
 fn read_balancer(
     balancer: &aws_sdk_elasticloadbalancingv2::types::LoadBalancer,
-) -> Option<(LoadBalancerArn, Option<LoadBalancer>)> {
+) -> Option<(LoadBalancerArn, Answer<Option<LoadBalancer>>)> {
     let arn = LoadBalancerArn::new(balancer.load_balancer_arn()?);
     let read = LoadBalancer {
         name: balancer.load_balancer_name().unwrap_or(arn.as_str()).to_owned(),
@@ -200,5 +187,5 @@ fn read_balancer(
             .ip_address_type()
             .is_some_and(|kind| kind.as_str().starts_with("dualstack")),
     };
-    Some((arn, Some(read)))
+    Some((arn, Ok(Some(read))))
 }

@@ -3,21 +3,45 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::aws::AwsError;
 use crate::reconcile::Reconciler;
 use crate::report::{Outcome, Report, Status};
 use crate::service::{ArnError, Home};
-use crate::trigger::Trigger;
+use crate::trigger::{Message, Payload, Scope, Trigger, runs};
+
+/// What an invocation answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    Report(Report),
+    Batch(BatchAnswer),
+}
+
+/// What SQS is told of a batch: the messages that are to come again, or go to the dead-letter
+/// queue in the end. All others are done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchAnswer {
+    pub batch_item_failures: Vec<BatchItemFailure>,
+    /// The runs that the batch came to.
+    pub runs: Vec<Report>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchItemFailure {
+    pub item_identifier: String,
+}
 
 /// Why an invocation failed. It is safe to be called again, and worth it.
 #[derive(Debug, thiserror::Error)]
 pub enum InvocationError {
     #[error("the function's own ARN: {0}")]
     Home(#[from] ArnError),
-    #[error("the run stopped before it wrote anything more: {0}")]
-    Read(#[from] AwsError),
+    #[error("not everything could be read, so not everything was decided: {0}")]
+    Unread(String),
     #[error("{count} of {of} services failed; the first is {first}")]
     Services { count: usize, of: usize, first: String },
 }
@@ -28,7 +52,7 @@ impl InvocationError {
     pub fn kind(&self) -> &'static str {
         match self {
             InvocationError::Home(_) => "FunctionArn",
-            InvocationError::Read(_) => "ReadFailed",
+            InvocationError::Unread(_) => "ReadFailed",
             InvocationError::Services { .. } => "ServicesFailed",
         }
     }
@@ -40,41 +64,111 @@ const RESERVE: Duration = Duration::from_secs(10);
 /// Answers one payload. `deadline` is when Lambda would end the function.
 ///
 /// # Errors
-/// If reading was incomplete or a service failed.
+/// If reading was incomplete or a service failed; for a batch of messages the answer tells which
+/// failed.
 pub async fn answer(
     reconciler: &Reconciler,
     function_arn: &str,
     deadline: SystemTime,
     payload: &str,
-) -> Result<Report, InvocationError> {
+) -> Result<Answer, InvocationError> {
     let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
-    let stop_at = Instant::now() + left.saturating_sub(RESERVE);
-    let result = run(reconciler, function_arn, stop_at, payload).await;
-    if let Err(error) = &result {
-        tracing::error!(error = %error, "the invocation failed");
-    }
-    result
+    answer_until(reconciler, function_arn, Instant::now() + left.saturating_sub(RESERVE), payload)
+        .await
 }
 
-async fn run(
+/// Answers one payload, and begins no write from `stop_at` on.
+///
+/// # Errors
+/// As [`answer`].
+pub async fn answer_until(
     reconciler: &Reconciler,
     function_arn: &str,
     stop_at: Instant,
     payload: &str,
-) -> Result<Report, InvocationError> {
-    let home = Home::of_function(function_arn)?;
-    let trigger = Trigger::read(payload, &home);
-    let report = reconciler.run(&trigger, &home, stop_at).await?;
-    log(&report);
+) -> Result<Answer, InvocationError> {
+    let home = Home::of_function(function_arn)
+        .inspect_err(|error| tracing::error!(error = %error, "the invocation failed"))?;
+    match Payload::read(payload, &home) {
+        Payload::One(trigger) => {
+            let report = reconciler.run(&trigger, &home, stop_at).await;
+            log(&report);
+            match failure(&report) {
+                None => Ok(Answer::Report(report)),
+                Some(error) => {
+                    tracing::error!(error = %error, "the invocation failed");
+                    Err(error)
+                }
+            }
+        }
+        Payload::Batch(messages) => {
+            Ok(Answer::Batch(batch(reconciler, &home, stop_at, &messages).await))
+        }
+    }
+}
+
+async fn batch(
+    reconciler: &Reconciler,
+    home: &Home,
+    stop_at: Instant,
+    messages: &[Message],
+) -> BatchAnswer {
+    let mut failed = Vec::new();
+    for Message { id, trigger } in messages {
+        match trigger {
+            Trigger::Ignore { reason } => {
+                tracing::info!(message_id = id, reason, "the message was ignored");
+            }
+            Trigger::Unreadable { reason } => {
+                tracing::error!(message_id = id, reason, "the message failed");
+                failed.push(id);
+            }
+            Trigger::Reconcile { .. } | Trigger::Deregister { .. } => {}
+        }
+    }
+    let mut reports = Vec::new();
+    for (trigger, messages) in runs(messages) {
+        let report = reconciler.run(&trigger, home, stop_at).await;
+        log(&report);
+        if let Some(error) = failure(&report) {
+            tracing::error!(error = %error, "a run of the batch failed");
+        }
+        for message in messages {
+            if concerns(&report, &trigger, &message.trigger) {
+                failed.push(&message.id);
+            }
+        }
+        reports.push(report);
+    }
+    let failures = failed.into_iter().map(|id| BatchItemFailure { item_identifier: id.clone() });
+    BatchAnswer { batch_item_failures: failures.collect(), runs: reports }
+}
+
+/// Whether a run failed in what a message, one of those that it was for, asked of it. What failed
+/// for a service that no message named, such as one that holds a name which another wants,
+/// concerns them all.
+fn concerns(report: &Report, run: &Trigger, asked: &Trigger) -> bool {
+    let names = |trigger: &Trigger, outcome: &Outcome| match trigger {
+        Trigger::Reconcile { scope: Scope::Services(named), .. } => {
+            named.services.contains(&outcome.service)
+        }
+        _ => true,
+    };
+    let mut failures = report.failures();
+    !report.unread.is_empty()
+        || failures.any(|outcome| names(asked, outcome) || !names(run, outcome))
+}
+
+fn failure(report: &Report) -> Option<InvocationError> {
     if let Some(first) = report.failures().next() {
         let reason = first.reason.as_deref().unwrap_or("without a reason");
-        return Err(InvocationError::Services {
+        return Some(InvocationError::Services {
             count: report.failures().count(),
             of: report.outcomes.len(),
             first: format!("{}: {reason}", first.service),
         });
     }
-    Ok(report)
+    report.unread.first().map(|first| InvocationError::Unread(first.clone()))
 }
 
 fn log(report: &Report) {
@@ -82,6 +176,9 @@ fn log(report: &Report) {
     if let Some(reason) = &report.reason {
         tracing::info!(environment, reason, "the payload was ignored");
         return;
+    }
+    for reason in &report.unread {
+        tracing::error!(environment, reason, "something could not be read");
     }
     for outcome in &report.outcomes {
         log_outcome(environment, report.dry_run, outcome);

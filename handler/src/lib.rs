@@ -28,6 +28,7 @@ pub mod report;
 pub mod aws;
 pub mod ecs;
 pub mod elb;
+pub mod elb_classic;
 pub mod route53;
 
 // The glue.

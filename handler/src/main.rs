@@ -13,6 +13,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use handler::config::{self, Config};
 use handler::ecs::Ecs;
 use handler::elb::Elb;
+use handler::elb_classic::ElbClassic;
 use handler::invocation::answer;
 use handler::reconcile::Reconciler;
 use handler::route53::Route53;
@@ -43,6 +44,7 @@ async fn main() -> ExitCode {
         config,
         ecs: Ecs::new(aws_sdk_ecs::Client::new(&sdk)),
         elb: Elb::new(aws_sdk_elasticloadbalancingv2::Client::new(&sdk)),
+        elb_classic: ElbClassic::new(aws_sdk_elasticloadbalancing::Client::new(&sdk)),
         route53: Route53::new(aws_sdk_route53::Client::new(&sdk)),
     };
 
@@ -50,12 +52,12 @@ async fn main() -> ExitCode {
     let handle = |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
         let span = tracing::info_span!("invocation", request_id = context.request_id);
-        let report =
+        let answer =
             answer(reconciler, &context.invoked_function_arn, context.deadline(), payload.get())
                 .instrument(span)
                 .await
                 .map_err(|error| diagnostic(error.kind(), &error))?;
-        serde_json::to_value(report).map_err(|error| diagnostic("Answer", &error))
+        serde_json::to_value(answer).map_err(|error| diagnostic("Answer", &error))
     };
     match lambda_runtime::run(service_fn(handle)).await {
         Ok(()) => ExitCode::SUCCESS,

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::DeleteLimit;
 use crate::desired::{Desire, Record, Wish};
-use crate::dns::{DnsName, Rrset};
+use crate::dns::{DnsName, RecordType, Rrset};
 use crate::report::{Changes, Outcome, Status};
-use crate::service::{HostedZoneId, ServiceArn};
+use crate::service::{HostedZoneId, ServiceArn, Unread};
 use crate::zone::{Holding, Managed, Owner, ZoneView, list};
 
 /// All that changes at one name. It is applied whole or not at all, so a record and its marker
@@ -31,7 +31,8 @@ pub struct NameChange {
 
 impl NameChange {
     /// Whether the name resolves no more after this change.
-    fn removes_the_name(&self) -> bool {
+    #[must_use]
+    pub fn removes_the_name(&self) -> bool {
         self.creates.is_empty()
     }
 
@@ -88,10 +89,18 @@ struct Course {
 
 enum Gain {
     Held,
-    Created { from: Option<ServiceArn> },
-    Replaced { before: Vec<Rrset> },
+    Created {
+        from: Option<ServiceArn>,
+    },
+    Replaced {
+        before: Vec<Rrset>,
+    },
     Adopted,
-    Denied { reason: String },
+    Denied {
+        reason: String,
+    },
+    /// Nobody knows whose the name is.
+    Unread(Unread),
 }
 
 /// Compares what is desired with what is there. The same input in any order gives the same plan.
@@ -112,13 +121,13 @@ pub fn plan(
         let holder = place.holder();
         let winner = place.winner(desires);
         let removed =
-            winner.is_none() && holder.is_some_and(|holder| !stays(desires, &holder.service));
+            winner.is_none() && holder.is_some_and(|holder| !place.keeps(holder, desires));
 
         for claim in &place.claims {
-            let gain = if winner == Some(claim) {
-                gain(&place.holding, claim)
-            } else {
-                Gain::Denied { reason: denial(&place.holding, winner) }
+            let gain = match &place.holding {
+                Holding::Unread(why) => Gain::Unread(why.clone()),
+                holding if winner == Some(claim) => gain(holding, claim),
+                holding => Gain::Denied { reason: denial(holding, claim, winner) },
             };
             courses.entry(claim.service.clone()).or_default().gained = Some(gain);
         }
@@ -166,7 +175,7 @@ impl<'a> Place<'a> {
     fn holder(&self) -> Option<&Managed> {
         match &self.holding {
             Holding::Managed(holder) => Some(holder),
-            Holding::Free | Holding::Unmarked(_) | Holding::Foreign(_) => None,
+            Holding::Free | Holding::Unmarked(_) | Holding::Foreign(_) | Holding::Unread(_) => None,
         }
     }
 
@@ -175,34 +184,50 @@ impl<'a> Place<'a> {
         match &self.holding {
             Holding::Managed(holder) => holder.rrsets().cloned().collect(),
             Holding::Unmarked(records) => records.clone(),
-            Holding::Free | Holding::Foreign(_) => Vec::new(),
+            Holding::Free | Holding::Foreign(_) | Holding::Unread(_) => Vec::new(),
         }
+    }
+
+    /// Whether the service that holds this name goes on to, as far as is known.
+    fn keeps(&self, holder: &Managed, desires: &BTreeMap<ServiceArn, Desire>) -> bool {
+        let claims = self.claims.iter().any(|claim| *claim.service == holder.service);
+        claims || stays(desires, &holder.service)
     }
 
     /// The claim that is met: the one that holds the name keeps it while it lives.
     fn winner(&self, desires: &BTreeMap<ServiceArn, Desire>) -> Option<&Claim<'a>> {
         match &self.holding {
-            Holding::Foreign(_) => None,
+            Holding::Foreign(_) | Holding::Unread(_) => None,
             Holding::Free => self.claims.first(),
             Holding::Unmarked(records) => {
                 self.claims.iter().find(|claim| claim.record.may_adopt(records))
             }
             Holding::Managed(holder) => {
-                let own = self.claims.iter().find(|claim| *claim.service == holder.service);
-                match own {
-                    None if stays(desires, &holder.service) => None,
-                    None => self.claims.first(),
-                    own => own,
-                }
+                let keeps = self.keeps(holder, desires);
+                self.claims.iter().find(|claim| {
+                    fits(holder, claim) && (!keeps || *claim.service == holder.service)
+                })
             }
         }
     }
 }
 
+/// Whether what others put at a name leaves room for the record that is claimed. A CNAME can only
+/// stand alone; aliases can stand beside other types.
+fn fits(holder: &Managed, claim: &Claim) -> bool {
+    let wanted = claim.record.rrsets();
+    holder.others.iter().all(|(other, _)| {
+        *other != RecordType::Cname
+            && wanted
+                .iter()
+                .all(|rrset| rrset.record_type != *other && rrset.record_type != RecordType::Cname)
+    })
+}
+
 /// What meeting a claim means for the one who makes it.
 fn gain(holding: &Holding, claim: &Claim) -> Gain {
     match holding {
-        Holding::Free | Holding::Foreign(_) => Gain::Created { from: None },
+        Holding::Free | Holding::Foreign(_) | Holding::Unread(_) => Gain::Created { from: None },
         Holding::Unmarked(_) => Gain::Adopted,
         Holding::Managed(holder) if holder.service != *claim.service => {
             Gain::Created { from: Some(holder.service.clone()) }
@@ -231,9 +256,10 @@ fn places<'a>(
             places
                 .entry((record.zone.clone(), record.name.clone()))
                 .or_insert_with(|| Place {
-                    // Whoever plans on what nobody looked at would find it taken, never free.
-                    holding: looked_up()
-                        .unwrap_or_else(|| Holding::Foreign("it was not looked at".into())),
+                    // What nobody looked at is unknown, never free.
+                    holding: looked_up().unwrap_or_else(|| {
+                        Holding::Unread(Unread("the name was not looked at".into()))
+                    }),
                     claims: Vec::new(),
                 })
                 .claims
@@ -251,24 +277,31 @@ fn places<'a>(
 /// looked at, or what it should hold cannot be told now.
 fn stays(desires: &BTreeMap<ServiceArn, Desire>, holder: &ServiceArn) -> bool {
     match desires.get(holder).map(|desire| &desire.wish) {
-        None | Some(Wish::Waiting { .. } | Wish::Invalid { .. }) => true,
+        None | Some(Wish::Waiting { .. } | Wish::Invalid { .. } | Wish::Unread(_)) => true,
         // It asks for another name, for none, or ECS says that it is gone.
         Some(Wish::Record(_) | Wish::Nothing { .. } | Wish::Gone(_)) => false,
     }
 }
 
-fn denial(holding: &Holding, winner: Option<&Claim>) -> String {
+fn denial(holding: &Holding, claim: &Claim, winner: Option<&Claim>) -> String {
     match (holding, winner) {
         (Holding::Foreign(what), _) => format!("the name is taken: {what}"),
         (Holding::Unmarked(records), None) => {
             format!("the name is taken: it holds {}, without a marker", list(records))
+        }
+        (Holding::Managed(holder), None) if !fits(holder, claim) => {
+            let others: Vec<&str> = holder.others.iter().map(|(_, what)| what.as_str()).collect();
+            format!(
+                "the name also holds {}, which was not written by this tool",
+                others.join(" and ")
+            )
         }
         (Holding::Managed(holder), None) => format!("the name is held by {}", holder.service),
         (Holding::Managed(holder), Some(winner)) if holder.service == *winner.service => {
             format!("the name is held by {}", holder.service)
         }
         (_, Some(winner)) => format!("the name goes to {}, which is older", winner.service),
-        (Holding::Free, None) => "the name is taken".into(),
+        (Holding::Free | Holding::Unread(_), None) => "the name is taken".into(),
     }
 }
 
@@ -292,6 +325,7 @@ fn outcome(service: &ServiceArn, wish: &Wish, course: Course) -> Outcome {
         Wish::Record(record) => {
             let (status, reason) = match gained {
                 Some(Gain::Denied { reason }) => (Status::Conflict, Some(reason)),
+                Some(Gain::Unread(why)) => (Status::Failed, Some(why.to_string())),
                 Some(Gain::Held) if lost.is_empty() => (Status::Unchanged, None),
                 Some(Gain::Held | Gain::Created { .. }) if !lost.is_empty() => {
                     (Status::Updated, Some(format!("it is no longer called {lost_names}")))
@@ -311,8 +345,9 @@ fn outcome(service: &ServiceArn, wish: &Wish, course: Course) -> Outcome {
                 }
             };
             Outcome {
-                // A name in conflict leads somewhere else.
-                target: (status != Status::Conflict).then(|| record.target.clone()),
+                // Else the name leads somewhere else, or nobody knows where.
+                target: (!matches!(status, Status::Conflict | Status::Failed))
+                    .then(|| record.target.clone()),
                 ..at(Some((record.zone.clone(), record.name.clone())), status, reason)
             }
         }
@@ -326,6 +361,7 @@ fn outcome(service: &ServiceArn, wish: &Wish, course: Course) -> Outcome {
         Wish::Gone(gone) => at(somewhere, Status::Deregistered, Some(format!("ECS says {gone}"))),
         Wish::Waiting { reason } => at(somewhere, Status::Waiting, Some(reason.clone())),
         Wish::Invalid { reason } => at(somewhere, Status::Invalid, Some(reason.clone())),
+        Wish::Unread(why) => at(somewhere, Status::Failed, Some(why.to_string())),
     }
 }
 
@@ -334,10 +370,18 @@ impl Plan {
     /// once look like an accident. No limit for a run that was told to delete.
     #[must_use]
     pub fn check(self, limit: Option<DeleteLimit>) -> SafePlan {
+        self.check_after(0, limit)
+    }
+
+    /// The same for a later round of a pass that has removed `removed` names already: the limit
+    /// is for all of it.
+    #[must_use]
+    pub fn check_after(self, removed: usize, limit: Option<DeleteLimit>) -> SafePlan {
         let Plan { mut changes, mut outcomes, managed } = self;
-        let deletes = changes.iter().filter(|change| change.removes_the_name()).count();
+        let (managed, mut deletes) = (managed + removed, removed);
+        deletes += changes.iter().filter(|change| change.removes_the_name()).count();
         if let Some(DeleteLimit { free, percent }) = limit
-            && deletes > free
+            && deletes > removed.max(free)
             && deletes * 100 > managed * percent
         {
             let reason = format!(
@@ -379,25 +423,27 @@ impl SafePlan {
 
     /// The changes in batches, each of one zone and within Route 53's limits.
     #[must_use]
-    pub fn batches(&self) -> Vec<&[NameChange]> {
-        let mut batches = Vec::new();
-        let (mut start, mut elements, mut characters) = (0, 0, 0);
-        for (index, change) in self.changes.iter().enumerate() {
+    pub fn batches(&self) -> Vec<Vec<&NameChange>> {
+        let mut batches: Vec<Vec<&NameChange>> = Vec::new();
+        let (mut elements, mut characters) = (0, 0);
+        for change in &self.changes {
             let more_elements = change.values().count();
             let more_characters: usize = change.values().map(|value| value.chars().count()).sum();
-            if index > start
-                && (self.changes[start].zone != change.zone
-                    || elements + more_elements > MAX_ELEMENTS
-                    || characters + more_characters > MAX_CHARACTERS)
-            {
-                batches.push(&self.changes[start..index]);
-                (start, elements, characters) = (index, 0, 0);
+            match batches.last_mut() {
+                Some(batch)
+                    if batch[0].zone == change.zone
+                        && elements + more_elements <= MAX_ELEMENTS
+                        && characters + more_characters <= MAX_CHARACTERS =>
+                {
+                    batch.push(change);
+                    elements += more_elements;
+                    characters += more_characters;
+                }
+                _ => {
+                    batches.push(vec![change]);
+                    (elements, characters) = (more_elements, more_characters);
+                }
             }
-            elements += more_elements;
-            characters += more_characters;
-        }
-        if start < self.changes.len() {
-            batches.push(&self.changes[start..]);
         }
         batches
     }
@@ -407,7 +453,7 @@ impl SafePlan {
 mod tests {
     use super::*;
     use crate::desired::Form;
-    use crate::dns::{RecordData, RecordType, Ttl};
+    use crate::dns::{RecordData, Ttl};
     use crate::service::{Gone, Home};
     use insta::assert_snapshot;
     use proptest::prelude::*;
@@ -668,6 +714,53 @@ mod tests {
     }
 
     #[test]
+    fn what_others_put_beside_aliases_stays_and_leaves_no_room_for_a_cname() {
+        let alias = Wish::Record(Record {
+            zone: HostedZoneId::new("Z1"),
+            name: name("orders"),
+            target: balancer("lb"),
+            form: Form::Alias { zone: "ZLB".into(), dualstack: false },
+        });
+        let mut scene = Scene::default().service("orders", alias.clone());
+        scene.apply(&scene.plan().check(None)).expect("it fits");
+        let scene = scene.foreign("orders", "TXT", "\"proof\"");
+        assert_snapshot!(check(scene.clone()), @"orders unchanged");
+        let wishing = |wish: Wish| {
+            let mut scene = scene.clone();
+            scene.desires.clear();
+            check(scene.service("orders", wish))
+        };
+        assert_snapshot!(wishing(wants("orders", "lb")), @r#"orders conflict: the name also holds TXT "proof", which was not written by this tool"#);
+        assert_snapshot!(wishing(Wish::Gone(Gone::Missing)), @r#"
+        - orders.internal A alias to lb.elb.amazonaws.com.
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        orders deregistered: ECS says MISSING
+        "#);
+    }
+
+    #[test]
+    fn what_could_not_be_read_changes_nothing_and_stops_no_other() {
+        let scene = Scene::default()
+            .managed("orders", "orders", "lb")
+            .service("orders", Wish::Unread(Unread("denied".into())))
+            .service("rival", wants("orders", "lb2"))
+            .service("web", wants("web", "lb"));
+        assert_snapshot!(check(scene), @r#"
+        + web.internal CNAME lb.elb.amazonaws.com
+        + _discovery.web.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/web"
+        orders failed: denied
+        rival conflict: the name is held by …/dev/orders
+        web registered
+        "#);
+        let desires = Scene::default().service("orders", wants("orders", "lb")).desires;
+        let mut view = ZoneView::default();
+        view.set_unread(Unread("denied".into()));
+        let zones = BTreeMap::from([(HostedZoneId::new("Z1"), view)]);
+        let plan = plan(&desires.into_iter().collect(), &zones, &owner());
+        assert_snapshot!(show(&plan.check(None)), @"orders failed: denied");
+    }
+
+    #[test]
     fn one_conflict_does_not_stop_the_others() {
         let scene = Scene::default()
             .foreign("orders", "A", "10.0.0.7")
@@ -773,9 +866,9 @@ mod tests {
         }
         let safe = scene.plan().check(None);
         let batches = safe.batches();
-        assert_eq!(batches.iter().map(|batch| batch.len()).sum::<usize>(), 600);
+        assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 600);
         for batch in &batches {
-            let values: Vec<_> = batch.iter().flat_map(NameChange::values).collect();
+            let values: Vec<_> = batch.iter().flat_map(|change| change.values()).collect();
             assert!(values.len() <= MAX_ELEMENTS);
             assert!(values.iter().map(|value| value.len()).sum::<usize>() <= MAX_CHARACTERS);
         }

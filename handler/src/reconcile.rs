@@ -6,20 +6,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::future::try_join_all;
-use futures_util::try_join;
+use futures_util::future::join_all;
+use futures_util::join;
 use tokio::time::Instant;
 
 use crate::aws::AwsError;
 use crate::config::Config;
 use crate::desired::{Desire, Wish, desires};
-use crate::dns::DnsName;
+use crate::dns::{DnsName, Rrset};
 use crate::ecs::Ecs;
-use crate::elb::{Elb, LoadBalancers};
+use crate::elb::Elb;
+use crate::elb_classic::ElbClassic;
 use crate::plan::{NameChange, SafePlan, plan};
 use crate::report::{ApiCalls, Changes, Outcomes, Report, ReportScope};
 use crate::route53::{ChangeError, Route53};
-use crate::service::{Home, HostedZoneId, Service, ServiceArn};
+use crate::service::{Behind, Home, HostedZoneId, Service, ServiceArn};
 use crate::trigger::{Options, Scope, Trigger};
 use crate::world::{Focus, Reads, World};
 use crate::zone::{Owner, ZoneView};
@@ -38,6 +39,7 @@ pub struct Reconciler {
     pub config: Config,
     pub ecs: Ecs,
     pub elb: Elb,
+    pub elb_classic: ElbClassic,
     pub route53: Route53,
 }
 
@@ -47,36 +49,42 @@ enum Task<'a> {
     Deregister,
 }
 
+/// What came of a run so far.
+#[derive(Default)]
+struct Course {
+    outcomes: Outcomes,
+    changes: Changes,
+    /// Names that it took away.
+    removed: usize,
+    /// Where it wrote, or tried to.
+    written: BTreeSet<(HostedZoneId, DnsName)>,
+    /// What the last round could not read.
+    unread: Vec<String>,
+}
+
 /// What came of a plan.
 #[derive(Default)]
-struct Applied {
-    changes: Changes,
+struct Applied<'a> {
+    done: Vec<&'a NameChange>,
     refused: Vec<(BTreeSet<ServiceArn>, String)>,
     failed: Vec<(BTreeSet<ServiceArn>, String)>,
 }
 
 impl Reconciler {
     /// Does what a trigger asks for. From `stop_at` on it writes nothing more, and reports what
-    /// is left as failed, so that the invocation is tried again.
-    ///
-    /// # Errors
-    /// If something could not be read: then nothing was written that depended on it.
-    pub async fn run(
-        &self,
-        trigger: &Trigger,
-        home: &Home,
-        stop_at: Instant,
-    ) -> Result<Report, AwsError> {
+    /// is left as failed, so that the invocation is tried again. What could not be read is in the
+    /// report; nothing that depends on it was written.
+    pub async fn run(&self, trigger: &Trigger, home: &Home, stop_at: Instant) -> Report {
         let owner = Owner { environment: self.config.environment.clone(), home: home.clone() };
         let (task, scope, options) = match trigger {
-            Trigger::Ignore { reason } => {
+            Trigger::Ignore { reason } | Trigger::Unreadable { reason } => {
                 let reason = Some(reason.clone());
-                return Ok(self.report(ReportScope::None, Options::default(), reason));
+                return self.report(ReportScope::None, Options::default(), reason);
             }
             Trigger::Reconcile { scope, options } => {
                 let report_scope = match scope {
                     Scope::Everything => ReportScope::All,
-                    Scope::Service { .. } => ReportScope::Service,
+                    Scope::Services(_) => ReportScope::Service,
                 };
                 (Task::Reconcile(scope), report_scope, *options)
             }
@@ -84,11 +92,13 @@ impl Reconciler {
                 (Task::Deregister, ReportScope::Deregister, *options)
             }
         };
-        let done = self.rounds(&task, options, &owner, stop_at).await;
-        // Also after an error: the counts are this run's, not the next one's.
-        let report = self.report(scope, options, None);
-        let (outcomes, changes) = done?;
-        Ok(Report { outcomes: outcomes.into_vec(), changes, ..report })
+        let course = self.rounds(&task, options, &owner, stop_at).await;
+        Report {
+            outcomes: course.outcomes.into_vec(),
+            unread: course.unread,
+            changes: course.changes,
+            ..self.report(scope, options, None)
+        }
     }
 
     fn report(&self, scope: ReportScope, options: Options, reason: Option<String>) -> Report {
@@ -98,10 +108,11 @@ impl Reconciler {
             dry_run: options.dry_run,
             reason,
             outcomes: Vec::new(),
+            unread: Vec::new(),
             changes: Changes::default(),
             api_calls: ApiCalls {
                 ecs: self.ecs.calls.take(),
-                elb: self.elb.calls.take(),
+                elb: self.elb.calls.take() + self.elb_classic.calls.take(),
                 route53: self.route53.calls.take(),
             },
         }
@@ -113,65 +124,65 @@ impl Reconciler {
         options: Options,
         owner: &Owner,
         stop_at: Instant,
-    ) -> Result<(Outcomes, Changes), AwsError> {
-        let mut outcomes = Outcomes::default();
-        let mut changes = Changes::default();
-        let mut written = BTreeSet::new();
+    ) -> Course {
+        let mut course = Course::default();
         for round in 1..=MAX_ROUNDS {
             let (world, desires) = match task {
                 Task::Reconcile(scope) => {
-                    let world = self.observe(scope, &written, owner).await?;
+                    let world = self.observe(scope, &course.written, owner).await;
                     let desires = desires(&world, &self.config);
                     (world, desires)
                 }
                 Task::Deregister => {
-                    let zones = self.all_zones().await?;
-                    let desires = no_names(&zones, owner);
-                    (World { zones, ..World::default() }, desires)
+                    let world = World { zones: self.all_zones().await, ..World::default() };
+                    let desires = no_names(&world.zones, owner);
+                    (world, desires)
                 }
             };
+            course.unread = world.unread();
             let limit = match task {
                 Task::Reconcile(Scope::Everything) if !options.override_delete_limit => {
                     Some(self.config.delete_limit)
                 }
-                // ECS was asked about this very service, or a person asked for it.
+                // ECS was asked about these very services, or a person asked for it.
                 Task::Reconcile(_) | Task::Deregister => None,
             };
-            let plan = plan(&desires, &world.zones, owner).check(limit);
-            outcomes.add(plan.outcomes().iter().cloned());
+            let plan = plan(&desires, &world.zones, owner).check_after(course.removed, limit);
+            course.outcomes.add(plan.outcomes().iter().cloned());
             if options.dry_run {
-                plan.changes().iter().for_each(|change| changes += change.count());
-                return Ok((outcomes, changes));
+                plan.changes().iter().for_each(|change| course.changes += change.count());
+                break;
             }
 
             // The next round looks there too: what this one writes may be undone by then.
             let places =
                 plan.changes().iter().map(|change| (change.zone.clone(), change.name.clone()));
-            written.extend(places);
-            let applied = self.apply(&plan, stop_at).await;
-            changes += applied.changes;
-            for (services, reason) in &applied.failed {
-                services.iter().for_each(|service| outcomes.fail(service, reason));
+            course.written.extend(places);
+            let Applied { done, refused, failed } = self.apply(&plan, stop_at).await;
+            for change in &done {
+                course.changes += change.count();
+                course.removed += usize::from(change.removes_the_name());
+            }
+            for (services, reason) in &failed {
+                services.iter().for_each(|service| course.outcomes.fail(service, reason));
             }
             let moved = match task {
-                Task::Reconcile(Scope::Service { .. }) if applied.changes != Changes::default() => {
-                    self.changed_since(&world).await?
-                }
-                Task::Reconcile(_) | Task::Deregister => BTreeSet::new(),
+                Task::Reconcile(_) => self.look_again(&done, &world, &mut course.outcomes).await,
+                Task::Deregister => BTreeSet::new(),
             };
-            if applied.refused.is_empty() && moved.is_empty() {
+            if refused.is_empty() && moved.is_empty() {
                 break;
             }
             if round == MAX_ROUNDS {
-                for (services, reason) in &applied.refused {
+                for (services, reason) in &refused {
                     let reason = format!("{reason} ({MAX_ROUNDS} times in a row)");
-                    services.iter().for_each(|service| outcomes.fail(service, &reason));
+                    services.iter().for_each(|service| course.outcomes.fail(service, &reason));
                 }
                 let reason = format!("ECS changed it {MAX_ROUNDS} times while it was registered");
-                moved.iter().for_each(|service| outcomes.fail(service, &reason));
+                moved.iter().for_each(|service| course.outcomes.fail(service, &reason));
             }
         }
-        Ok((outcomes, changes))
+        course
     }
 
     /// Reads until nothing is missing to decide about `scope`.
@@ -180,145 +191,201 @@ impl Reconciler {
         scope: &Scope,
         written: &BTreeSet<(HostedZoneId, DnsName)>,
         owner: &Owner,
-    ) -> Result<World, AwsError> {
+    ) -> World {
         let (mut world, focus) = match scope {
             Scope::Everything => {
                 let focus = Focus { everything: true, ..Focus::default() };
-                (self.read_everything(owner).await?, focus)
+                (self.read_everything(owner).await, focus)
             }
-            // Where environments share an account, each hears of the others' services. That
-            // costs nothing; should it hold a name from another configuration's time, the next
-            // full pass sees to it.
-            Scope::Service { service, .. } if !self.config.has_cluster(service.cluster()) => {
-                let services = BTreeMap::from([(service.clone(), Service::Outside)]);
-                return Ok(World { services, ..World::default() });
-            }
-            Scope::Service { service, hint, retagged } => {
+            Scope::Services(named) => {
+                // Where environments share an account, each hears of the others' services. That
+                // costs nothing; should one hold a name from another configuration's time, the
+                // next full pass sees to it.
+                let (inside, outside): (BTreeSet<_>, BTreeSet<_>) =
+                    named.services.iter().cloned().partition(|arn| self.has(arn));
+                let mut world = World::default();
+                world.services.extend(outside.into_iter().map(|arn| (arn, Ok(Service::Outside))));
+                if inside.is_empty() {
+                    return world;
+                }
                 let focus = Focus {
                     everything: false,
-                    services: BTreeSet::from([service.clone()]),
+                    services: inside,
                     names: written.clone(),
-                    whole_zones: *retagged,
+                    retagged: named.retagged.clone(),
+                    deleted: named.deleted.clone(),
                 };
-                let mut world = World::default();
                 let mut reads = world.missing(&focus, &self.config, owner);
                 // What the event mentions and what is likely needed is read along: if it is
                 // right, the record can be written after this one round trip.
-                reads.target_groups.extend(hint.iter().cloned());
+                for behind in &named.hint {
+                    match behind {
+                        Behind::TargetGroup(arn) => drop(reads.target_groups.insert(arn.clone())),
+                        Behind::Classic(name) => drop(reads.classic.insert(name.clone())),
+                    }
+                }
                 let ((), balancers) =
-                    try_join!(self.read(reads, &mut world), self.elb.first_load_balancers())?;
-                world.load_balancers.extend(balancers);
+                    join!(self.read(reads, &mut world), self.elb.first_load_balancers());
+                world.load_balancers.extend(ahead(balancers));
                 (world, focus)
             }
         };
         for _ in 0..MAX_READS {
             let reads = world.missing(&focus, &self.config, owner);
             if reads.is_empty() {
-                return Ok(world);
+                return world;
             }
-            self.read(reads, &mut world).await?;
+            self.read(reads, &mut world).await;
         }
-        Err(AwsError::new(
-            "reading",
-            format!("{scope:?}"),
-            format!("after {MAX_READS} steps each still led to another; others are changing it"),
-        ))
+        world.gaps.push(format!(
+            "after {MAX_READS} steps of reading each still led to another; others are changing it"
+        ));
+        world
     }
 
-    async fn read(&self, reads: Reads, world: &mut World) -> Result<(), AwsError> {
-        let Reads { services, target_groups, load_balancers, names, zones } = reads;
+    fn has(&self, service: &ServiceArn) -> bool {
+        self.config.has_cluster(service.cluster())
+    }
+
+    async fn read(&self, reads: Reads, world: &mut World) {
+        let Reads { services, target_groups, load_balancers, classic, names, zones } = reads;
         let (services, outside): (BTreeSet<_>, BTreeSet<_>) =
-            services.into_iter().partition(|arn| self.config.has_cluster(arn.cluster()));
-        let names = try_join_all(names.into_iter().map(async |(zone, name)| {
-            let rrsets = self.route53.list_name(&zone, &name).await?;
-            Ok((zone, name, rrsets))
+            services.into_iter().partition(|arn| self.has(arn));
+        let names = join_all(names.into_iter().map(async |(zone, name)| {
+            let rrsets = self.route53.list_name(&zone, &name).await;
+            (zone, name, rrsets)
         }));
-        let (services, target_groups, load_balancers, names, zones) = try_join!(
+        let (services, target_groups, load_balancers, classic, names, zones) = join!(
             self.ecs.describe(&services),
             self.elb.target_groups(&target_groups),
             self.elb.load_balancers(&load_balancers),
+            self.elb_classic.load_balancers(&classic),
             names,
-            self.whole_zones(zones),
-        )?;
+            self.list_zones(zones),
+        );
         world.services.extend(services);
-        world.services.extend(outside.into_iter().map(|arn| (arn, Service::Outside)));
+        world.services.extend(outside.into_iter().map(|arn| (arn, Ok(Service::Outside))));
         world.target_groups.extend(target_groups);
         world.load_balancers.extend(load_balancers);
+        world.classic.extend(classic);
         for (zone, name, rrsets) in names {
-            world.zones.entry(zone).or_default().add(&name, rrsets);
+            let view = world.zones.entry(zone).or_default();
+            match rrsets {
+                Ok(rrsets) => view.add(&name, rrsets),
+                Err(error) => view.add_unread(&name, error.into()),
+            }
         }
-        world.zones.extend(zones);
-        Ok(())
+        for (zone, rrsets) in zones {
+            let view = world.zones.entry(zone).or_default();
+            match rrsets {
+                Ok(rrsets) => *view = ZoneView::whole(rrsets),
+                Err(error) => view.set_unread(error.into()),
+            }
+        }
     }
 
-    async fn read_everything(&self, owner: &Owner) -> Result<World, AwsError> {
+    async fn read_everything(&self, owner: &Owner) -> World {
         let services = async {
-            let listed =
-                self.ecs.list(&owner.home, |cluster| self.config.has_cluster(cluster)).await?;
-            self.ecs.describe(&listed).await
+            let (listed, gaps) =
+                self.ecs.list(&owner.home, |cluster| self.config.has_cluster(cluster)).await;
+            (self.ecs.describe(&listed).await, gaps)
         };
-        let (services, target_groups, load_balancers, zones): (_, _, LoadBalancers, _) = try_join!(
+        let ((services, gaps), target_groups, load_balancers, zones) = join!(
             services,
             self.elb.all_target_groups(),
             self.elb.all_load_balancers(),
             self.all_zones(),
-        )?;
-        Ok(World { services, target_groups, load_balancers, zones })
+        );
+        World {
+            services,
+            target_groups: ahead(target_groups),
+            load_balancers: ahead(load_balancers),
+            classic: BTreeMap::new(),
+            zones,
+            gaps: gaps.iter().map(ToString::to_string).collect(),
+        }
     }
 
-    async fn all_zones(&self) -> Result<BTreeMap<HostedZoneId, ZoneView>, AwsError> {
-        self.whole_zones(self.config.zones().into_keys()).await
+    async fn all_zones(&self) -> BTreeMap<HostedZoneId, ZoneView> {
+        let mut world = World::default();
+        let zones = self.config.zones().into_keys().collect();
+        self.read(Reads { zones, ..Reads::default() }, &mut world).await;
+        world.zones
     }
 
-    async fn whole_zones(
+    async fn list_zones(
         &self,
-        zones: impl IntoIterator<Item = HostedZoneId>,
-    ) -> Result<BTreeMap<HostedZoneId, ZoneView>, AwsError> {
-        let zones = try_join_all(zones.into_iter().map(async |zone| {
-            let rrsets = self.route53.list_zone(&zone).await?;
-            Ok((zone, ZoneView::whole(rrsets)))
-        }));
-        Ok(zones.await?.into_iter().collect())
+        zones: BTreeSet<HostedZoneId>,
+    ) -> Vec<(HostedZoneId, Result<Vec<Rrset>, AwsError>)> {
+        join_all(zones.into_iter().map(async |zone| {
+            let rrsets = self.route53.list_zone(&zone).await;
+            (zone, rrsets)
+        }))
+        .await
     }
 
-    /// The services that ECS describes otherwise than when they were read.
+    /// The services that ECS describes otherwise than when they were read, among those for which
+    /// something was written. One that cannot be described has failed.
     ///
     /// This closes a race between two runs for one service:
     /// 1. the run for its creation reads it, alive;
     /// 2. it is deleted, and the run for that finds no record yet: nothing to do;
     /// 3. the first run writes the record, and no event will come that deletes it.
-    async fn changed_since(&self, world: &World) -> Result<BTreeSet<ServiceArn>, AwsError> {
-        let read = world.services.iter().filter(|(_, service)| **service != Service::Outside);
-        let services: BTreeSet<ServiceArn> = read.map(|(arn, _)| arn.clone()).collect();
-        let now = self.ecs.describe(&services).await?;
-        let changed =
-            now.into_iter().filter(|(arn, service)| world.services.get(arn) != Some(service));
-        Ok(changed.map(|(arn, _)| arn).collect())
+    async fn look_again(
+        &self,
+        done: &[&NameChange],
+        world: &World,
+        outcomes: &mut Outcomes,
+    ) -> BTreeSet<ServiceArn> {
+        let written = done.iter().flat_map(|change| &change.services);
+        let services: BTreeSet<ServiceArn> = written.filter(|arn| self.has(arn)).cloned().collect();
+        let mut moved = BTreeSet::new();
+        for (arn, now) in self.ecs.describe(&services).await {
+            match (world.services.get(&arn), now) {
+                (_, Err(why)) => {
+                    let reason = format!("it was written, then could not be looked at: {why}");
+                    outcomes.fail(&arn, &reason);
+                }
+                (Some(Ok(Service::Gone(_))), Ok(Service::Gone(_))) => {}
+                (Some(Ok(then)), Ok(now)) if *then == now => {}
+                _ => drop(moved.insert(arn)),
+            }
+        }
+        moved
     }
 
-    async fn apply(&self, plan: &SafePlan, stop_at: Instant) -> Applied {
+    async fn apply<'a>(&self, plan: &'a SafePlan, stop_at: Instant) -> Applied<'a> {
         let mut applied = Applied::default();
         let mut work = plan.batches();
         work.reverse();
         while let Some(batch) = work.pop() {
             if Instant::now() >= stop_at {
                 let reason = "there was no time left for it in this invocation".to_owned();
-                applied.failed.push((services(batch), reason));
+                applied.failed.push((services(&batch), reason));
                 continue;
             }
-            match self.route53.change(batch).await {
-                Ok(()) => batch.iter().for_each(|change| applied.changes += change.count()),
-                // Whole or not at all: one change that is refused takes the batch with it, so
-                // the halves are tried until only the refused ones are left.
-                Err(ChangeError::Refused(_)) if batch.len() > 1 => {
-                    let (left, right) = batch.split_at(batch.len() / 2);
-                    work.extend([right, left]);
+            match self.route53.change(&batch).await {
+                Ok(()) => applied.done.extend(batch),
+                Err(ChangeError::Failed(error)) => {
+                    applied.failed.push((services(&batch), error.to_string()));
                 }
-                Err(error @ ChangeError::Refused(_)) => {
-                    applied.refused.push((services(batch), error.to_string()));
-                }
-                Err(error @ ChangeError::Failed(_)) => {
-                    applied.failed.push((services(batch), error.to_string()));
+                // Whole or not at all: one change that is refused takes the batch with it. What
+                // the refusal names is set aside, and the rest sent again; where it names nothing
+                // or all, the halves are tried until only the refused ones are left.
+                Err(ChangeError::Refused(refusal)) => {
+                    let (blamed, rest): (Vec<_>, Vec<_>) =
+                        batch.iter().partition(|change| refusal.blames(change));
+                    if batch.len() == 1 {
+                        let reason = ChangeError::Refused(refusal).to_string();
+                        applied.refused.push((services(&batch), reason));
+                    } else if blamed.is_empty() || rest.is_empty() {
+                        let (left, right) = batch.split_at(batch.len() / 2);
+                        work.extend([right.to_vec(), left.to_vec()]);
+                    } else {
+                        let reason = ChangeError::Refused(refusal).to_string();
+                        applied.refused.push((services(&blamed), reason));
+                        work.push(rest);
+                    }
                 }
             }
         }
@@ -326,7 +393,15 @@ impl Reconciler {
     }
 }
 
-fn services(batch: &[NameChange]) -> BTreeSet<ServiceArn> {
+/// What was read ahead. If that failed, what is needed of it is read one by one.
+fn ahead<T: Default>(read: Result<T, AwsError>) -> T {
+    read.unwrap_or_else(|error| {
+        tracing::warn!(error = %error, "nothing could be read ahead");
+        T::default()
+    })
+}
+
+fn services(batch: &[&NameChange]) -> BTreeSet<ServiceArn> {
     batch.iter().flat_map(|change| change.services.iter().cloned()).collect()
 }
 

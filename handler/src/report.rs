@@ -111,6 +111,9 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     pub outcomes: Vec<Outcome>,
+    /// What could not be read besides, so that what depends on it was not decided.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
     pub changes: Changes,
     pub api_calls: ApiCalls,
 }
@@ -224,6 +227,7 @@ mod tests {
             dry_run: false,
             reason: None,
             outcomes: vec![outcome(Status::Registered)],
+            unread: vec![],
             changes: Changes { created: 2, deleted: 0 },
             api_calls: ApiCalls { ecs: 1, elb: 2, route53: 2 },
         };

@@ -33,10 +33,29 @@ pub struct Route53 {
 pub enum ChangeError {
     /// Some change in it does not fit what the zone holds: nothing of the batch was applied.
     #[error("Route 53 refused the change: {0}")]
-    Refused(String),
+    Refused(Refusal),
     /// It is not known whether it was applied.
     #[error(transparent)]
     Failed(AwsError),
+}
+
+/// What Route 53 says against a batch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(String);
+
+impl Refusal {
+    /// Whether it speaks of the change's name or marker. Its sentences have several forms, but
+    /// all of them tell the name whole.
+    #[must_use]
+    pub fn blames(&self, change: &NameChange) -> bool {
+        let apart = |c: char| c.is_whitespace() || "'\"[]()=,;".contains(c);
+        let (name, marker) = (&change.name, change.name.marker());
+        self.0
+            .split(apart)
+            .filter_map(|word| DnsName::parse(word).ok())
+            .any(|word| word == *name || word == marker)
+    }
 }
 
 impl Route53 {
@@ -115,7 +134,7 @@ impl Route53 {
     ///
     /// # Errors
     /// If Route 53 refused it, or could not be asked.
-    pub async fn change(&self, batch: &[NameChange]) -> Result<(), ChangeError> {
+    pub async fn change(&self, batch: &[&NameChange]) -> Result<(), ChangeError> {
         let Some(first) = batch.first() else {
             return Ok(());
         };
@@ -146,7 +165,7 @@ impl Route53 {
             .await
             .map(drop)
             .map_err(|error| match refusal(&error) {
-                Some(messages) => ChangeError::Refused(messages),
+                Some(messages) => ChangeError::Refused(Refusal(messages)),
                 None => ChangeError::Failed(AwsError::sdk(CHANGE, subject(), &error)),
             })
     }
@@ -250,6 +269,48 @@ fn write(rrset: &Rrset) -> Result<ResourceRecordSet, String> {
 mod tests {
     use super::*;
     use insta::assert_snapshot;
+
+    #[test]
+    fn a_refusal_tells_which_names_it_is_about() {
+        let blamed = |messages: &str| {
+            let blames = |name: &&str| {
+                let name = format!("{name}.example.internal");
+                Refusal(messages.into()).blames(&NameChange {
+                    zone: HostedZoneId::new("Z1"),
+                    name: DnsName::parse(&name).expect("a valid name"),
+                    deletes: vec![],
+                    creates: vec![],
+                    services: std::collections::BTreeSet::new(),
+                })
+            };
+            ["a", "b", "c"].into_iter().filter(blames).collect::<String>()
+        };
+        assert_eq!(
+            blamed(
+                "Tried to create resource record set [name='a.example.internal.', type='CNAME'] but it already exists"
+            ),
+            "a"
+        );
+        assert_eq!(
+            blamed(
+                "[Tried to delete resource record set [name='_discovery.b.example.internal.', type='TXT'] but it was not found, RRSet of type CNAME with DNS name C.example.internal. is not permitted as it conflicts with other records with the same DNS name in zone example.internal.]"
+            ),
+            "bc"
+        );
+        assert_eq!(
+            blamed(
+                "RRSet of type A with DNS name a.example.internal. is not permitted because a conflicting RRSet of type CNAME with the same DNS name already exists in zone example.internal."
+            ),
+            "a"
+        );
+        assert_eq!(
+            blamed(
+                "The request contains an invalid set of changes for a resource record set 'TXT _discovery.c.example.internal.'"
+            ),
+            "c"
+        );
+        assert_eq!(blamed("Some changes in example.internal. are not permitted"), "");
+    }
 
     #[test]
     fn the_bare_form_of_a_refusal_is_read() {

@@ -186,6 +186,10 @@ identifier!(
     LoadBalancerArn
 );
 identifier!(
+    /// The name of a classic load balancer. They have no ARNs; a name is unique in its region.
+    ClassicName
+);
+identifier!(
     /// `vpc-0a1b…`.
     VpcId
 );
@@ -194,14 +198,40 @@ identifier!(
     HostedZoneId
 );
 
+/// What AWS said to a question, or why it did not.
+pub type Answer<T> = Result<T, Unread>;
+
+/// Something that could not be read, and why, in AWS's words. It proves nothing, so nothing that
+/// depends on it changes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unread(pub String);
+
+/// What a service stands behind, as ECS names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Behind {
+    TargetGroup(TargetGroupArn),
+    Classic(ClassicName),
+}
+
+impl fmt::Display for Behind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Behind::TargetGroup(arn) => write!(f, "the target group {arn}"),
+            Behind::Classic(name) => write!(f, "the classic load balancer {name}"),
+        }
+    }
+}
+
 /// A service as ECS described it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Service {
     Live {
         /// Milliseconds since 1970, as ECS says; 0 where it does not.
         created_at_ms: i64,
-        /// In the order in which the service lists them.
-        target_groups: Vec<TargetGroupArn>,
+        /// In the order in which the service lists them; those of its task sets follow, the
+        /// primary's first.
+        behind: Vec<Behind>,
         /// Those whose keys begin with `discovery:`, as they are.
         tags: BTreeMap<String, String>,
     },
@@ -229,7 +259,7 @@ impl fmt::Display for Gone {
     }
 }
 
-/// An application or network load balancer.
+/// A load balancer of any kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadBalancer {
     pub name: String,

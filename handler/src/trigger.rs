@@ -7,7 +7,23 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::service::{Home, ServiceArn, TargetGroupArn, last_segment};
+use crate::service::{Behind, ClassicName, Home, ServiceArn, TargetGroupArn, last_segment};
+
+/// What an invocation carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    One(Trigger),
+    /// Messages of a queue, each of which may fail by itself.
+    Batch(Vec<Message>),
+}
+
+/// A message of an SQS batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// By which SQS is told that it failed.
+    pub id: String,
+    pub trigger: Trigger,
+}
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,19 +40,31 @@ pub enum Trigger {
     Ignore {
         reason: String,
     },
+    /// Nothing: it is neither an event nor a request. Whoever sent it should hear of it, where
+    /// that is possible.
+    Unreadable {
+        reason: String,
+    },
 }
 
 /// Which services to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     Everything,
-    Service {
-        service: ServiceArn,
-        /// Target groups that the event mentions: worth reading ahead, proof of nothing.
-        hint: BTreeSet<TargetGroupArn>,
-        /// Whether its tags changed, so that it may hold a name which they told no longer.
-        retagged: bool,
-    },
+    Services(Named),
+}
+
+/// Services that were named, and what events said of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named {
+    pub services: BTreeSet<ServiceArn>,
+    /// Load balancers and target groups that events mention: worth reading ahead, proof of
+    /// nothing.
+    pub hint: BTreeSet<Behind>,
+    /// Those whose tags changed, so that they may hold a name which they told no longer.
+    pub retagged: BTreeSet<ServiceArn>,
+    /// Those that were deleted. If one lives, it was created again, perhaps with other tags.
+    pub deleted: BTreeSet<ServiceArn>,
 }
 
 /// What a person may ask for besides.
@@ -61,29 +89,112 @@ const CALLS: [&str; 8] = [
 ];
 
 impl Trigger {
-    /// Reads a payload as Lambda hands it over. Never fails: what is unknown, or nested deeper
-    /// than anything sensible is, is [`Trigger::Ignore`].
+    /// Reads an event or a request. Never fails: what is unknown is [`Trigger::Ignore`], and what
+    /// is no JSON, or nested deeper than anything sensible is, [`Trigger::Unreadable`].
     #[must_use]
     pub fn read(payload: &str, home: &Home) -> Trigger {
         match serde_json::from_str(payload) {
             Ok(payload) => Trigger::parse(&payload, home),
-            Err(error) => ignore(format!("the payload cannot be read as JSON: {error}")),
+            Err(error) => unreadable(error),
         }
     }
 
-    /// Reads a payload that is JSON.
+    /// Reads one that is JSON.
     #[must_use]
     pub fn parse(payload: &Value, home: &Home) -> Trigger {
         if payload.get("detail-type").is_some() {
             event(payload, home)
         } else if payload.get("reconcile").is_some() || payload.get("deregister").is_some() {
-            request(payload, home).unwrap_or_else(ignore)
+            request(payload, home).unwrap_or_else(|reason| Trigger::Unreadable { reason })
         } else {
-            ignore(
-                "the payload is neither an EventBridge event nor a request such as {\"reconcile\":\"all\"}",
-            )
+            let reason = "the payload is neither an EventBridge event nor a request such as \
+                          {\"reconcile\":\"all\"}";
+            Trigger::Unreadable { reason: reason.into() }
         }
     }
+
+    /// Whether one run can do both, and if so what that run is asked for.
+    fn merge(&mut self, other: &Trigger) -> bool {
+        match (self, other) {
+            (Trigger::Deregister { options }, Trigger::Deregister { options: others }) => {
+                options == others
+            }
+            (
+                Trigger::Reconcile { scope, options },
+                Trigger::Reconcile { scope: more, options: others },
+            ) if options == others => {
+                match (&mut *scope, more) {
+                    (Scope::Services(named), Scope::Services(more)) => named.extend(more),
+                    (Scope::Services(_), Scope::Everything) => *scope = Scope::Everything,
+                    (Scope::Everything, _) => {}
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Named {
+    fn extend(&mut self, more: &Named) {
+        self.services.extend(more.services.iter().cloned());
+        self.hint.extend(more.hint.iter().cloned());
+        self.retagged.extend(more.retagged.iter().cloned());
+        self.deleted.extend(more.deleted.iter().cloned());
+    }
+}
+
+impl Payload {
+    /// Reads a payload as Lambda hands it over. Never fails, like [`Trigger::read`].
+    #[must_use]
+    pub fn read(payload: &str, home: &Home) -> Payload {
+        let payload: Value = match serde_json::from_str(payload) {
+            Ok(payload) => payload,
+            Err(error) => return Payload::One(unreadable(error)),
+        };
+        match messages(&payload, home) {
+            Some(messages) => Payload::Batch(messages),
+            None => Payload::One(Trigger::parse(&payload, home)),
+        }
+    }
+}
+
+/// The messages of an SQS batch; none if the payload is not one.
+fn messages(payload: &Value, home: &Home) -> Option<Vec<Message>> {
+    let records = payload.get("Records")?.as_array().filter(|records| !records.is_empty())?;
+    let message = |record: &Value| {
+        let id = record["messageId"].as_str().filter(|_| record["eventSource"] == "aws:sqs")?;
+        let trigger = match record["body"].as_str() {
+            Some(body) => Trigger::read(body, home),
+            None => Trigger::Unreadable { reason: "the message has no body".into() },
+        };
+        Some(Message { id: id.to_owned(), trigger })
+    };
+    records.iter().map(message).collect()
+}
+
+/// As few runs as will do for a batch, in the order of their first messages; each with the
+/// messages that it is for. Those that ask for nothing are in none.
+#[must_use]
+pub fn runs(messages: &[Message]) -> Vec<(Trigger, Vec<&Message>)> {
+    let mut runs: Vec<(Trigger, Vec<&Message>)> = Vec::new();
+    for message in messages {
+        if matches!(message.trigger, Trigger::Ignore { .. } | Trigger::Unreadable { .. }) {
+            continue;
+        }
+        match runs
+            .iter_mut()
+            .find_map(|(trigger, for_them)| trigger.merge(&message.trigger).then_some(for_them))
+        {
+            Some(for_them) => for_them.push(message),
+            None => runs.push((message.trigger.clone(), vec![message])),
+        }
+    }
+    runs
+}
+
+fn unreadable(error: serde_json::Error) -> Trigger {
+    Trigger::Unreadable { reason: format!("the payload cannot be read as JSON: {error}") }
 }
 
 fn ignore(reason: impl Into<String>) -> Trigger {
@@ -106,13 +217,13 @@ fn event(event: &Value, home: &Home) -> Trigger {
             // Some of these events tell the cluster besides, for ARNs that do not.
             let cluster = event["detail"]["clusterArn"].as_str();
             match (ServiceArn::parse(resource), cluster) {
-                (Ok(service), _) => one(service, BTreeSet::new(), false, home),
+                (Ok(service), _) => one(service, home),
                 (Err(error), _) if !is_short_service_arn(resource) => {
                     ignore(format!("resources[0]: {error}"))
                 }
                 (Err(_), Some(cluster)) => {
                     match ServiceArn::new(home, last_segment(cluster), last_segment(resource)) {
-                        Ok(service) => one(service, BTreeSet::new(), false, home),
+                        Ok(service) => one(service, home),
                         Err(error) => ignore(format!("resources[0]: {error}")),
                     }
                 }
@@ -142,8 +253,16 @@ fn api_call(detail: &Value, home: &Home) -> Trigger {
     }
     match identity(detail, call, home) {
         Identity::Service(service) => {
-            let retagged = matches!(call, "TagResource" | "UntagResource");
-            one(service, hint(detail), retagged, home)
+            let if_called = |calls: &[&str]| {
+                calls.contains(&call).then(|| service.clone()).into_iter().collect()
+            };
+            let retagged = if_called(&["TagResource", "UntagResource"]);
+            let deleted = if_called(&["DeleteService"]);
+            named(
+                service,
+                Named { hint: hint(detail), retagged, deleted, ..Named::default() },
+                home,
+            )
         }
         Identity::NotAService(reason) => ignore(reason),
         // CloudTrail cuts fields over 100 KB: something happened, nobody knows to which service.
@@ -210,36 +329,41 @@ fn is_short_service_arn(arn: &str) -> bool {
     arn.split_once(":service/").is_some_and(|(_, name)| !name.contains('/'))
 }
 
-fn one(
-    service: ServiceArn,
-    hint: BTreeSet<TargetGroupArn>,
-    retagged: bool,
-    home: &Home,
-) -> Trigger {
+fn one(service: ServiceArn, home: &Home) -> Trigger {
+    named(service, Named::default(), home)
+}
+
+fn named(service: ServiceArn, mut named: Named, home: &Home) -> Trigger {
     if service.home() != home {
         return ignore(format!(
             "{service} is in another account or region than this handler ({}, {})",
             home.account, home.region
         ));
     }
-    reconcile(Scope::Service { service, hint, retagged })
+    named.services.insert(service);
+    reconcile(Scope::Services(named))
 }
 
-fn hint(detail: &Value) -> BTreeSet<TargetGroupArn> {
+/// More than one call may ask for is no hint any more.
+const MAX_HINTS: usize = 20;
+
+fn hint(detail: &Value) -> BTreeSet<Behind> {
     let lists = [
         &detail["requestParameters"]["loadBalancers"],
         &detail["responseElements"]["service"]["loadBalancers"],
     ];
-    lists
-        .into_iter()
-        .filter_map(Value::as_array)
-        .flatten()
-        .filter_map(|entry| entry["targetGroupArn"].as_str())
-        .filter(|arn| arn.starts_with("arn:") && arn.contains(":targetgroup/"))
-        // More than one call may ask for is no hint any more.
-        .take(20)
-        .map(TargetGroupArn::new)
-        .collect()
+    let behind = |entry: &Value| {
+        if let Some(arn) = entry["targetGroupArn"].as_str() {
+            return (arn.starts_with("arn:") && arn.contains(":targetgroup/"))
+                .then(|| Behind::TargetGroup(TargetGroupArn::new(arn)));
+        }
+        let name = entry["loadBalancerName"].as_str()?;
+        let plain = (1..=32).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        plain.then(|| Behind::Classic(ClassicName::new(name)))
+    };
+    let entries = lists.into_iter().filter_map(Value::as_array).flatten();
+    entries.filter_map(behind).take(MAX_HINTS).collect()
 }
 
 /// A request made by a person or by the deployment.
@@ -285,7 +409,7 @@ fn request(payload: &Value, home: &Home) -> Result<Trigger, String> {
                 Err(_) => ServiceArn::new(home, last_segment(cluster), last_segment(service))
                     .map_err(|error| error.to_string())?,
             };
-            match one(service, BTreeSet::new(), false, home) {
+            match one(service, home) {
                 Trigger::Reconcile { scope, .. } => Ok(Trigger::Reconcile { scope, options }),
                 other => Ok(other),
             }
@@ -306,22 +430,39 @@ mod tests {
     }
 
     fn check(payload: Value) -> String {
-        match Trigger::parse(&payload, &home()) {
+        show(&Trigger::parse(&payload, &home()))
+    }
+
+    fn show(trigger: &Trigger) -> String {
+        match trigger {
             Trigger::Ignore { reason } => format!("ignored: {reason}"),
-            Trigger::Deregister { options } => format!("deregister{}", flags(options)),
+            Trigger::Unreadable { reason } => format!("unreadable: {reason}"),
+            Trigger::Deregister { options } => format!("deregister{}", flags(*options)),
             Trigger::Reconcile { scope: Scope::Everything, options } => {
-                format!("everything{}", flags(options))
+                format!("everything{}", flags(*options))
             }
-            Trigger::Reconcile { scope: Scope::Service { service, hint, retagged }, options } => {
-                let hint: Vec<_> = hint.iter().map(|arn| last_segment(arn.as_str())).collect();
+            Trigger::Reconcile { scope: Scope::Services(named), options } => {
+                let services: Vec<String> = named
+                    .services
+                    .iter()
+                    .map(|service| {
+                        let retagged =
+                            if named.retagged.contains(service) { " retagged" } else { "" };
+                        let deleted = if named.deleted.contains(service) { " deleted" } else { "" };
+                        format!("{}/{}{retagged}{deleted}", service.cluster(), service.service())
+                    })
+                    .collect();
+                let hint: Vec<String> = named
+                    .hint
+                    .iter()
+                    .map(|behind| last_segment(&behind.to_string()).to_owned())
+                    .collect();
                 let hint = if hint.is_empty() {
                     String::new()
                 } else {
-                    format!(" hint {}", hint.join(","))
+                    format!(" hint {}", hint.join(", "))
                 };
-                let retagged = if retagged { " retagged" } else { "" };
-                let flags = flags(options);
-                format!("{}/{}{hint}{retagged}{flags}", service.cluster(), service.service())
+                format!("{}{hint}{}", services.join(", "), flags(*options))
             }
         }
     }
@@ -355,8 +496,8 @@ mod tests {
         assert_snapshot!(call("CreateService", json!({"cluster": cluster, "serviceName": "web"})), @"dev/web");
         assert_snapshot!(call("CreateService", json!({"serviceName": "web"})), @"default/web");
         assert_snapshot!(call("UpdateService", json!({"cluster": "dev", "service": "web", "loadBalancers": []})), @"dev/web");
-        assert_snapshot!(call("DeleteService", json!({"service": service})), @"dev/web");
-        assert_snapshot!(call("DeleteService", json!({"cluster": "dev", "service": "arn:aws:ecs:eu-west-1:111122223333:service/web"})), @"dev/web");
+        assert_snapshot!(call("DeleteService", json!({"service": service})), @"dev/web deleted");
+        assert_snapshot!(call("DeleteService", json!({"cluster": "dev", "service": "arn:aws:ecs:eu-west-1:111122223333:service/web"})), @"dev/web deleted");
         assert_snapshot!(call("CreateTaskSet", json!({"cluster": cluster, "service": service})), @"dev/web");
         assert_snapshot!(call("TagResource", json!({"resourceArn": service})), @"dev/web retagged");
     }
@@ -368,11 +509,11 @@ mod tests {
     }
 
     #[test]
-    fn target_groups_of_the_event_are_only_a_hint() {
+    fn load_balancers_of_the_event_are_only_a_hint() {
         let group = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web-tg/0123";
         assert_snapshot!(
-            call("CreateService", json!({"serviceName": "web", "loadBalancers": [{"targetGroupArn": group}, {"targetGroupArn": "x"}, 7]})),
-            @"default/web hint 0123"
+            call("CreateService", json!({"serviceName": "web", "loadBalancers": [{"targetGroupArn": group}, {"targetGroupArn": "x"}, {"loadBalancerName": "old-web"}, {"loadBalancerName": "x/y"}, 7]})),
+            @"default/web hint the target group arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web-tg/0123, the classic load balancer old-web"
         );
     }
 
@@ -436,7 +577,7 @@ mod tests {
         for payload in
             [json!(null), json!(7), json!("x"), json!([]), json!({}), json!({"detail": {}})]
         {
-            assert!(check(payload).starts_with("ignored: the payload is neither"));
+            assert!(check(payload).starts_with("unreadable: the payload is neither"));
         }
     }
 
@@ -451,12 +592,12 @@ mod tests {
 
     #[test]
     fn a_wrong_request_is_told_what_was_expected() {
-        assert_snapshot!(check(json!({"reconcile": "everything"})), @r#"ignored: reconcile is "everything", expected "all" or {"cluster":"…","service":"…"}"#);
-        assert_snapshot!(check(json!({"reconcile": {"cluster": "dev"}})), @r#"ignored: reconcile is {"cluster":"dev"}, expected "all" or {"cluster":"…","service":"…"}"#);
-        assert_snapshot!(check(json!({"reconcile": "all", "dryrun": true})), @r#"ignored: unknown key "dryrun": known are reconcile, deregister, dryRun and overrideDeleteLimit"#);
-        assert_snapshot!(check(json!({"reconcile": "all", "dryRun": "yes"})), @r#"ignored: dryRun is "yes", expected true or false"#);
-        assert_snapshot!(check(json!({"deregister": "orders"})), @r#"ignored: deregister is "orders", expected "all""#);
-        assert_snapshot!(check(json!({"deregister": "all", "reconcile": "all"})), @"ignored: either reconcile or deregister, not both");
+        assert_snapshot!(check(json!({"reconcile": "everything"})), @r#"unreadable: reconcile is "everything", expected "all" or {"cluster":"…","service":"…"}"#);
+        assert_snapshot!(check(json!({"reconcile": {"cluster": "dev"}})), @r#"unreadable: reconcile is {"cluster":"dev"}, expected "all" or {"cluster":"…","service":"…"}"#);
+        assert_snapshot!(check(json!({"reconcile": "all", "dryrun": true})), @r#"unreadable: unknown key "dryrun": known are reconcile, deregister, dryRun and overrideDeleteLimit"#);
+        assert_snapshot!(check(json!({"reconcile": "all", "dryRun": "yes"})), @r#"unreadable: dryRun is "yes", expected true or false"#);
+        assert_snapshot!(check(json!({"deregister": "orders"})), @r#"unreadable: deregister is "orders", expected "all""#);
+        assert_snapshot!(check(json!({"deregister": "all", "reconcile": "all"})), @"unreadable: either reconcile or deregister, not both");
     }
 
     /// Any JSON, with the keys that the parser looks for among its keys.
@@ -502,7 +643,7 @@ mod tests {
     #[test]
     fn a_payload_nested_without_end_is_ignored() {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-        let Trigger::Ignore { reason } = Trigger::read(&deep, &home()) else {
+        let Payload::One(Trigger::Unreadable { reason }) = Payload::read(&deep, &home()) else {
             panic!("it was taken for something");
         };
         assert!(
@@ -511,11 +652,67 @@ mod tests {
         );
     }
 
+    fn batch(bodies: &[Value]) -> Vec<Message> {
+        let records = bodies.iter().enumerate().map(|(number, body)| {
+            json!({"messageId": number.to_string(), "eventSource": "aws:sqs", "body": body})
+        });
+        let payload = json!({"Records": records.collect::<Vec<_>>()});
+        match Payload::read(&payload.to_string(), &home()) {
+            Payload::Batch(messages) => messages,
+            Payload::One(trigger) => panic!("not a batch: {}", show(&trigger)),
+        }
+    }
+
+    #[test]
+    fn the_messages_of_a_queue_become_as_few_runs_as_will_do() {
+        let text = |value: Value| Value::from(value.to_string());
+        let service = |name: &str, dry: bool| {
+            text(json!({"reconcile": {"cluster": "dev", "service": name}, "dryRun": dry}))
+        };
+        let messages = batch(&[
+            service("a", false),
+            text(api_call("RunTask", json!({}), json!({}))),
+            service("b", true),
+            text(api_call("DeleteService", json!({"cluster": "dev", "service": "c"}), json!({}))),
+            json!("not JSON"),
+            json!(7),
+            text(json!({"deregister": "all"})),
+            text(json!({"deregister": "all"})),
+        ]);
+        let show_runs = |messages: &[Message]| {
+            let line = |(trigger, messages): &(Trigger, Vec<&Message>)| {
+                let ids: Vec<&str> = messages.iter().map(|message| message.id.as_str()).collect();
+                format!("{}: {}", ids.join(", "), show(trigger))
+            };
+            runs(messages).iter().map(line).collect::<Vec<_>>().join("\n")
+        };
+        assert_snapshot!(show_runs(&messages), @r"
+        0, 3: dev/a, dev/c deleted
+        2: dev/b dry
+        6, 7: deregister
+        ");
+        assert_snapshot!(show(&messages[4].trigger), @"unreadable: the payload cannot be read as JSON: expected ident at line 1 column 2");
+        assert_snapshot!(show(&messages[5].trigger), @"unreadable: the message has no body");
+        let all = batch(&[service("a", false), text(json!({"reconcile": "all"}))]);
+        assert_snapshot!(show_runs(&all), @"0, 1: everything");
+    }
+
+    #[test]
+    fn what_is_not_a_queue_is_not_taken_for_one() {
+        for records in [json!([]), json!([{"messageId": "1", "eventSource": "aws:s3"}]), json!(7)] {
+            let payload = json!({ "Records": records }).to_string();
+            assert!(matches!(
+                Payload::read(&payload, &home()),
+                Payload::One(Trigger::Unreadable { .. })
+            ));
+        }
+    }
+
     proptest! {
         /// Invariant 8: of any text, too.
         #[test]
         fn invariant_8_no_text_makes_the_parser_panic(text in ".{0,200}") {
-            let _ = Trigger::read(&text, &home());
+            let _ = Payload::read(&text, &home());
         }
 
         /// Invariant 8: no input, however malformed, crashes the handler.

@@ -8,20 +8,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::Config;
 use crate::dns::DnsName;
 use crate::service::{
-    HostedZoneId, LoadBalancer, LoadBalancerArn, Service, ServiceArn, TargetGroupArn,
+    Answer, Behind, ClassicName, HostedZoneId, LoadBalancer, LoadBalancerArn, Service, ServiceArn,
+    TargetGroupArn, Unread,
 };
 use crate::tags::Tags;
 use crate::zone::{Holding, Owner, ZoneView};
 
-/// What ECS, Elastic Load Balancing and Route 53 said.
+/// What ECS, Elastic Load Balancing and Route 53 said, or why they did not. A read that failed
+/// stands for itself only: all that does not depend on it can be decided.
 #[derive(Clone, Debug, Default)]
 pub struct World {
-    pub services: BTreeMap<ServiceArn, Service>,
+    pub services: BTreeMap<ServiceArn, Answer<Service>>,
     /// The load balancers behind each target group; empty if it has none, or does not exist.
-    pub target_groups: BTreeMap<TargetGroupArn, Vec<LoadBalancerArn>>,
+    pub target_groups: BTreeMap<TargetGroupArn, Answer<Vec<LoadBalancerArn>>>,
     /// None if a load balancer does not exist.
-    pub load_balancers: BTreeMap<LoadBalancerArn, Option<LoadBalancer>>,
+    pub load_balancers: BTreeMap<LoadBalancerArn, Answer<Option<LoadBalancer>>>,
+    /// None if a load balancer does not exist.
+    pub classic: BTreeMap<ClassicName, Answer<Option<LoadBalancer>>>,
     pub zones: BTreeMap<HostedZoneId, ZoneView>,
+    /// Why lists of services are not complete. A service that is on no list and holds no name is
+    /// not known at all.
+    pub gaps: Vec<String>,
 }
 
 /// What a run is about, as far as reading goes.
@@ -32,9 +39,12 @@ pub struct Focus {
     pub services: BTreeSet<ServiceArn>,
     /// Names to look at, whatever leads there.
     pub names: BTreeSet<(HostedZoneId, DnsName)>,
-    /// Whether a service may hold a name that nothing leads to any more, so that only all
-    /// markers tell it.
-    pub whole_zones: bool,
+    /// Services that may hold a name which nothing leads to any more, so that only all markers
+    /// tell it.
+    pub retagged: BTreeSet<ServiceArn>,
+    /// Services of which an event said that they were deleted. One that lives was created again
+    /// since, and may hold the name that a tag gave it before.
+    pub deleted: BTreeSet<ServiceArn>,
 }
 
 /// What has still to be read.
@@ -43,6 +53,7 @@ pub struct Reads {
     pub services: BTreeSet<ServiceArn>,
     pub target_groups: BTreeSet<TargetGroupArn>,
     pub load_balancers: BTreeSet<LoadBalancerArn>,
+    pub classic: BTreeSet<ClassicName>,
     pub names: BTreeSet<(HostedZoneId, DnsName)>,
     /// Zones to list from beginning to end.
     pub zones: BTreeSet<HostedZoneId>,
@@ -56,6 +67,14 @@ impl Reads {
 }
 
 impl World {
+    /// Why lists of services and names could not be read. Of services and what they stand behind
+    /// it is told with each service.
+    #[must_use]
+    pub fn unread(&self) -> Vec<String> {
+        let zones = self.zones.values().flat_map(ZoneView::unread).map(ToString::to_string);
+        self.gaps.iter().cloned().chain(zones).collect()
+    }
+
     /// What is missing to decide about the services in `focus`, and about every service that
     /// holds a name which one of them may want.
     #[must_use]
@@ -78,7 +97,7 @@ impl World {
                 .holding(name, owner)?
             {
                 Holding::Managed(managed) => Some(managed.service),
-                Holding::Free | Holding::Unmarked(_) | Holding::Foreign(_) => None,
+                _ => None,
             };
             reads.names.iter().filter_map(holding).collect()
         };
@@ -86,10 +105,10 @@ impl World {
 
         for arn in services {
             match self.services.get(arn) {
-                Some(Service::Gone(_) | Service::Outside) => {}
-                Some(Service::Live { target_groups, .. }) => {
-                    for group in target_groups {
-                        self.missing_behind(group, &mut reads);
+                Some(Ok(Service::Gone(_) | Service::Outside) | Err(_)) => {}
+                Some(Ok(Service::Live { behind, .. })) => {
+                    for behind in behind {
+                        self.missing_behind(behind, &mut reads);
                     }
                 }
                 None => {
@@ -97,15 +116,47 @@ impl World {
                 }
             }
         }
-        reads
-            .names
-            .retain(|(zone, name)| !self.zones.get(zone).is_some_and(|view| view.knows(name)));
-        if focus.whole_zones || self.looks_in_vain(focus, &reads, owner) {
-            let whole = |zone: &HostedZoneId| self.zones.get(zone).is_some_and(ZoneView::is_whole);
-            reads.zones = config.zones().into_keys().filter(|zone| !whole(zone)).collect();
+        reads.names.retain(|(zone, name)| {
+            !self.zones.get(zone).is_some_and(|view| view.was_looked_at(name))
+        });
+        if self.may_hold_any_name(focus) || self.looks_in_vain(focus, &reads, owner) {
+            let listed =
+                |zone: &HostedZoneId| self.zones.get(zone).is_some_and(ZoneView::was_listed);
+            reads.zones = config.zones().into_keys().filter(|zone| !listed(zone)).collect();
             reads.names.retain(|(zone, _)| !reads.zones.contains(zone));
         }
         reads
+    }
+
+    /// The load balancers that a service stands behind at one of its places, in order. Empty if
+    /// there are none, or none that exists.
+    ///
+    /// # Errors
+    /// If that could not be read, or was not.
+    pub fn balancers(&self, behind: &Behind) -> Answer<Vec<&LoadBalancer>> {
+        let unasked = || Unread(format!("{behind} was not asked for"));
+        match behind {
+            Behind::Classic(name) => {
+                let balancer = self.classic.get(name).ok_or_else(unasked)?.as_ref();
+                Ok(balancer.map_err(Unread::clone)?.iter().collect())
+            }
+            Behind::TargetGroup(group) => {
+                let arns = self.target_groups.get(group).ok_or_else(unasked)?.as_ref();
+                let mut balancers = Vec::new();
+                for arn in arns.map_err(Unread::clone)? {
+                    let balancer = self.load_balancers.get(arn).ok_or_else(unasked)?.as_ref();
+                    balancers.extend(balancer.map_err(Unread::clone)?);
+                }
+                Ok(balancers)
+            }
+        }
+    }
+
+    /// Whether a service may hold a name that neither its tags nor the template tell.
+    fn may_hold_any_name(&self, focus: &Focus) -> bool {
+        let lives = |arn| matches!(self.services.get(arn), Some(Ok(Service::Live { .. })));
+        let inside = |arn| !matches!(self.services.get(arn), Some(Ok(Service::Outside)));
+        focus.retagged.iter().any(inside) || focus.deleted.iter().any(lives)
     }
 
     /// Whether a service is gone, and nothing was found where its name should be: its name may
@@ -116,18 +167,20 @@ impl World {
             managed.any(|(_, managed)| managed.service == *arn)
         };
         reads.names.is_empty()
-            && focus
-                .services
-                .iter()
-                .any(|arn| matches!(self.services.get(arn), Some(Service::Gone(_))) && !holds(arn))
+            && focus.services.iter().any(|arn| {
+                matches!(self.services.get(arn), Some(Ok(Service::Gone(_)))) && !holds(arn)
+            })
     }
 
     /// Where a service's record may be: at the name that the template gives, known before the
     /// service is read, and at that which its tag asks for.
     fn names(&self, arn: &ServiceArn, config: &Config) -> BTreeSet<(HostedZoneId, DnsName)> {
         let tagged = match self.services.get(arn) {
-            Some(Service::Live { tags, .. }) => Tags::parse(tags).ok().and_then(|tags| tags.name),
-            Some(Service::Gone(_) | Service::Outside) | None => None,
+            Some(Ok(Service::Live { tags, .. })) => {
+                Tags::parse(tags).ok().and_then(|tags| tags.name)
+            }
+            Some(Ok(Service::Outside)) => return BTreeSet::new(),
+            Some(Ok(Service::Gone(_)) | Err(_)) | None => None,
         };
         let mut names = BTreeSet::new();
         for (zone, zone_name) in config.zones() {
@@ -140,13 +193,24 @@ impl World {
         names
     }
 
-    fn missing_behind(&self, group: &TargetGroupArn, reads: &mut Reads) {
-        let Some(balancers) = self.target_groups.get(group) else {
-            reads.target_groups.insert(group.clone());
-            return;
-        };
-        let unread = balancers.iter().filter(|arn| !self.load_balancers.contains_key(arn));
-        reads.load_balancers.extend(unread.cloned());
+    fn missing_behind(&self, behind: &Behind, reads: &mut Reads) {
+        match behind {
+            Behind::Classic(name) if !self.classic.contains_key(name) => {
+                reads.classic.insert(name.clone());
+            }
+            Behind::Classic(_) => {}
+            Behind::TargetGroup(group) => match self.target_groups.get(group) {
+                None => {
+                    reads.target_groups.insert(group.clone());
+                }
+                Some(Ok(balancers)) => {
+                    let unread =
+                        balancers.iter().filter(|arn| !self.load_balancers.contains_key(arn));
+                    reads.load_balancers.extend(unread.cloned());
+                }
+                Some(Err(_)) => {}
+            },
+        }
     }
 }
 
@@ -174,20 +238,24 @@ mod tests {
         ServiceArn::parse(&arn).expect("a valid ARN")
     }
 
-    fn live(groups: &[&str]) -> Service {
-        let target_groups = groups.iter().map(|group| TargetGroupArn::new(*group)).collect();
-        Service::Live { created_at_ms: 0, target_groups, tags: BTreeMap::new() }
+    fn live(groups: &[&str]) -> Answer<Service> {
+        let behind = groups.iter().map(|group| match group.strip_prefix("classic:") {
+            Some(name) => Behind::Classic(ClassicName::new(name)),
+            None => Behind::TargetGroup(TargetGroupArn::new(*group)),
+        });
+        Ok(Service::Live { created_at_ms: 0, behind: behind.collect(), tags: BTreeMap::new() })
     }
 
     fn check(world: &World) -> String {
         let services = BTreeSet::from([arn("dev/orders")]);
         let focus = Focus { services, ..Focus::default() };
-        let Reads { services, target_groups, load_balancers, names, zones } =
+        let Reads { services, target_groups, load_balancers, classic, names, zones } =
             world.missing(&focus, &config(), &owner());
         let mut all: Vec<String> = Vec::new();
         all.extend(services.iter().map(|arn| format!("{}/{}", arn.cluster(), arn.service())));
         all.extend(target_groups.iter().map(ToString::to_string));
         all.extend(load_balancers.iter().map(ToString::to_string));
+        all.extend(classic.iter().map(|name| format!("classic {name}")));
         all.extend(names.iter().map(|(zone, name)| format!("{name} in {zone}")));
         all.extend(zones.iter().map(|zone| format!("all of {zone}")));
         all.join(", ")
@@ -201,10 +269,13 @@ mod tests {
         world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name, vec![]);
         world.services.insert(arn("dev/orders"), live(&["tg"]));
         assert_snapshot!(check(&world), @"tg");
-        world.target_groups.insert(TargetGroupArn::new("tg"), vec![LoadBalancerArn::new("lb")]);
+        let behind = Ok(vec![LoadBalancerArn::new("lb")]);
+        world.target_groups.insert(TargetGroupArn::new("tg"), behind);
         assert_snapshot!(check(&world), @"lb");
-        world.load_balancers.insert(LoadBalancerArn::new("lb"), None);
+        world.load_balancers.insert(LoadBalancerArn::new("lb"), Ok(None));
         assert_snapshot!(check(&world), @"");
+        world.services.insert(arn("dev/orders"), live(&["classic:old", "tg"]));
+        assert_snapshot!(check(&world), @"classic old");
     }
 
     #[test]
@@ -223,20 +294,44 @@ mod tests {
     fn a_name_from_a_tag_is_looked_at_too() {
         let mut world = World::default();
         let tags = BTreeMap::from([("discovery:name".to_owned(), "shop".to_owned())]);
-        let service = Service::Live { created_at_ms: 0, target_groups: vec![], tags };
-        world.services.insert(arn("dev/orders"), service);
+        let service = Service::Live { created_at_ms: 0, behind: vec![], tags };
+        world.services.insert(arn("dev/orders"), Ok(service));
         assert_snapshot!(check(&world), @"orders.internal in Z1, shop.internal in Z1");
     }
 
     #[test]
     fn a_service_that_is_gone_is_looked_for_everywhere() {
         let mut world = World::default();
-        world.services.insert(arn("dev/orders"), Service::Gone(Gone::Missing));
+        world.services.insert(arn("dev/orders"), Ok(Service::Gone(Gone::Missing)));
         assert_snapshot!(check(&world), @"orders.internal in Z1");
         let name = DnsName::parse("orders.internal").expect("valid");
         world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name, vec![]);
         assert_snapshot!(check(&world), @"all of Z1");
         world.zones.insert(HostedZoneId::new("Z1"), ZoneView::whole(vec![]));
+        assert_snapshot!(check(&world), @"");
+    }
+
+    #[test]
+    fn a_service_that_was_deleted_and_lives_may_hold_any_name() {
+        let mut world = World::default();
+        let services = BTreeSet::from([arn("dev/orders")]);
+        let focus = Focus { deleted: services.clone(), services, ..Focus::default() };
+        let zones = |world: &World| world.missing(&focus, &config(), &owner()).zones.len();
+        assert_eq!(zones(&world), 0);
+        world.services.insert(arn("dev/orders"), live(&[]));
+        assert_eq!(zones(&world), 1);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_asked_for_again() {
+        let mut world = World::default();
+        let denied = || Unread("denied".into());
+        let name = DnsName::parse("orders.internal").expect("valid");
+        world.services.insert(arn("dev/orders"), Err(denied()));
+        world.zones.entry(HostedZoneId::new("Z1")).or_default().add_unread(&name, denied());
+        assert_snapshot!(check(&world), @"");
+        world.services.insert(arn("dev/orders"), live(&["tg"]));
+        world.target_groups.insert(TargetGroupArn::new("tg"), Err(denied()));
         assert_snapshot!(check(&world), @"");
     }
 

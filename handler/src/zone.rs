@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::dns::{DnsName, RecordType, Rrset};
 use crate::marker::Marker;
-use crate::service::{Home, ServiceArn};
+use crate::service::{Answer, Home, ServiceArn, Unread};
 
 /// Whose markers count: those of this environment, for services that can be read from here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +26,19 @@ impl Owner {
 /// The names of one zone that were looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ZoneView {
-    everything: bool,
-    names: BTreeMap<DnsName, NameView>,
+    rest: Rest,
+    names: BTreeMap<DnsName, Answer<NameView>>,
+}
+
+/// What is known of the names that were not looked at one by one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Rest {
+    #[default]
+    Unknown,
+    /// The zone was listed from its beginning to its end, so nothing stands there.
+    Free,
+    /// It was to be listed, and could not be.
+    Unread(Unread),
 }
 
 /// All that stands at a name and at the place of its marker.
@@ -47,6 +58,8 @@ pub enum Holding {
     Unmarked(Vec<Rrset>),
     /// Not this environment's, and what stands there instead, in words.
     Foreign(String),
+    /// It could not be looked at.
+    Unread(Unread),
 }
 
 /// A name of this environment, with just what is needed to delete it exactly.
@@ -56,6 +69,8 @@ pub struct Managed {
     /// A CNAME, or aliases. Empty if somebody deleted them and left the marker.
     pub records: Vec<Rrset>,
     pub marker: Rrset,
+    /// What somebody else put at the name: its types, to tell what there is room for, and words.
+    pub others: Vec<(RecordType, String)>,
 }
 
 impl Managed {
@@ -69,14 +84,15 @@ impl ZoneView {
     /// The view of a zone that was listed from its beginning to its end.
     #[must_use]
     pub fn whole(rrsets: Vec<Rrset>) -> ZoneView {
-        let mut names: BTreeMap<DnsName, NameView> = BTreeMap::new();
+        let mut views: BTreeMap<DnsName, NameView> = BTreeMap::new();
         for rrset in rrsets {
             match rrset.name.marked() {
-                Some(name) => names.entry(name).or_default().beside.push(rrset),
-                None => names.entry(rrset.name.clone()).or_default().records.push(rrset),
+                Some(name) => views.entry(name).or_default().beside.push(rrset),
+                None => views.entry(rrset.name.clone()).or_default().records.push(rrset),
             }
         }
-        ZoneView { everything: true, names }
+        let names = views.into_iter().map(|(name, view)| (name, Ok(view))).collect();
+        ZoneView { rest: Rest::Free, names }
     }
 
     /// Adds what a listing found at `name` and at its marker's place; anything else in it is
@@ -91,27 +107,48 @@ impl ZoneView {
                 view.beside.push(rrset);
             }
         }
-        self.names.insert(name.clone(), view);
+        self.names.insert(name.clone(), Ok(view));
     }
 
-    /// Whether all of the zone is known.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.everything
+    /// Notes that `name` could not be looked at.
+    pub fn add_unread(&mut self, name: &DnsName, why: Unread) {
+        self.names.insert(name.clone(), Err(why));
     }
 
-    /// Whether it is known what stands at `name`.
+    /// Notes that the zone could not be listed. Names that were looked at before stay known.
+    pub fn set_unread(&mut self, why: Unread) {
+        self.rest = Rest::Unread(why);
+    }
+
+    /// Whether the zone was listed, or that was tried.
     #[must_use]
-    pub fn knows(&self, name: &DnsName) -> bool {
-        self.everything || self.names.contains_key(name)
+    pub fn was_listed(&self) -> bool {
+        self.rest != Rest::Unknown
+    }
+
+    /// Whether `name` was looked at, or that was tried.
+    #[must_use]
+    pub fn was_looked_at(&self, name: &DnsName) -> bool {
+        self.was_listed() || self.names.contains_key(name)
+    }
+
+    /// Why the zone, or names in it, could not be looked at.
+    pub fn unread(&self) -> impl Iterator<Item = &Unread> {
+        let rest = match &self.rest {
+            Rest::Unread(why) => Some(why),
+            Rest::Unknown | Rest::Free => None,
+        };
+        rest.into_iter().chain(self.names.values().filter_map(|view| view.as_ref().err()))
     }
 
     /// Whose `name` is; none if nobody looked.
     #[must_use]
     pub fn holding(&self, name: &DnsName, owner: &Owner) -> Option<Holding> {
-        match self.names.get(name) {
-            Some(view) => Some(view.holding(owner)),
-            None => self.everything.then_some(Holding::Free),
+        match (self.names.get(name), &self.rest) {
+            (Some(Ok(view)), _) => Some(view.holding(owner)),
+            (Some(Err(why)), _) | (None, Rest::Unread(why)) => Some(Holding::Unread(why.clone())),
+            (None, Rest::Free) => Some(Holding::Free),
+            (None, Rest::Unknown) => None,
         }
     }
 
@@ -120,9 +157,9 @@ impl ZoneView {
         &'a self,
         owner: &'a Owner,
     ) -> impl Iterator<Item = (&'a DnsName, Box<Managed>)> + 'a {
-        self.names.iter().filter_map(|(name, view)| match view.holding(owner) {
+        self.names.iter().filter_map(|(name, view)| match view.as_ref().ok()?.holding(owner) {
             Holding::Managed(managed) => Some((name, managed)),
-            Holding::Free | Holding::Unmarked(_) | Holding::Foreign(_) => None,
+            _ => None,
         })
     }
 }
@@ -152,15 +189,13 @@ impl NameView {
                 "it is managed for {service}, which is in another account or region"
             ));
         }
-        if could_be_ours(&self.records) {
-            let (records, marker) = (self.records.clone(), marker.clone());
-            return Holding::Managed(Box::new(Managed { service, records, marker }));
-        }
-        // Nothing of the kind was ever written from here: somebody replaced the record.
-        Holding::Foreign(format!(
-            "it holds {}, which was not written by this tool, beside a marker for {service}",
-            list(&self.records)
-        ))
+        // Others may have put records there too: a TXT beside aliases, or an address in place of
+        // what was written from here.
+        let (records, others): (Vec<_>, Vec<_>) =
+            self.records.iter().cloned().partition(|rrset| rrset.leads_to().is_some());
+        let others = others.iter().map(|rrset| (rrset.record_type.clone(), rrset.to_string()));
+        let (others, marker) = (others.collect(), marker.clone());
+        Holding::Managed(Box::new(Managed { service, records, marker, others }))
     }
 
     fn unmarked(&self) -> Holding {
@@ -227,8 +262,11 @@ mod tests {
             Some(Holding::Free) => "free".into(),
             Some(Holding::Managed(managed)) => {
                 let records = list(&managed.records);
-                format!("managed for {}: {records}", managed.service.service())
+                let others: String =
+                    managed.others.iter().map(|(_, what)| format!(", and {what}")).collect();
+                format!("managed for {}: {records}{others}", managed.service.service())
             }
+            Some(Holding::Unread(why)) => format!("unread: {why}"),
             Some(Holding::Unmarked(records)) => format!("unmarked: {}", list(&records)),
             Some(Holding::Foreign(what)) => format!("foreign: {what}"),
         }
@@ -257,7 +295,7 @@ mod tests {
         );
         assert_snapshot!(
             check(vec![alias(RecordType::A), plain("orders.internal", "TXT", "x"), marker("dev", "eu-west-1")]),
-            @"foreign: it holds A alias to lb.example.com. and TXT x, which was not written by this tool, beside a marker for arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+            @"managed for orders: A alias to lb.example.com., and TXT x"
         );
     }
 
@@ -265,12 +303,12 @@ mod tests {
     fn what_was_not_written_here_is_foreign_in_spite_of_a_marker() {
         assert_snapshot!(
             check(vec![plain("orders.internal", "A", "10.0.0.7"), marker("dev", "eu-west-1")]),
-            @"foreign: it holds A 10.0.0.7, which was not written by this tool, beside a marker for arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+            @"managed for orders: , and A 10.0.0.7"
         );
         let weighted = Rrset { data: RecordData::Special("weighted, \"blue\"".into()), ..cname() };
         assert_snapshot!(
             check(vec![weighted, marker("dev", "eu-west-1")]),
-            @r#"foreign: it holds CNAME (weighted, "blue"), which was not written by this tool, beside a marker for arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"#
+            @r#"managed for orders: , and CNAME (weighted, "blue")"#
         );
     }
 
@@ -286,7 +324,18 @@ mod tests {
     fn a_listing_that_began_at_a_name_tells_of_that_name_only() {
         let mut view = ZoneView::default();
         view.add(&name("orders.internal"), vec![cname(), plain("web.internal", "A", "10.0.0.7")]);
-        assert!(view.knows(&name("orders.internal")));
+        assert!(view.was_looked_at(&name("orders.internal")));
         assert_eq!(view.holding(&name("web.internal"), &owner()), None);
+    }
+
+    #[test]
+    fn what_was_looked_at_stays_known_though_the_zone_cannot_be_listed() {
+        let mut view = ZoneView::default();
+        view.add(&name("orders.internal"), vec![]);
+        view.set_unread(Unread("denied".into()));
+        assert_eq!(view.holding(&name("orders.internal"), &owner()), Some(Holding::Free));
+        let denied = Holding::Unread(Unread("denied".into()));
+        assert_eq!(view.holding(&name("web.internal"), &owner()), Some(denied));
+        assert_eq!(view.unread().count(), 1);
     }
 }

@@ -8,15 +8,17 @@ use handler::trigger::{Scope, Trigger};
 fn taken_for(trigger: Trigger) -> String {
     match trigger {
         Trigger::Ignore { reason } => format!("ignored: {reason}"),
+        Trigger::Unreadable { reason } => format!("unreadable: {reason}"),
         Trigger::Deregister { .. } => "deregister".into(),
         Trigger::Reconcile { scope: Scope::Everything, .. } => "everything".into(),
-        Trigger::Reconcile { scope: Scope::Service { service, hint, .. }, .. } => {
-            format!(
-                "{}/{}, {} target groups mentioned",
-                service.cluster(),
-                service.service(),
-                hint.len()
-            )
+        Trigger::Reconcile { scope: Scope::Services(named), .. } => {
+            let services: Vec<String> = named
+                .services
+                .iter()
+                .map(|service| format!("{}/{}", service.cluster(), service.service()))
+                .collect();
+            let mentioned = named.hint.len();
+            format!("{}, {mentioned} load balancers mentioned", services.join(" "))
         }
     }
 }
@@ -37,16 +39,16 @@ fn every_event_is_taken_for_what_it_is() {
     lines.sort();
     insta::assert_snapshot!(lines.join("\n"), @r#"
     container-instance-state-change: ignored: events "ECS Container Instance State Change" of "aws.ecs" change no name
-    create-service-by-cloudformation: dev/orders, 1 target groups mentioned
-    create-service-by-root-in-default-cluster: default/orders, 0 target groups mentioned
+    create-service-by-cloudformation: dev/orders, 1 load balancers mentioned
+    create-service-by-root-in-default-cluster: default/orders, 0 load balancers mentioned
     create-service-failed: ignored: the call failed with "InvalidParameterException", so it changed nothing
-    delete-service-with-force: dev/orders, 1 target groups mentioned
-    deployment-state-change: dev/orders, 0 target groups mentioned
+    delete-service-with-force: dev/orders, 1 load balancers mentioned
+    deployment-state-change: dev/orders, 0 load balancers mentioned
     run-task: ignored: calls of "RunTask" to "ecs.amazonaws.com" change no name
     schedule: everything
-    service-action: dev/orders, 0 target groups mentioned
-    tag-service: dev/orders, 0 target groups mentioned
-    update-service-by-arn: dev/orders, 1 target groups mentioned
+    service-action: dev/orders, 0 load balancers mentioned
+    tag-service: dev/orders, 0 load balancers mentioned
+    update-service-by-arn: dev/orders, 1 load balancers mentioned
     update-service-truncated: everything
     "#);
 }

@@ -17,6 +17,8 @@ use aws_smithy_types::body::SdkBody;
 use handler::config::Config;
 use handler::ecs::Ecs;
 use handler::elb::Elb;
+use handler::elb_classic::ElbClassic;
+use handler::invocation::{Answer as Answered, answer_until};
 use handler::reconcile::Reconciler;
 use handler::report::Report;
 use handler::route53::Route53;
@@ -72,6 +74,10 @@ impl HttpConnector for Connector {
         let target = request.headers().get("x-amz-target").and_then(|name| name.split('.').nth(1));
         let action = body.strip_prefix("Action=").and_then(|rest| rest.split('&').next());
         let operation = match (target.or(action), request.method()) {
+            // The two generations of the API differ in nothing but the version.
+            (Some(operation), _) if body.contains("Version=2012-06-01") => {
+                format!("Classic{operation}")
+            }
             (Some(operation), _) => operation.to_owned(),
             (None, "GET") => "ListResourceRecordSets".to_owned(),
             (None, _) => "ChangeResourceRecordSets".to_owned(),
@@ -201,18 +207,21 @@ fn refused(message: &str) -> Answer {
 }
 
 struct Outcome {
-    result: Result<Report, String>,
+    report: Report,
     aws: Arc<Mutex<Aws>>,
 }
 
 impl Outcome {
-    fn report(&self) -> &Report {
-        self.result.as_ref().expect("a report")
+    /// Why the invocation failed.
+    fn error(&self) -> &str {
+        let failure = self.report.failures().next();
+        let reason = failure.and_then(|failure| failure.reason.as_ref());
+        reason.or(self.report.unread.first()).expect("it was to fail")
     }
 
     /// `registered: why`, for each service.
     fn statuses(&self) -> String {
-        let outcomes = self.report().outcomes.iter();
+        let outcomes = self.report.outcomes.iter();
         let line = |outcome: &handler::report::Outcome| {
             let reason = outcome.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
             format!("{}{reason}", outcome.status.as_str())
@@ -260,7 +269,16 @@ async fn run(payload: Value, zone: Vec<String>, script: Script) -> Outcome {
 async fn run_until(time: Duration, payload: Value, zone: Vec<String>, script: Script) -> Outcome {
     let aws = Aws { zone, script, log: Vec::new(), batches: Vec::new() };
     let aws = Arc::new(Mutex::new(aws));
-    let connector = Connector { aws: Arc::clone(&aws), begun: Instant::now() };
+    let home = Home::of_function(FUNCTION).expect("a function's ARN");
+    let trigger = Trigger::parse(&payload, &home);
+    let report = reconciler(&aws).run(&trigger, &home, Instant::now() + time).await;
+    Outcome { report, aws }
+}
+
+const FUNCTION: &str = "arn:aws:lambda:eu-west-1:111122223333:function:x";
+
+fn reconciler(aws: &Arc<Mutex<Aws>>) -> Reconciler {
+    let connector = Connector { aws: Arc::clone(aws), begun: Instant::now() };
     let keys = Credentials::new("k", "s", None, None, "test");
     let sdk = aws_config::SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
@@ -272,17 +290,13 @@ async fn run_until(time: Duration, payload: Value, zone: Vec<String>, script: Sc
         .build();
     let zone = r#"{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"internal"}"#;
     let config = format!(r#"{{"environment":"dev","zones":[{zone}]}}"#);
-    let reconciler = Reconciler {
+    Reconciler {
         config: Config::parse(Some(&config)).expect("valid"),
         ecs: Ecs::new(aws_sdk_ecs::Client::new(&sdk)),
         elb: Elb::new(aws_sdk_elasticloadbalancingv2::Client::new(&sdk)),
+        elb_classic: ElbClassic::new(aws_sdk_elasticloadbalancing::Client::new(&sdk)),
         route53: Route53::new(aws_sdk_route53::Client::new(&sdk)),
-    };
-    let home = Home::of_function("arn:aws:lambda:eu-west-1:111122223333:function:x");
-    let home = home.expect("a function's ARN");
-    let result =
-        reconciler.run(&Trigger::parse(&payload, &home), &home, Instant::now() + time).await;
-    Outcome { result: result.map_err(|error| error.to_string()), aws }
+    }
 }
 
 fn usual() -> Script {
@@ -319,7 +333,7 @@ async fn a_new_service_is_written_in_the_third_round_trip_or_the_second_with_a_h
     CREATE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
     "#);
     // One look at ECS afterwards, and nothing else.
-    let calls = with_hint.report().api_calls;
+    let calls = with_hint.report.api_calls;
     assert_eq!((calls.ecs, calls.elb, calls.route53), (2, 2, 2));
 }
 
@@ -449,7 +463,7 @@ async fn invariant_5_a_failed_read_changes_nothing_and_says_why() {
             };
             let zone = registered("old.elb.amazonaws.com");
             let outcome = run(payload, zone.clone(), Box::new(script)).await;
-            let error = outcome.result.as_ref().expect_err("an error");
+            let error = outcome.error();
             assert!(error.contains(failing), "{error}");
             assert!(error.contains("AccessDenied"), "{error}");
             assert!(error.contains(": not you (request id REQUEST-7)"), "{error}");
@@ -464,7 +478,7 @@ async fn a_connection_that_breaks_is_told_with_its_cause() {
     let outcome = run(one(), vec![], Box::new(broken)).await;
     assert_eq!(outcome.count("DescribeServices"), 3, "the SDK tries as often as it was told to");
     assert_snapshot!(
-        outcome.result.expect_err("an error"),
+        outcome.error(),
         @"ecs:DescribeServices for the cluster dev failed: dispatch failure: io error: Connection reset by peer (os error 104)"
     );
 }
@@ -475,7 +489,7 @@ async fn silence_about_a_service_proves_nothing() {
     let zone = registered("old.elb.amazonaws.com");
     let outcome = run(one(), zone.clone(), Box::new(silent)).await;
     assert_snapshot!(
-        outcome.result.expect_err("an error"),
+        outcome.error(),
         @"ecs:DescribeServices for arn:aws:ecs:eu-west-1:111122223333:service/dev/orders failed: the answer does not mention it"
     );
     assert_eq!(outcome.aws.lock().expect("no holder panics").zone, zone);
@@ -537,10 +551,11 @@ async fn a_full_pass_follows_all_pages_and_describes_in_tens() {
         }
     };
     let outcome = run(json!({"reconcile": "all"}), vec![], Box::new(script)).await;
-    assert_eq!(outcome.report().outcomes.len(), 25);
+    assert_eq!(outcome.report.outcomes.len(), 25);
     assert!(outcome.statuses().lines().all(|status| status == "registered"));
     assert_eq!(outcome.count("ListServices"), 2);
-    assert_eq!(outcome.count("DescribeServices"), 3);
+    // Three to read them, and three to look at them again once they were written.
+    assert_eq!(outcome.count("DescribeServices"), 6);
     assert_eq!(outcome.count("DescribeLoadBalancers"), 2);
     assert_eq!(outcome.count("DescribeTargetGroups"), 2);
     assert_eq!(outcome.count("ChangeResourceRecordSets"), 1);
@@ -595,16 +610,16 @@ async fn large_pass(time: Duration) -> Outcome {
 async fn with_its_time_running_out_it_stops_between_batches_and_reports_what_is_left() {
     let whole = large_pass(Duration::from_secs(300)).await;
     assert_eq!(whole.count("ChangeResourceRecordSets"), 4);
-    assert_eq!(whole.report().changes.created, 1_200);
+    assert_eq!(whole.report.changes.created, 1_200);
 
     // So that only the first batch is begun in time.
     let first = u32::try_from(whole.trip("ChangeResourceRecordSets")).expect("a few");
     let cut = large_pass(TRIP * first - TRIP / 2).await;
     assert_eq!(cut.count("ChangeResourceRecordSets"), 1);
-    let created = cut.report().changes.created;
+    let created = cut.report.changes.created;
     assert!(created > 0 && created < 1_200, "{created}");
-    assert_eq!(cut.report().failures().count(), 600 - created / 2);
-    let failure = cut.report().failures().next().and_then(|failure| failure.reason.clone());
+    assert_eq!(cut.report.failures().count(), 600 - created / 2);
+    let failure = cut.report.failures().next().and_then(|failure| failure.reason.clone());
     assert_eq!(failure.as_deref(), Some("there was no time left for it in this invocation"));
 }
 
@@ -613,7 +628,7 @@ async fn a_dry_run_writes_nothing_and_says_what_it_would() {
     let outcome = run(json!({"reconcile": "all", "dryRun": true}), vec![], usual()).await;
     assert_eq!(outcome.statuses(), "registered");
     assert_eq!(outcome.batches(), "");
-    assert_eq!(outcome.report().changes.created, 2);
+    assert_eq!(outcome.report.changes.created, 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -737,4 +752,195 @@ async fn a_record_that_says_the_right_thing_is_adopted_in_one_batch() {
     CREATE orders.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
     CREATE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
     "#);
+}
+
+/// The service with load balancers and task sets of its own, as DescribeServices answers.
+fn behind(balancers: Value, task_sets: Value) -> Script {
+    let mut answer: Value = serde_json::from_str(&services(&[("orders", "ACTIVE")])).expect("JSON");
+    answer["services"][0]["loadBalancers"] = balancers;
+    answer["services"][0]["taskSets"] = task_sets;
+    let body = answer.to_string();
+    Box::new(move |call| {
+        match call.operation.as_str() {
+        "DescribeServices" => Some((200, body.clone())),
+        "ClassicDescribeLoadBalancers" if call.body.contains("LoadBalancerNames.member.1=old-orders") => {
+            Some((200, elb(
+                "DescribeLoadBalancers",
+                "<LoadBalancerDescriptions><member><LoadBalancerName>old-orders</LoadBalancerName><DNSName>internal-old-orders-1.eu-west-1.elb.amazonaws.com</DNSName><CanonicalHostedZoneNameID>ZLB</CanonicalHostedZoneNameID><Scheme>internal</Scheme><VPCId>vpc-1</VPCId></member></LoadBalancerDescriptions>",
+            )))
+        }
+        "ClassicDescribeLoadBalancers" => Some((400, "<ErrorResponse><Error><Type>Sender</Type><Code>LoadBalancerNotFound</Code><Message>There is no ACTIVE Load Balancer named 'gone'</Message></Error><RequestId>R</RequestId></ErrorResponse>".to_owned())),
+        _ => None,
+    }
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_behind_a_classic_load_balancer_is_registered() {
+    let classic =
+        behind(json!([{"loadBalancerName": "old-orders", "containerPort": 80}]), json!([]));
+    let outcome = run(one(), vec![], classic).await;
+    assert_eq!(outcome.statuses(), "registered");
+    assert_snapshot!(outcome.batches(), @r#"
+    CREATE orders.internal 60 CNAME internal-old-orders-1.eu-west-1.elb.amazonaws.com
+    CREATE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    "#);
+    assert_eq!(outcome.count("DescribeTargetGroups"), 0);
+
+    let gone = behind(json!([{"loadBalancerName": "gone"}]), json!([]));
+    let outcome = run(one(), vec![], gone).await;
+    assert_eq!(outcome.statuses(), "waiting: there is no classic load balancer gone yet");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_load_balancers_of_task_sets_count_the_primarys_first() {
+    let set =
+        |status: &str, balancer: Value| json!({"status": status, "loadBalancers": [balancer]});
+    let old = json!({"loadBalancerName": "old-orders"});
+    let new = json!({"targetGroupArn": GROUP});
+    for (primary, other, target) in
+        [(&old, &new, "internal-old-orders-1"), (&new, &old, "internal-orders-1")]
+    {
+        let sets = json!([set("ACTIVE", other.clone()), set("PRIMARY", primary.clone())]);
+        let outcome = run(one(), vec![], behind(json!([]), sets)).await;
+        assert_eq!(outcome.statuses(), "registered");
+        assert!(outcome.batches().contains(&format!("CNAME {target}")), "{}", outcome.batches());
+    }
+}
+
+/// ECS with the services given, all behind the same load balancer.
+fn fleet(names: &'static [&'static str]) -> Script {
+    Box::new(move |call| {
+        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+        match call.operation.as_str() {
+            "ListServices" => {
+                let arns: Vec<_> = names.iter().map(|name| ARN.replace("orders", name)).collect();
+                Some((200, json!({"serviceArns": arns}).to_string()))
+            }
+            "DescribeServices" => {
+                let asked = request["services"].as_array().cloned().unwrap_or_default();
+                let asked = asked.iter().filter_map(Value::as_str).map(|name| (name, "ACTIVE"));
+                Some((200, services(&asked.collect::<Vec<_>>())))
+            }
+            _ => None,
+        }
+    })
+}
+
+/// What `first` answers, else what `second` does.
+fn either(mut first: Script, mut second: Script) -> Script {
+    Box::new(move |call| first(call).or_else(|| second(call)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_fails_stops_only_what_depends_on_it() {
+    // Eleven services are described in two calls, of which the second is denied.
+    let names = &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "orders"];
+    let denied: Script = Box::new(|call| {
+        let body = json!({"__type": "AccessDeniedException", "message": "not you"}).to_string();
+        (call.operation == "DescribeServices" && call.body.contains("orders"))
+            .then_some((400, body))
+    });
+    let zone = registered("old.elb.amazonaws.com");
+    let outcome =
+        run(json!({"reconcile": "all"}), zone.clone(), either(denied, fleet(names))).await;
+    let statuses = outcome.statuses();
+    assert_eq!(statuses.matches("registered").count(), 10, "{statuses}");
+    assert!(
+        statuses.contains("failed: ecs:DescribeServices for the cluster dev failed"),
+        "{statuses}"
+    );
+    let now = outcome.aws.lock().expect("no holder panics").zone.clone();
+    assert!(zone.iter().all(|rrset| now.contains(rrset)), "{now:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_read_ahead_is_read_by_name() {
+    let outcome = run(
+        json!({"reconcile": "all"}),
+        vec![],
+        Box::new(|call| {
+            let all =
+                matches!(call.operation.as_str(), "DescribeTargetGroups" | "DescribeLoadBalancers")
+                    && call.body.contains("PageSize");
+            all.then(|| {
+                (
+                    503,
+                    "<ErrorResponse><Error><Code>ServiceUnavailable</Code></Error></ErrorResponse>"
+                        .to_owned(),
+                )
+            })
+        }),
+    )
+    .await;
+    assert_eq!(outcome.statuses(), "registered");
+    assert!(outcome.report.unread.is_empty(), "{:?}", outcome.report.unread);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_refusal_names_is_set_aside_and_the_rest_is_sent_again_at_once() {
+    let taken: Script = Box::new(|call| {
+        (call.operation == "ChangeResourceRecordSets" && call.body.contains("<Name>c.internal"))
+            .then(|| refused("[Tried to create resource record set [name=&apos;c.internal.&apos;, type=&apos;CNAME&apos;] but it already exists]"))
+    });
+    let names = &["a", "b", "c", "d", "e", "f", "g", "h"];
+    let outcome = run(json!({"reconcile": "all"}), vec![], either(taken, fleet(names))).await;
+    assert_eq!(outcome.statuses().matches("registered").count(), 7);
+    // All eight, the other seven, and four more tries for the one.
+    assert_eq!(outcome.count("ChangeResourceRecordSets"), 6);
+}
+
+/// Messages of a queue, as Lambda hands them over.
+fn queued(bodies: &[String]) -> String {
+    let records = bodies.iter().enumerate().map(|(number, body)| {
+        json!({"messageId": format!("m{number}"), "eventSource": "aws:sqs", "body": body})
+    });
+    json!({"Records": records.collect::<Vec<_>>()}).to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_messages_is_one_run_and_a_bad_one_fails_alone() {
+    let denied: Script = Box::new(|call| {
+        (call.operation == "ChangeResourceRecordSets" && call.body.contains("<Name>bad.internal"))
+            .then(|| refused("bad.internal. is not permitted"))
+    });
+    let script = either(denied, fleet(&[]));
+    let aws = Aws { zone: vec![], script, log: Vec::new(), batches: Vec::new() };
+    let aws = Arc::new(Mutex::new(aws));
+    let service =
+        |name: &str| json!({"reconcile": {"cluster": "dev", "service": name}}).to_string();
+    let bodies =
+        [service("good"), service("bad"), "no JSON".into(), service("good"), service("fine")];
+    let stop_at = Instant::now() + Duration::from_secs(300);
+    let answer = answer_until(&reconciler(&aws), FUNCTION, stop_at, &queued(&bodies)).await;
+    let Ok(Answered::Batch(answer)) = answer else { panic!("{answer:?}") };
+    let answer = serde_json::to_value(answer).expect("JSON");
+    assert_eq!(
+        answer["batchItemFailures"],
+        json!([{"itemIdentifier": "m2"}, {"itemIdentifier": "m1"}])
+    );
+    assert_eq!(answer["runs"].as_array().map(Vec::len), Some(1));
+    assert_eq!(answer["runs"][0]["outcomes"].as_array().map(Vec::len), Some(3));
+    let aws = aws.lock().expect("no holder panics");
+    assert_eq!(aws.zone.len(), 4, "{:?}", aws.zone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_created_again_under_another_name_loses_the_old_one() {
+    let target = "internal-orders-1.eu-west-1.elb.amazonaws.com";
+    let before: Vec<String> = registered(target)
+        .iter()
+        .map(|rrset| rrset.replace("orders.internal", "shop.internal"))
+        .collect();
+    let deleted = json!({
+        "source": "aws.ecs", "detail-type": "AWS API Call via CloudTrail",
+        "detail": {
+            "eventSource": "ecs.amazonaws.com", "eventName": "DeleteService",
+            "requestParameters": {"cluster": "dev", "service": "orders"},
+        },
+    });
+    let outcome = run(deleted, before, usual()).await;
+    assert_eq!(outcome.statuses(), "updated: it is no longer called shop.internal");
+    let aws = outcome.aws.lock().expect("no holder panics");
+    assert!(aws.zone.iter().all(|rrset| rrset.contains("orders.internal")), "{:?}", aws.zone);
 }

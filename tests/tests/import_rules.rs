@@ -124,6 +124,7 @@ fn pure_modules_do_no_io() {
         "aws_smithy_runtime_api",
         "aws_sdk_ecs",
         "aws_sdk_route53",
+        "aws_sdk_elasticloadbalancing",
         "aws_sdk_elasticloadbalancingv2",
         "std::time",
         "std::env",
@@ -140,7 +141,7 @@ fn pure_modules_do_no_io() {
         for other in forbidden {
             assert!(!seen.names(other), "{name} names {other}");
         }
-        for edge in ["aws", "ecs", "elb", "route53", "reconcile", "invocation"] {
+        for edge in ["aws", "ecs", "elb", "elb_classic", "route53", "reconcile", "invocation"] {
             assert!(!seen.names(&format!("crate::{edge}")), "{name} names {edge}");
         }
     }
@@ -150,6 +151,7 @@ fn pure_modules_do_no_io() {
 fn each_sdk_is_known_to_its_edge_and_to_main_only() {
     for (sdk, edge) in [
         ("aws_sdk_ecs", "ecs"),
+        ("aws_sdk_elasticloadbalancing", "elb_classic"),
         ("aws_sdk_elasticloadbalancingv2", "elb"),
         ("aws_sdk_route53", "route53"),
     ] {
@@ -183,8 +185,8 @@ fn only_the_check_makes_what_is_applied() {
     // Its fields are private to the module, and within it one place fills them.
     assert_eq!(
         plan.matches("SafePlan {").count(),
-        4,
-        "declaration, impl, signature, and the check"
+        5,
+        "declaration, impl, two signatures, and the check"
     );
     let reconcile = std::fs::read_to_string(source.join("reconcile.rs")).expect("reconcile.rs");
     assert!(reconcile.contains("async fn apply(&self, plan: &SafePlan,"));
