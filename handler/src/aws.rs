@@ -2,10 +2,13 @@
 
 use std::error::Error;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::request_id::RequestId;
 
 use crate::service::Unread;
@@ -92,9 +95,30 @@ pub fn halves<T>(several: &[T]) -> [&[T]; 2] {
     [left, right]
 }
 
+/// For what an answer does not mention though it was asked for: that proves nothing.
+pub fn silence(operation: &'static str, subject: &impl ToString) -> Unread {
+    AwsError::new(operation, subject.to_string(), "the answer does not mention it").into()
+}
+
 /// What was asked about, in words.
 pub fn list(names: &[impl ToString]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// How often the SDK tries. Route 53 allows ten requests a second in the whole account, so being
+/// throttled for seconds is normal in a burst, and three attempts, the default, are soon used up.
+#[must_use]
+pub fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(8)
+}
+
+/// How long the SDK waits for one attempt.
+#[must_use]
+pub fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(2))
+        .operation_attempt_timeout(Duration::from_secs(10))
+        .build()
 }
 
 /// Counts the requests of one run.

@@ -9,7 +9,7 @@ use aws_sdk_ecs::operation::describe_services::DescribeServicesOutput;
 use aws_sdk_ecs::types::{ServiceField, TaskSet};
 use futures_util::{StreamExt, stream};
 
-use crate::aws::{AwsError, Calls};
+use crate::aws::{AwsError, Calls, silence};
 use crate::service::{
     Answer, Behind, ClassicName, Gone, Home, Service, ServiceArn, TargetGroupArn, last_segment,
 };
@@ -84,7 +84,7 @@ impl Ecs {
             arns.iter().map(|arn| ((*arn).clone(), say(arn))).collect()
         };
         match answer {
-            Ok(answer) => each(&|arn| Ok(found(arn, &answer)?)),
+            Ok(answer) => each(&|arn| found(arn, &answer)),
             // A cluster can only be deleted when it holds no service any more.
             Err(error)
                 if error
@@ -190,7 +190,7 @@ impl Ecs {
 }
 
 /// What an answer says of one service. Silence is an error: it proves nothing.
-fn found(arn: &ServiceArn, answer: &DescribeServicesOutput) -> Result<Service, AwsError> {
+fn found(arn: &ServiceArn, answer: &DescribeServicesOutput) -> Answer<Service> {
     let named =
         answer.services().iter().filter(|service| service.service_name() == Some(arn.service()));
     // Deleted and created again, a name may for a while stand for both: the living one counts.
@@ -223,8 +223,8 @@ fn found(arn: &ServiceArn, answer: &DescribeServicesOutput) -> Result<Service, A
         .find(|failure| failure.arn().is_some_and(|failed| last_segment(failed) == arn.service()));
     match failure.map(|failure| failure.reason().unwrap_or("no reason given")) {
         Some("MISSING") => Ok(Service::Gone(Gone::Missing)),
-        Some(reason) => Err(AwsError::new(DESCRIBE, arn.to_string(), reason)),
-        None => Err(AwsError::new(DESCRIBE, arn.to_string(), "the answer does not mention it")),
+        Some(reason) => Err(AwsError::new(DESCRIBE, arn.to_string(), reason).into()),
+        None => Err(silence(DESCRIBE, arn)),
     }
 }
 

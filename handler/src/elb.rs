@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::types::{LoadBalancerSchemeEnum, TargetGroup};
 
-use crate::aws::{AwsError, Calls, halves, list};
+use crate::aws::{AwsError, Calls, halves, list, silence};
 use crate::dns::DnsName;
 use crate::service::{
     Answer, LoadBalancer, LoadBalancerArn, Scheme, TargetGroupArn, Unread, VpcId,
@@ -109,7 +109,7 @@ impl Elb {
             let request = self.client.describe_target_groups().set_target_group_arns(Some(texts));
             match request.send().await {
                 Ok(answer) => {
-                    all.extend(chunk.iter().map(|arn| (arn.clone(), Ok(Vec::new()))));
+                    all.extend(chunk.iter().map(|arn| (arn.clone(), Err(silence(GROUPS, arn)))));
                     all.extend(answer.target_groups().iter().filter_map(read_group));
                 }
                 Err(error)
@@ -142,7 +142,7 @@ impl Elb {
             let request = self.client.describe_load_balancers().set_load_balancer_arns(Some(texts));
             match request.send().await {
                 Ok(answer) => {
-                    all.extend(chunk.iter().map(|arn| (arn.clone(), Ok(None))));
+                    all.extend(chunk.iter().map(|arn| (arn.clone(), Err(silence(BALANCERS, arn)))));
                     all.extend(answer.load_balancers().iter().filter_map(read_balancer));
                 }
                 Err(error)

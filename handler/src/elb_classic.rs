@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_elasticloadbalancing::Client;
 use aws_sdk_elasticloadbalancing::types::LoadBalancerDescription;
 
-use crate::aws::{AwsError, Calls, halves, list};
+use crate::aws::{AwsError, Calls, halves, list, silence};
 use crate::dns::DnsName;
 use crate::service::{Answer, ClassicName, LoadBalancer, Scheme, Unread, VpcId};
 
@@ -41,7 +41,9 @@ impl ElbClassic {
             let request = self.client.describe_load_balancers();
             match request.set_load_balancer_names(Some(texts)).send().await {
                 Ok(answer) => {
-                    all.extend(chunk.iter().map(|name| (name.clone(), Ok(None))));
+                    all.extend(
+                        chunk.iter().map(|name| (name.clone(), Err(silence(BALANCERS, name)))),
+                    );
                     all.extend(answer.load_balancer_descriptions().iter().filter_map(read));
                 }
                 Err(error)

@@ -4,10 +4,7 @@
 #![recursion_limit = "256"]
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use handler::config::{self, Config};
@@ -79,15 +76,8 @@ async fn sdk_config() -> SdkConfig {
         .build_https();
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(http_client)
-        // Route 53 allows ten requests a second in the whole account, so being throttled for
-        // seconds is normal in a burst, and three attempts, the default, are soon used up.
-        .retry_config(RetryConfig::standard().with_max_attempts(8))
-        .timeout_config(
-            TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(2))
-                .operation_attempt_timeout(Duration::from_secs(10))
-                .build(),
-        )
+        .retry_config(handler::aws::retries())
+        .timeout_config(handler::aws::timeouts())
         .load()
         .await
 }

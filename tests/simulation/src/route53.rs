@@ -1,0 +1,498 @@
+//! A strict Route 53: hosted zones that hold to what AWS documents, on the wire.
+//!
+//! Whole-or-nothing batches, exact deletes, exclusive CNAMEs, limits, order, pages and refusals are
+//! Route 53's. Knows no time: whoever asks decides when, and how often.
+
+use std::collections::BTreeMap;
+
+use roxmltree::{Document, Node};
+
+/// The most record sets in one page.
+const PAGE: usize = 300;
+/// The most ResourceRecord elements in one batch; those of an UPSERT count twice.
+const MAX_ELEMENTS: usize = 1_000;
+/// The most characters in all values of one batch.
+const MAX_CHARACTERS: usize = 32_000;
+
+/// Who made a record set: what a zone cannot tell, and a proof needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Author {
+    Route53,
+    Person,
+    /// The handler of an environment.
+    Handler(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rrset {
+    /// Lower case, with the trailing dot, odd characters as octal escapes.
+    pub name: String,
+    pub kind: String,
+    pub ttl: Option<i64>,
+    pub values: Vec<String>,
+    /// Zone and name that an alias leads to.
+    pub alias: Option<(String, String)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Create,
+    Delete,
+    Upsert,
+}
+
+/// Labels from the right, with the dots: the order in which Route 53 lists.
+type Key = (String, String);
+
+#[derive(Clone, Debug)]
+pub struct Zone {
+    pub name: String,
+    rrsets: BTreeMap<Key, (Rrset, Author)>,
+}
+
+/// Lower case, trailing dot, octal for all but letters, digits, `-`, `_` and `.`.
+#[must_use]
+pub fn normalize(name: &str) -> String {
+    let mut out = String::new();
+    let mut bytes = name.trim_end_matches('.').bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' => {
+                let digits: String = (0..3).filter_map(|_| bytes.next()).map(char::from).collect();
+                out.push_str(&format!("\\{digits}"));
+            }
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => out.push(char::from(byte)),
+            b'A'..=b'Z' => out.push(char::from(byte.to_ascii_lowercase())),
+            odd => out.push_str(&format!("\\{odd:03o}")),
+        }
+    }
+    out + "."
+}
+
+fn key(name: &str, kind: &str) -> Key {
+    let mut labels: Vec<&str> = name.trim_end_matches('.').split('.').collect();
+    labels.reverse();
+    (labels.join(".") + ".", kind.to_owned())
+}
+
+impl Zone {
+    /// A zone as it is made: with its SOA and NS.
+    #[must_use]
+    pub fn new(name: &str) -> Zone {
+        let name = normalize(name);
+        let mut zone = Zone { name: name.clone(), rrsets: BTreeMap::new() };
+        for (kind, value) in [
+            ("NS", "ns-0.awsdns-00.com."),
+            ("SOA", "ns-0.awsdns-00.com. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400"),
+        ] {
+            let rrset = Rrset {
+                name: name.clone(),
+                kind: kind.into(),
+                ttl: Some(900),
+                values: vec![value.into()],
+                alias: None,
+            };
+            zone.rrsets.insert(key(&name, kind), (rrset, Author::Route53));
+        }
+        zone
+    }
+
+    /// All record sets at a name.
+    pub fn at(&self, name: &str) -> impl Iterator<Item = &(Rrset, Author)> {
+        let (labels, _) = key(&normalize(name), "");
+        self.rrsets
+            .range((labels.clone(), String::new())..)
+            .take_while(move |((at, _), _)| *at == labels)
+            .map(|(_, found)| found)
+    }
+
+    /// All record sets, in Route 53's order.
+    pub fn all(&self) -> impl Iterator<Item = &(Rrset, Author)> {
+        self.rrsets.values()
+    }
+
+    /// Applies changes in their order, all or none.
+    ///
+    /// # Errors
+    /// With Route 53's sentence for each that does not fit.
+    pub fn change(
+        &mut self,
+        changes: &[(Action, Rrset)],
+        author: &Author,
+    ) -> Result<(), Vec<String>> {
+        let mut elements = 0;
+        let mut characters = 0;
+        for (action, rrset) in changes {
+            let times = if *action == Action::Upsert { 2 } else { 1 };
+            let values = rrset.values.len() + usize::from(rrset.alias.is_some());
+            elements += times * values;
+            characters +=
+                times * rrset.values.iter().map(|value| value.chars().count()).sum::<usize>();
+        }
+        if elements > MAX_ELEMENTS {
+            return Err(vec![format!("Number of records limit of {MAX_ELEMENTS} exceeded.")]);
+        }
+        if characters > MAX_CHARACTERS {
+            return Err(vec![format!("Number of characters limit of {MAX_CHARACTERS} exceeded.")]);
+        }
+        let mut next = self.clone();
+        let mut messages = Vec::new();
+        let mut seen: Vec<(Action, Key)> = Vec::new();
+        for (action, rrset) in changes {
+            let rrset = Rrset { name: normalize(&rrset.name), ..rrset.clone() };
+            let key = key(&rrset.name, &rrset.kind);
+            if seen.contains(&(*action, key.clone())) {
+                messages.push(format!(
+                    "The request contains an invalid set of changes for a resource record set '{} {}'",
+                    rrset.kind, rrset.name
+                ));
+                continue;
+            }
+            seen.push((*action, key));
+            if let Err(message) = next.apply(*action, rrset, author) {
+                messages.push(message);
+            }
+        }
+        if !messages.is_empty() {
+            return Err(messages);
+        }
+        *self = next;
+        Ok(())
+    }
+
+    fn apply(&mut self, action: Action, rrset: Rrset, author: &Author) -> Result<(), String> {
+        let Rrset { name, kind, .. } = &rrset;
+        let zone = &self.name;
+        let key = key(name, kind);
+        let subject = format!("resource record set [name='{name}', type='{kind}']");
+        if !(name == zone || name.ends_with(&format!(".{zone}"))) {
+            return Err(format!("RRSet with DNS name {name} is not permitted in zone {zone}"));
+        }
+        match (action, self.rrsets.get(&key)) {
+            (Action::Delete, None) => {
+                return Err(format!("Tried to delete {subject} but it was not found"));
+            }
+            (Action::Delete, Some((found, _))) if *found != rrset => {
+                return Err(format!(
+                    "Tried to delete {subject} but the values provided do not match the current values"
+                ));
+            }
+            (Action::Delete, Some(_)) => {
+                if name == zone && (kind == "SOA" || kind == "NS") {
+                    return Err(format!("A HostedZone must contain at least one {kind} record"));
+                }
+                self.rrsets.remove(&key);
+                return Ok(());
+            }
+            (Action::Create, Some(_)) => {
+                return Err(format!("Tried to create {subject} but it already exists"));
+            }
+            (Action::Create | Action::Upsert, _) => {}
+        }
+        check_values(&rrset)?;
+        if kind == "CNAME" && name == zone {
+            return Err(format!(
+                "RRSet of type CNAME with DNS name {name} is not permitted at apex in zone {zone}"
+            ));
+        }
+        let others: Vec<&str> = self
+            .at(name)
+            .map(|(other, _)| other.kind.as_str())
+            .filter(|other| other != kind)
+            .collect();
+        if kind == "CNAME" && !others.is_empty() {
+            return Err(format!(
+                "RRSet of type CNAME with DNS name {name} is not permitted as it conflicts with other records with the same DNS name in zone {zone}"
+            ));
+        }
+        if others.contains(&"CNAME") {
+            return Err(format!(
+                "RRSet of type {kind} with DNS name {name} is not permitted because a conflicting RRSet of type CNAME with the same DNS name already exists in zone {zone}"
+            ));
+        }
+        self.rrsets.insert(key, (rrset, author.clone()));
+        Ok(())
+    }
+
+    /// One page, as XML. `page` is the most that it may hold, for a Route 53 that gives less.
+    #[must_use]
+    pub fn list(
+        &self,
+        start: Option<(&str, Option<&str>)>,
+        max_items: usize,
+        page: usize,
+    ) -> String {
+        let from = match start {
+            Some((name, kind)) => key(&normalize(name), kind.unwrap_or_default()),
+            None => (String::new(), String::new()),
+        };
+        let most = max_items.min(PAGE).min(page).max(1);
+        let mut rest = self.rrsets.range(from..);
+        let mut body = String::from("<ListResourceRecordSetsResponse><ResourceRecordSets>");
+        for (rrset, _) in rest.by_ref().take(most).map(|(_, found)| found) {
+            body.push_str(&rrset.to_xml());
+        }
+        body.push_str("</ResourceRecordSets>");
+        match rest.next() {
+            Some((_, (next, _))) => body.push_str(&format!(
+                "<IsTruncated>true</IsTruncated><NextRecordName>{}</NextRecordName><NextRecordType>{}</NextRecordType>",
+                next.name, next.kind
+            )),
+            None => body.push_str("<IsTruncated>false</IsTruncated>"),
+        }
+        body + &format!("<MaxItems>{most}</MaxItems></ListResourceRecordSetsResponse>")
+    }
+}
+
+fn check_values(rrset: &Rrset) -> Result<(), String> {
+    if rrset.alias.is_none() && (rrset.values.is_empty() || rrset.ttl.is_none()) {
+        return Err("Invalid request: Expected exactly one of [AliasTarget, all of [TTL, and ResourceRecords]], but found none".into());
+    }
+    if rrset.kind == "CNAME" && rrset.values.len() > 1 {
+        return Err(format!("Duplicate Resource Record: '{}'", rrset.values.join(", ")));
+    }
+    if rrset.kind == "TXT" {
+        for value in &rrset.values {
+            let strings: Vec<&str> = value.split('"').collect();
+            // Quoted strings with white space between: every second part is inside.
+            let quoted = strings.len() >= 3 && strings.len() % 2 == 1;
+            let between = strings.iter().step_by(2).all(|part| part.trim().is_empty());
+            if !quoted || !between {
+                return Err(format!(
+                    "Invalid Resource Record: 'FATAL problem: InvalidCharacterString (Value should be enclosed in quotation marks) encountered with '{value}''"
+                ));
+            }
+            if strings.iter().skip(1).step_by(2).any(|part| part.len() > 255) {
+                return Err(format!(
+                    "Invalid Resource Record: 'FATAL problem: CharacterStringTooLong (Value is too long) encountered with '{value}''"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;").replace('\'', "&apos;")
+}
+
+impl Rrset {
+    fn to_xml(&self) -> String {
+        let data = match &self.alias {
+            Some((zone, target)) => format!(
+                "<AliasTarget><HostedZoneId>{zone}</HostedZoneId><DNSName>{target}</DNSName><EvaluateTargetHealth>false</EvaluateTargetHealth></AliasTarget>"
+            ),
+            None => {
+                let value = |value: &String| {
+                    format!("<ResourceRecord><Value>{}</Value></ResourceRecord>", escape(value))
+                };
+                let values: String = self.values.iter().map(value).collect();
+                format!(
+                    "<TTL>{}</TTL><ResourceRecords>{values}</ResourceRecords>",
+                    self.ttl.unwrap_or_default()
+                )
+            }
+        };
+        let Rrset { name, kind, .. } = self;
+        format!(
+            "<ResourceRecordSet><Name>{name}</Name><Type>{kind}</Type>{data}</ResourceRecordSet>"
+        )
+    }
+
+    fn from_xml(node: Node) -> Option<Rrset> {
+        let text = |node: Node, tag: &str| {
+            let child = node.children().find(|child| child.has_tag_name_local(tag))?;
+            Some(child.text().unwrap_or_default().to_owned())
+        };
+        let child = |tag: &str| node.children().find(|child| child.has_tag_name_local(tag));
+        let values = child("ResourceRecords").into_iter().flat_map(|records| records.children());
+        Some(Rrset {
+            name: normalize(&text(node, "Name")?),
+            kind: text(node, "Type")?,
+            ttl: text(node, "TTL").and_then(|ttl| ttl.parse().ok()),
+            values: values.filter_map(|record| text(record, "Value")).collect(),
+            alias: child("AliasTarget").and_then(|alias| {
+                Some((text(alias, "HostedZoneId")?, normalize(&text(alias, "DNSName")?)))
+            }),
+        })
+    }
+}
+
+/// Elements by name, whatever their namespace.
+trait LocalName {
+    fn has_tag_name_local(&self, name: &str) -> bool;
+}
+
+impl LocalName for Node<'_, '_> {
+    fn has_tag_name_local(&self, name: &str) -> bool {
+        self.is_element() && self.tag_name().name() == name
+    }
+}
+
+/// The changes of a ChangeResourceRecordSets request; none if it is malformed.
+#[must_use]
+pub fn read_changes(body: &str) -> Option<Vec<(Action, Rrset)>> {
+    let document = Document::parse(body).ok()?;
+    let changes = document.descendants().filter(|node| node.has_tag_name_local("Change"));
+    changes
+        .map(|change| {
+            let action = change.children().find(|child| child.has_tag_name_local("Action"))?;
+            let action = match action.text()? {
+                "CREATE" => Action::Create,
+                "DELETE" => Action::Delete,
+                "UPSERT" => Action::Upsert,
+                _ => return None,
+            };
+            let rrset =
+                change.children().find(|child| child.has_tag_name_local("ResourceRecordSet"))?;
+            Some((action, Rrset::from_xml(rrset)?))
+        })
+        .collect()
+}
+
+/// A refusal in one of the two forms that Route 53 has.
+#[must_use]
+pub fn refusal(messages: &[String], bare: bool) -> String {
+    if bare {
+        let messages: String = messages
+            .iter()
+            .map(|message| format!("<Message>{}</Message>", escape(message)))
+            .collect();
+        return format!(
+            "<InvalidChangeBatch><Messages>{messages}</Messages><RequestId>R</RequestId></InvalidChangeBatch>"
+        );
+    }
+    let joined = escape(&format!("[{}]", messages.join(", ")));
+    format!(
+        "<ErrorResponse><Error><Type>Sender</Type><Code>InvalidChangeBatch</Code><Message>{joined}</Message></Error><RequestId>R</RequestId></ErrorResponse>"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rrset(name: &str, kind: &str, value: &str) -> Rrset {
+        Rrset {
+            name: name.into(),
+            kind: kind.into(),
+            ttl: Some(60),
+            values: vec![value.into()],
+            alias: None,
+        }
+    }
+
+    fn check(zone: &mut Zone, changes: &[(Action, Rrset)]) -> String {
+        match zone.change(changes, &Author::Person) {
+            Ok(()) => "applied".into(),
+            Err(messages) => messages.join("\n"),
+        }
+    }
+
+    #[test]
+    fn a_batch_is_applied_whole_or_not_at_all_and_only_where_it_fits() {
+        use Action::{Create, Delete};
+        let mut zone = Zone::new("internal");
+        let record = || rrset("x.internal", "CNAME", "a.example.com");
+        assert_eq!(check(&mut zone, &[(Create, record())]), "applied");
+        assert_eq!(
+            check(&mut zone, &[(Create, rrset("y.internal", "A", "10.0.0.7")), (Create, record())]),
+            "Tried to create resource record set [name='x.internal.', type='CNAME'] but it already exists"
+        );
+        assert_eq!(zone.at("y.internal").count(), 0, "nothing of a refused batch is applied");
+        assert_eq!(
+            check(&mut zone, &[(Delete, Rrset { ttl: Some(61), ..record() })]),
+            "Tried to delete resource record set [name='x.internal.', type='CNAME'] but the values provided do not match the current values"
+        );
+        assert_eq!(
+            check(&mut zone, &[(Delete, rrset("z.internal", "A", "10.0.0.7"))]),
+            "Tried to delete resource record set [name='z.internal.', type='A'] but it was not found"
+        );
+        assert_eq!(
+            check(&mut zone, &[(Create, rrset("x.internal", "TXT", "\"x\""))]),
+            "RRSet of type TXT with DNS name x.internal. is not permitted because a conflicting RRSet of type CNAME with the same DNS name already exists in zone internal."
+        );
+        assert_eq!(
+            check(&mut zone, &[(Create, rrset("internal", "CNAME", "a.example.com"))]),
+            "RRSet of type CNAME with DNS name internal. is not permitted at apex in zone internal."
+        );
+        let again = [(Delete, record()), (Create, rrset("x.internal", "A", "10.0.0.7"))];
+        assert_eq!(
+            check(&mut zone, &again),
+            "applied",
+            "a delete makes room for a create behind it"
+        );
+        assert_eq!(
+            check(&mut zone, &[(Create, record())]),
+            "RRSet of type CNAME with DNS name x.internal. is not permitted as it conflicts with other records with the same DNS name in zone internal."
+        );
+        let twice = rrset("w.internal", "A", "10.0.0.7");
+        assert_eq!(
+            check(&mut zone, &[(Create, twice.clone()), (Create, twice)]),
+            "The request contains an invalid set of changes for a resource record set 'A w.internal.'"
+        );
+        assert!(
+            check(&mut zone, &[(Create, rrset("t.internal", "TXT", "x"))])
+                .contains("quotation marks")
+        );
+        assert!(
+            check(&mut zone, &[(Create, rrset("t.example", "A", "10.0.0.7"))])
+                .contains("not permitted in zone")
+        );
+    }
+
+    #[test]
+    fn both_limits_hold_and_an_upsert_counts_twice() {
+        let many = |action, count: usize, value: &str| {
+            let change = |number| (action, rrset(&format!("n{number}.internal"), "TXT", value));
+            check(&mut Zone::new("internal"), &(0..count).map(change).collect::<Vec<_>>())
+        };
+        assert_eq!(many(Action::Create, 1_000, "\"x\""), "applied");
+        assert_eq!(
+            many(Action::Create, 1_001, "\"x\""),
+            "Number of records limit of 1000 exceeded."
+        );
+        assert_eq!(many(Action::Upsert, 501, "\"x\""), "Number of records limit of 1000 exceeded.");
+        let long = format!("\"{}\"", "x".repeat(198));
+        assert_eq!(many(Action::Create, 160, &long), "applied");
+        assert_eq!(
+            many(Action::Create, 161, &long),
+            "Number of characters limit of 32000 exceeded."
+        );
+    }
+
+    #[test]
+    fn names_are_listed_by_labels_from_the_right_in_octal_and_by_pages() {
+        let mut zone = Zone::new("internal");
+        for name in [
+            "orders.internal",
+            "_discovery.orders.internal",
+            "orders-api.internal",
+            "*.internal",
+            "A.internal",
+        ] {
+            check(&mut zone, &[(Action::Create, rrset(name, "TXT", "\"x\""))]);
+        }
+        let names: Vec<&str> = zone.all().map(|(rrset, _)| rrset.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "internal.",
+                "internal.",
+                "\\052.internal.",
+                "a.internal.",
+                "orders-api.internal.",
+                "orders.internal.",
+                "_discovery.orders.internal."
+            ]
+        );
+        let page = zone.list(Some(("orders.internal", None)), 300, 1);
+        assert!(page.contains("<Name>orders.internal.</Name>"), "{page}");
+        assert!(
+            page.contains(
+                "<IsTruncated>true</IsTruncated><NextRecordName>_discovery.orders.internal."
+            ),
+            "{page}"
+        );
+    }
+}
