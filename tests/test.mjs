@@ -1,5 +1,6 @@
 // @ts-check
 /** `npm test`: sets up, then runs every check and test. Says at the end what failed. */
+import { build, simulation } from './simulate.mjs';
 import { foreground, run, setup } from './setup.mjs';
 
 const cargo = ['--workspace', '--all-targets', '--locked'];
@@ -13,6 +14,9 @@ const checks = [
   ['CDK tests', 'vitest', ['run', '--root', 'cdk']],
   // The unit tests, the templates, and the scenarios on the local AWS.
   ['Rust tests and scenarios', 'cargo', ['test', '--workspace', '--locked', '--no-fail-fast']],
+  // About a minute: the same histories every time, and some that nobody has seen.
+  ['Simulation is built', 'cargo', build],
+  ['Simulation', simulation, ['--seeds', '2000', '--fresh', '500']],
 ];
 
 await run(async () => {

@@ -8,6 +8,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use aws_sdk_elasticloadbalancingv2::types::LoadBalancerSchemeEnum::{Internal, InternetFacing};
+use aws_sdk_route53::error::ProvideErrorMetadata;
+use aws_sdk_route53::types::{
+    Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
+};
 use futures_util::future::join_all;
 use libtest_mimic::{Arguments, Trial};
 use serde_json::{Value, json};
@@ -121,6 +125,7 @@ fn trials(stage: Option<&Arc<Stage>>, runtime: &Handle) -> Vec<Trial> {
             what_cannot_be_understood_is_ignored_and_succeeds,
             too_many_deletions_are_refused_and_everything_can_be_deregistered,
             an_error_of_aws_is_told_with_code_and_request_id,
+            the_strict_route_53_of_the_simulation_answers_like_the_local_one,
         ]
     )
 }
@@ -657,5 +662,95 @@ async fn an_error_of_aws_is_told_with_code_and_request_id(stage: &Stage) -> Resu
     for part in ["route53:ListResourceRecordSets", zone, "NoSuchHostedZone", "request id"] {
         ensure!(error.contains(part), "{part} is missing in {error}");
     }
+    Ok(())
+}
+
+/// A script of change batches, and what came of each: applied, or the error's code; then the zone.
+async fn script(route53: &aws_sdk_route53::Client, zone: &str) -> Result<Vec<String>> {
+    let rrset = |name: &str, kind: &str, value: &str| {
+        let value = ResourceRecord::builder().value(value).build();
+        ResourceRecordSet::builder()
+            .name(name)
+            .r#type(RrType::from(kind))
+            .ttl(60)
+            .set_resource_records(value.ok().map(|value| vec![value]))
+            .build()
+    };
+    let create = ChangeAction::Create;
+    let delete = ChangeAction::Delete;
+    let steps = [
+        vec![(&create, "orders.internal", "CNAME", "a.example.com")],
+        vec![(&create, "_discovery.orders.internal", "TXT", "\"one\" \"two\"")],
+        vec![(&create, "orders.internal", "CNAME", "a.example.com")],
+        // Whole or not at all.
+        vec![
+            (&create, "web.internal", "A", "10.0.0.7"),
+            (&create, "orders.internal", "CNAME", "b.example.com"),
+        ],
+        // Only what is just so is deleted.
+        vec![(&delete, "orders.internal", "CNAME", "b.example.com")],
+        vec![(&delete, "nobody.internal", "CNAME", "b.example.com")],
+        // A delete makes room for a create.
+        vec![
+            (&delete, "orders.internal", "CNAME", "a.example.com"),
+            (&create, "orders.internal", "CNAME", "c.example.com"),
+        ],
+        vec![(&create, "Orders-API.internal", "CNAME", "d.example.com")],
+        vec![(&create, "x.example", "A", "10.0.0.7")],
+        vec![
+            (&delete, "orders-api.internal", "CNAME", "d.example.com"),
+            (&create, "orders-api.internal", "A", "10.0.0.8"),
+        ],
+    ];
+    let mut told = Vec::new();
+    for step in steps {
+        let mut changes = Vec::new();
+        for (action, name, kind, value) in step {
+            let rrset = rrset(name, kind, value)?;
+            changes
+                .push(Change::builder().action(action.clone()).resource_record_set(rrset).build()?);
+        }
+        let batch = ChangeBatch::builder().set_changes(Some(changes)).build()?;
+        let request = route53.change_resource_record_sets().hosted_zone_id(zone);
+        told.push(match request.change_batch(batch).send().await {
+            Ok(_) => "applied".into(),
+            Err(error) => {
+                let bare = error.raw_response().and_then(|response| response.body().bytes());
+                let bare = bare.is_some_and(|body| {
+                    String::from_utf8_lossy(body).contains("<InvalidChangeBatch")
+                });
+                let code = error.code().map(str::to_owned);
+                code.or(bare.then(|| "InvalidChangeBatch".into())).context("no code")?
+            }
+        });
+    }
+    let listed = route53.list_resource_record_sets().hosted_zone_id(zone).send().await?;
+    for rrset in listed.resource_record_sets() {
+        let values: Vec<&str> =
+            rrset.resource_records().iter().map(|record| record.value()).collect();
+        if !matches!(rrset.r#type(), RrType::Soa | RrType::Ns) {
+            told.push(format!("{} {} {}", rrset.name(), rrset.r#type().as_str(), values.join(",")));
+        }
+    }
+    Ok(told)
+}
+
+async fn the_strict_route_53_of_the_simulation_answers_like_the_local_one(
+    stage: &Stage,
+) -> Result<()> {
+    let made = stage.aws.route53.create_hosted_zone().name("internal").caller_reference("script");
+    let made = made.send().await?;
+    let local = made.hosted_zone().context("no zone was made")?.id().to_owned();
+    let local = script(&stage.aws.route53, local.trim_start_matches("/hostedzone/")).await?;
+
+    let mut cloud = simulation::cloud::Cloud::default();
+    cloud.zones.insert("ZSTRICT".into(), simulation::route53::Zone::new("internal"));
+    let environment = simulation::history::History::of(0).environments;
+    let calm = simulation::weather::Weather::default();
+    let sim = simulation::weather::Sim::new(cloud, environment, calm, 0);
+    let sim = Arc::new(std::sync::Mutex::new(sim));
+    let wire = simulation::weather::Wire { sim, invocation: Arc::default() };
+    let strict = script(&aws_sdk_route53::Client::new(&wire.sdk()), "ZSTRICT").await?;
+    ensure!(strict == local, "strict: {strict:#?}\nlocal: {local:#?}");
     Ok(())
 }

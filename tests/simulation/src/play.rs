@@ -8,8 +8,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
-use aws_smithy_runtime_api::client::http::{SharedHttpConnector, http_client_fn};
-use aws_types::SdkConfig;
 use futures_util::FutureExt;
 use handler::config::Config;
 use handler::ecs::Ecs;
@@ -90,17 +88,7 @@ fn violation(invariant: u8, what: impl Into<String>) -> Violation {
 impl Container {
     fn new(environment: usize, config: &Environment, sim: &Arc<Mutex<Sim>>) -> Container {
         let wire = Wire { sim: Arc::clone(sim), invocation: Arc::default() };
-        let connector = SharedHttpConnector::new(wire.clone());
-        let keys = aws_sdk_route53::config::Credentials::new("k", "s", None, None, "simulation");
-        let sdk = SdkConfig::builder()
-            .behavior_version(aws_sdk_route53::config::BehaviorVersion::v2026_01_12())
-            .region(aws_sdk_route53::config::Region::from_static(crate::cloud::REGION))
-            .credentials_provider(aws_sdk_route53::config::SharedCredentialsProvider::new(keys))
-            .retry_config(handler::aws::retries())
-            .timeout_config(handler::aws::timeouts())
-            .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
-            .http_client(http_client_fn(move |_, _| connector.clone()))
-            .build();
+        let sdk = wire.sdk();
         // Else the quota of retries is one for the whole process, and histories meet in it.
         let quota =
             || RetryPartition::custom("simulation").token_bucket(TokenBucket::default()).build();

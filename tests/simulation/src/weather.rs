@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
+use aws_types::SdkConfig;
 use fastrand::Rng;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -240,6 +243,22 @@ impl HttpConnector for Wire {
 }
 
 impl Wire {
+    /// What clients are made with: everything as in the handler but the connection.
+    #[must_use]
+    pub fn sdk(&self) -> SdkConfig {
+        let connector = SharedHttpConnector::new(self.clone());
+        let keys = aws_sdk_route53::config::Credentials::new("k", "s", None, None, "simulation");
+        SdkConfig::builder()
+            .behavior_version(aws_sdk_route53::config::BehaviorVersion::v2026_01_12())
+            .region(aws_sdk_route53::config::Region::from_static(crate::cloud::REGION))
+            .credentials_provider(aws_sdk_route53::config::SharedCredentialsProvider::new(keys))
+            .retry_config(handler::aws::retries())
+            .timeout_config(handler::aws::timeouts())
+            .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
+            .http_client(http_client_fn(move |_, _| connector.clone()))
+            .build()
+    }
+
     async fn carry(self, request: Request) -> Result<HttpResponse, ConnectorError> {
         let broken = || {
             let cause = std::io::Error::other("Connection reset by peer (os error 104)");
@@ -268,10 +287,10 @@ impl Wire {
         sleep(back).await;
         match fate {
             Fate::DroppedAfter => Err(broken()),
-            Fate::Cut if answer.0 == 200 => {
-                let (status, mut body) = answer;
-                body.truncate(body.len() / 2);
-                Ok(response((status, body)))
+            // Content-Length and chunks tell the HTTP client that the rest is missing.
+            Fate::Cut => {
+                let cause = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+                Err(ConnectorError::io(cause.into()))
             }
             _ => {
                 if let Some(invocation) = lock(&self.sim).invocations.get_mut(&id) {
