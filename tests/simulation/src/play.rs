@@ -141,11 +141,11 @@ impl Stage {
         match run {
             Err(_) => {
                 lock(&self.sim).count("invocations killed");
-                return None;
+                None
             }
             Ok(Err(_)) => {
                 lock(&self.sim).violate(violation(8, format!("the handler crashed on {payload}")));
-                return None;
+                None
             }
             Ok(Ok(answer)) => {
                 self.idle.lock().expect("no holder panics").push(container);
@@ -208,7 +208,7 @@ impl Stage {
                     .as_array()
                     .into_iter()
                     .flatten()
-                    .any(|item| item["itemIdentifier"] == id.to_string()),
+                    .any(|item| item["itemIdentifier"].as_str() == Some(&id.to_string())),
             };
             let again: Vec<(u64, String)> = batch
                 .into_iter()
