@@ -250,7 +250,9 @@ fn shape_mistake(error: &serde_path_to_error::Error<serde_json::Error>) -> Confi
         }
         None => (message.to_owned(), "every required key, well-formed, once".to_owned()),
     };
-    ConfigError { key: if path == "." { "(top level)".into() } else { path }, found, expected }
+    // The path of a key that is an empty text is empty, too.
+    let key = if path == "." || path.is_empty() { "(top level)".into() } else { path };
+    ConfigError { key, found, expected }
 }
 
 /// `{service}`, `{service}.{cluster}`, `{cluster}-{service}.apps`…

@@ -27,7 +27,8 @@ impl DnsName {
     /// Any name that Route 53 or Elastic Load Balancing may answer with.
     ///
     /// # Errors
-    /// If it is empty, or holds white space or characters that are not printable ASCII.
+    /// If it or a label is empty, or it holds white space or characters that are not printable
+    /// ASCII.
     pub fn parse(text: &str) -> Result<DnsName, NameError> {
         let name = text.strip_suffix('.').unwrap_or(text);
         if name.is_empty() {
@@ -35,6 +36,9 @@ impl DnsName {
         }
         if let Some(odd) = name.chars().find(|c| !c.is_ascii_graphic()) {
             return Err(NameError(format!("{name:?} holds {odd:?}, which a name cannot")));
+        }
+        if name.split('.').any(str::is_empty) {
+            return Err(NameError(format!("the name {name:?} has an empty label")));
         }
         Ok(DnsName(name.to_ascii_lowercase()))
     }

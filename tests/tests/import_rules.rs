@@ -189,7 +189,7 @@ fn only_the_check_makes_what_is_applied() {
         "declaration, impl, two signatures, and the check"
     );
     let reconcile = std::fs::read_to_string(source.join("reconcile.rs")).expect("reconcile.rs");
-    assert!(reconcile.contains("async fn apply(&self, plan: &SafePlan,"));
+    assert!(reconcile.contains("async fn apply<'a>(&self, plan: &'a SafePlan,"));
 }
 
 #[test]

@@ -110,11 +110,47 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     println!("\nAll invariants held. What happened on the way:");
-    for (what, many) in counts.into_inner().expect("no holder panics") {
+    let counts = counts.into_inner().expect("no holder panics");
+    for (what, many) in &counts {
         println!("{many:>12}  {what}");
+    }
+    let missing: Vec<&str> =
+        EXERCISED.into_iter().filter(|what| !counts.contains_key(*what)).collect();
+    if total >= ENOUGH && !missing.is_empty() {
+        println!("\n✗ none of these ever happened, so nothing is proven: {}", missing.join(", "));
+        return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
 }
+
+/// So many histories have some of everything.
+const ENOUGH: u64 = 1_000;
+
+/// What has to happen somewhere in so many, or they exercise too little.
+const EXERCISED: [&str; 22] = [
+    "change batches applied",
+    "connections dropped after",
+    "connections dropped before",
+    "denied",
+    "events doubled",
+    "events lost",
+    "invocations failed",
+    "invocations killed",
+    "messages that came again",
+    "outcomes adopted",
+    "outcomes conflict",
+    "outcomes deregistered",
+    "outcomes invalid",
+    "outcomes updated",
+    "prior request not complete",
+    "records changed by a person",
+    "refusals that name nothing",
+    "refusals, bare",
+    "refusals, coded",
+    "requests left hanging",
+    "stale reads",
+    "throttled",
+];
 
 fn progress(done: u64, total: u64, begun: Instant) {
     let seconds = begun.elapsed().as_secs_f64();
