@@ -16,7 +16,7 @@ const checks = [
   ['Rust tests and scenarios', 'cargo', ['test', '--workspace', '--locked', '--no-fail-fast']],
   // About a minute: the same histories every time, and some that nobody has seen.
   ['Simulation is built', 'cargo', build],
-  ['Simulation', simulation, ['--seeds', '2000', '--fresh', '500']],
+  ['Simulation', simulation, ['--seeds', '4000', '--fresh', '500']],
 ];
 
 await run(async () => {
