@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::reconcile::Reconciler;
+use crate::marker::Stamp;
+use crate::reconcile::{Invocation, Reconciler};
 use crate::report::{Outcome, Report, Status};
 use crate::service::{ArnError, Home};
 use crate::trigger::{Message, Payload, Scope, Trigger, runs};
@@ -72,9 +73,13 @@ pub async fn answer(
     deadline: SystemTime,
     payload: &str,
 ) -> Result<Answer, InvocationError> {
-    let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
-    answer_until(reconciler, function_arn, Instant::now() + left.saturating_sub(RESERVE), payload)
-        .await
+    let now = SystemTime::now();
+    let left = deadline.duration_since(now).unwrap_or_default();
+    let stop_at = Instant::now() + left.saturating_sub(RESERVE);
+    // Invocations that could meet hardly begin in the same microsecond of a day.
+    let micros = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
+    let stamp = Stamp::new(u64::try_from(micros).unwrap_or_default());
+    answer_until(reconciler, function_arn, stamp, stop_at, payload).await
 }
 
 /// Answers one payload, and begins no write from `stop_at` on.
@@ -84,14 +89,17 @@ pub async fn answer(
 pub async fn answer_until(
     reconciler: &Reconciler,
     function_arn: &str,
+    stamp: Stamp,
     stop_at: Instant,
     payload: &str,
 ) -> Result<Answer, InvocationError> {
     let home = Home::of_function(function_arn)
         .inspect_err(|error| tracing::error!(error = %error, "the invocation failed"))?;
-    match Payload::read(payload, &home) {
+    let payload = Payload::read(payload, &home);
+    let invocation = Invocation { home, stamp, stop_at };
+    match payload {
         Payload::One(trigger) => {
-            let report = reconciler.run(&trigger, &home, stop_at).await;
+            let report = reconciler.run(&trigger, &invocation).await;
             log(&report);
             match failure(&report) {
                 None => Ok(Answer::Report(report)),
@@ -102,15 +110,14 @@ pub async fn answer_until(
             }
         }
         Payload::Batch(messages) => {
-            Ok(Answer::Batch(batch(reconciler, &home, stop_at, &messages).await))
+            Ok(Answer::Batch(batch(reconciler, &invocation, &messages).await))
         }
     }
 }
 
 async fn batch(
     reconciler: &Reconciler,
-    home: &Home,
-    stop_at: Instant,
+    invocation: &Invocation,
     messages: &[Message],
 ) -> BatchAnswer {
     let mut failed = Vec::new();
@@ -128,7 +135,7 @@ async fn batch(
     }
     let mut reports = Vec::new();
     for (trigger, messages) in runs(messages) {
-        let report = reconciler.run(&trigger, home, stop_at).await;
+        let report = reconciler.run(&trigger, invocation).await;
         log(&report);
         if let Some(error) = failure(&report) {
             tracing::error!(error = %error, "a run of the batch failed");

@@ -14,8 +14,35 @@ use crate::service::ServiceArn;
 /// several strings of one value.
 const MAX_STRING: usize = 255;
 
-/// Nobody resolves a marker, so its TTL matters to nobody; five minutes keep caches small.
+/// The least TTL of a marker. Nobody resolves one, so it matters to nobody else.
 const TTL_SECONDS: i64 = 300;
+
+/// What tells the markers that one invocation writes from those of others, though they say the
+/// same: they get TTLs of their own. A DELETE has to tell the TTL, too, so one that was planned on
+/// an outdated view does not fit a marker that was written since:
+/// 1. a name's record is deleted by a person, and its marker stays;
+/// 2. one run sees the marker alone, its service gone, and is about to delete it;
+/// 3. another writes the pair anew for the same service, which was created again;
+/// 4. the first one's DELETE would fit, and leave the record alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp(u64);
+
+/// How many different TTLs stamps give.
+const STAMPS: i64 = 86_400;
+
+impl Stamp {
+    /// Any number that other invocations do not have.
+    #[must_use]
+    pub fn new(number: u64) -> Stamp {
+        Stamp(number)
+    }
+
+    /// Never the TTL of the marker that stands there.
+    fn ttl_seconds(self, before: Option<i64>) -> i64 {
+        let ttl = TTL_SECONDS + i64::try_from(self.0 % STAMPS.unsigned_abs()).unwrap_or(0);
+        if before == Some(ttl) { ttl + STAMPS } else { ttl }
+    }
+}
 
 /// Whose the record at a name is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,9 +83,10 @@ impl Marker {
             .ok_or(MarkerError::NotAMarker)
     }
 
-    /// The record set that says that `name` is managed.
+    /// The record set that says that `name` is managed, in place of `before`.
     #[must_use]
-    pub fn rrset(&self, name: &DnsName) -> Rrset {
+    pub fn rrset(&self, name: &DnsName, stamp: Stamp, before: Option<&Rrset>) -> Rrset {
+        let before = before.and_then(Rrset::single_value).map(|(_, ttl_seconds)| ttl_seconds);
         let text = self.to_string();
         let strings: Vec<String> = text
             .as_bytes()
@@ -68,7 +96,10 @@ impl Marker {
         Rrset {
             name: name.marker(),
             record_type: RecordType::Txt,
-            data: RecordData::Plain { ttl_seconds: TTL_SECONDS, values: vec![strings.join(" ")] },
+            data: RecordData::Plain {
+                ttl_seconds: stamp.ttl_seconds(before),
+                values: vec![strings.join(" ")],
+            },
         }
     }
 }
@@ -162,10 +193,32 @@ mod tests {
             service: ServiceArn::parse(&service).expect("a valid ARN"),
         };
         let name = DnsName::parse("orders.internal").expect("a valid name");
-        let rrset = marker.rrset(&name);
+        let rrset = marker.rrset(&name, Stamp::default(), None);
         let (value, _) = rrset.single_value().expect("one value");
         assert_eq!(value.matches("\" \"").count(), 2);
         assert_eq!(Marker::parse(value), Ok(marker));
+    }
+
+    #[test]
+    fn a_marker_differs_from_every_other_though_it_says_the_same() {
+        let marker = Marker {
+            environment: "dev".into(),
+            service: ServiceArn::parse(ARN).expect("a valid ARN"),
+        };
+        let name = DnsName::parse("orders.internal").expect("a valid name");
+        let first = marker.rrset(&name, Stamp::new(7), None);
+        let other = marker.rrset(&name, Stamp::new(8), None);
+        let same = marker.rrset(&name, Stamp::new(7), Some(&first));
+        let again = marker.rrset(&name, Stamp::new(7), Some(&same));
+        assert_ne!(first, other, "of another invocation");
+        assert_ne!(first, same, "in its place");
+        assert_ne!(same, again, "in its place");
+        for rrset in [first, other, same, again] {
+            assert_eq!(
+                Marker::parse(rrset.single_value().expect("one value").0),
+                Ok(marker.clone())
+            );
+        }
     }
 
     proptest! {
@@ -178,7 +231,7 @@ mod tests {
             let arn = format!("arn:aws:ecs:eu-west-1:111122223333:service/{cluster}/{service}");
             let marker = Marker { environment, service: ServiceArn::parse(&arn).expect("valid") };
             let name = DnsName::parse("orders.internal").expect("a valid name");
-            let rrset = marker.rrset(&name);
+            let rrset = marker.rrset(&name, Stamp::default(), None);
             let (value, _) = rrset.single_value().expect("one value");
             prop_assert_eq!(Marker::parse(value), Ok(marker));
         }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::DeleteLimit;
 use crate::desired::{Desire, Record, Wish};
 use crate::dns::{DnsName, RecordType, Rrset};
+use crate::marker::Stamp;
 use crate::report::{Changes, Outcome, Status};
 use crate::service::{HostedZoneId, ServiceArn, Unread};
 use crate::zone::{Holding, Managed, Owner, ZoneView, list};
@@ -111,6 +112,7 @@ pub fn plan(
     desires: &BTreeMap<ServiceArn, Desire>,
     zones: &BTreeMap<HostedZoneId, ZoneView>,
     owner: &Owner,
+    stamp: Stamp,
 ) -> Plan {
     let places = places(desires, zones, owner);
     let mut changes = Vec::new();
@@ -148,7 +150,8 @@ pub fn plan(
             let mut creates = Vec::new();
             if let Some(winner) = winner {
                 creates.extend(winner.record.rrsets());
-                creates.push(owner.marker(winner.service).rrset(name));
+                let before = holder.map(|holder| &holder.marker);
+                creates.push(owner.marker(winner.service).rrset(name, stamp, before));
             }
             let services = winner.map(|winner| winner.service).into_iter();
             changes.push(NameChange {
@@ -503,12 +506,20 @@ mod tests {
         /// A record of this environment, with its marker.
         fn managed(mut self, at: &str, service: &str, target: &str) -> Scene {
             self.rrsets.push(Rrset::cname(name(at), &balancer(target), Ttl::DEFAULT));
-            self.rrsets.push(owner().marker(&arn(service)).rrset(&name(at)));
+            self.rrsets.push(owner().marker(&arn(service)).rrset(
+                &name(at),
+                Stamp::default(),
+                None,
+            ));
             self
         }
 
         fn marker_only(mut self, at: &str, service: &str) -> Scene {
-            self.rrsets.push(owner().marker(&arn(service)).rrset(&name(at)));
+            self.rrsets.push(owner().marker(&arn(service)).rrset(
+                &name(at),
+                Stamp::default(),
+                None,
+            ));
             self
         }
 
@@ -533,7 +544,7 @@ mod tests {
         fn plan(&self) -> Plan {
             let view = ZoneView::whole(self.rrsets.clone());
             let zones = BTreeMap::from([(HostedZoneId::new("Z1"), view)]);
-            plan(&self.desires.iter().cloned().collect(), &zones, &owner())
+            plan(&self.desires.iter().cloned().collect(), &zones, &owner(), Stamp::default())
         }
 
         /// Applies a plan as Route 53 would: strictly.
@@ -756,7 +767,7 @@ mod tests {
         let mut view = ZoneView::default();
         view.set_unread(Unread("denied".into()));
         let zones = BTreeMap::from([(HostedZoneId::new("Z1"), view)]);
-        let plan = plan(&desires.into_iter().collect(), &zones, &owner());
+        let plan = plan(&desires.into_iter().collect(), &zones, &owner(), Stamp::default());
         assert_snapshot!(show(&plan.check(None)), @"orders failed: denied");
     }
 

@@ -17,6 +17,7 @@ use crate::dns::{DnsName, Rrset};
 use crate::ecs::Ecs;
 use crate::elb::Elb;
 use crate::elb_classic::ElbClassic;
+use crate::marker::Stamp;
 use crate::plan::{NameChange, SafePlan, plan};
 use crate::report::{ApiCalls, Changes, Outcomes, Report, ReportScope};
 use crate::route53::{ChangeError, Route53};
@@ -41,6 +42,15 @@ pub struct Reconciler {
     pub elb: Elb,
     pub elb_classic: ElbClassic,
     pub route53: Route53,
+}
+
+/// What a run is told of the invocation that it belongs to.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    pub home: Home,
+    pub stamp: Stamp,
+    /// From here on nothing more is written.
+    pub stop_at: Instant,
 }
 
 /// What a run is to bring in order.
@@ -71,11 +81,10 @@ struct Applied<'a> {
 }
 
 impl Reconciler {
-    /// Does what a trigger asks for. From `stop_at` on it writes nothing more, and reports what
-    /// is left as failed, so that the invocation is tried again. What could not be read is in the
-    /// report; nothing that depends on it was written.
-    pub async fn run(&self, trigger: &Trigger, home: &Home, stop_at: Instant) -> Report {
-        let owner = Owner { environment: self.config.environment.clone(), home: home.clone() };
+    /// Does what a trigger asks for. What is left when the time is up is reported as failed, so
+    /// that the invocation is tried again. What could not be read is in the report; nothing that
+    /// depends on it was written.
+    pub async fn run(&self, trigger: &Trigger, invocation: &Invocation) -> Report {
         let (task, scope, options) = match trigger {
             Trigger::Ignore { reason } | Trigger::Unreadable { reason } => {
                 let reason = Some(reason.clone());
@@ -92,7 +101,7 @@ impl Reconciler {
                 (Task::Deregister, ReportScope::Deregister, *options)
             }
         };
-        let course = self.rounds(&task, options, &owner, stop_at).await;
+        let course = self.rounds(&task, options, invocation).await;
         Report {
             outcomes: course.outcomes.into_vec(),
             unread: course.unread,
@@ -118,13 +127,9 @@ impl Reconciler {
         }
     }
 
-    async fn rounds(
-        &self,
-        task: &Task<'_>,
-        options: Options,
-        owner: &Owner,
-        stop_at: Instant,
-    ) -> Course {
+    async fn rounds(&self, task: &Task<'_>, options: Options, invocation: &Invocation) -> Course {
+        let Invocation { home, stamp, stop_at } = invocation;
+        let owner = &Owner { environment: self.config.environment.clone(), home: home.clone() };
         let mut course = Course::default();
         for round in 1..=MAX_ROUNDS {
             let (world, desires) = match task {
@@ -147,7 +152,8 @@ impl Reconciler {
                 // ECS was asked about these very services, or a person asked for it.
                 Task::Reconcile(_) | Task::Deregister => None,
             };
-            let plan = plan(&desires, &world.zones, owner).check_after(course.removed, limit);
+            let plan =
+                plan(&desires, &world.zones, owner, *stamp).check_after(course.removed, limit);
             course.outcomes.add(plan.outcomes().iter().cloned());
             if options.dry_run {
                 plan.changes().iter().for_each(|change| course.changes += change.count());
@@ -158,7 +164,7 @@ impl Reconciler {
             let places =
                 plan.changes().iter().map(|change| (change.zone.clone(), change.name.clone()));
             course.written.extend(places);
-            let Applied { done, refused, failed } = self.apply(&plan, stop_at).await;
+            let Applied { done, refused, failed } = self.apply(&plan, *stop_at).await;
             for change in &done {
                 course.changes += change.count();
                 course.removed += usize::from(change.removes_the_name());

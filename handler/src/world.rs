@@ -218,7 +218,7 @@ impl World {
 mod tests {
     use super::*;
     use crate::dns::{Rrset, Ttl};
-    use crate::marker::Marker;
+    use crate::marker::{Marker, Stamp};
     use crate::service::{Gone, Home};
     use insta::assert_snapshot;
 
@@ -284,7 +284,7 @@ mod tests {
         let name = DnsName::parse("orders.internal").expect("valid");
         let marker = Marker { environment: "dev".into(), service: arn("old/orders") };
         let record = Rrset::cname(name.clone(), &name, Ttl::DEFAULT);
-        let rrsets = vec![record, marker.rrset(&name)];
+        let rrsets = vec![record, marker.rrset(&name, Stamp::default(), None)];
         world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name, rrsets);
         world.services.insert(arn("dev/orders"), live(&[]));
         assert_snapshot!(check(&world), @"old/orders");
@@ -341,7 +341,7 @@ mod tests {
         let name = DnsName::parse("web.internal").expect("valid");
         let marker = Marker { environment: "dev".into(), service: arn("dev/web") };
         let record = Rrset::cname(name.clone(), &name, Ttl::DEFAULT);
-        let view = ZoneView::whole(vec![record, marker.rrset(&name)]);
+        let view = ZoneView::whole(vec![record, marker.rrset(&name, Stamp::default(), None)]);
         world.zones.insert(HostedZoneId::new("Z1"), view);
         world.services.insert(arn("dev/orders"), live(&[]));
         assert_snapshot!(check(&world), @"");

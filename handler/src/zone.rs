@@ -227,6 +227,7 @@ pub fn list(rrsets: &[Rrset]) -> String {
 mod tests {
     use super::*;
     use crate::dns::{RecordData, Ttl};
+    use crate::marker::Stamp;
     use insta::assert_snapshot;
 
     fn owner() -> Owner {
@@ -249,7 +250,11 @@ mod tests {
     fn marker(environment: &str, region: &str) -> Rrset {
         let service = format!("arn:aws:ecs:{region}:111122223333:service/dev/orders");
         let service = ServiceArn::parse(&service).expect("a valid ARN");
-        Marker { environment: environment.into(), service }.rrset(&name("orders.internal"))
+        Marker { environment: environment.into(), service }.rrset(
+            &name("orders.internal"),
+            Stamp::default(),
+            None,
+        )
     }
 
     fn cname() -> Rrset {

@@ -5,7 +5,7 @@
 use bolero::check;
 use handler::config::Config;
 use handler::dns::{DnsName, Rrset, Ttl};
-use handler::marker::Marker;
+use handler::marker::{Marker, Stamp};
 use handler::service::{Home, ServiceArn};
 use handler::tags::Tags;
 use handler::trigger::{Payload, runs};
@@ -59,7 +59,7 @@ fn a_marker_that_is_accepted_is_written_as_it_was_read() {
     let good = format!("\"heritage=ecs-discovery,version=1,environment=dev,service={ARN}\"");
     check!().with_iterations(ITERATIONS).with_type::<Vec<u8>>().for_each(|bytes| {
         if let Ok(marker) = Marker::parse(&spliced(&good, bytes)) {
-            let rrset: Rrset = marker.rrset(&name);
+            let rrset: Rrset = marker.rrset(&name, Stamp::default(), None);
             let (value, _) = rrset.single_value().expect("one value");
             assert_eq!(Marker::parse(value), Ok(marker));
         }

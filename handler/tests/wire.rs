@@ -19,7 +19,8 @@ use handler::ecs::Ecs;
 use handler::elb::Elb;
 use handler::elb_classic::ElbClassic;
 use handler::invocation::{Answer as Answered, answer_until};
-use handler::reconcile::Reconciler;
+use handler::marker::Stamp;
+use handler::reconcile::{Invocation, Reconciler};
 use handler::report::Report;
 use handler::route53::Route53;
 use handler::service::Home;
@@ -271,7 +272,9 @@ async fn run_until(time: Duration, payload: Value, zone: Vec<String>, script: Sc
     let aws = Arc::new(Mutex::new(aws));
     let home = Home::of_function(FUNCTION).expect("a function's ARN");
     let trigger = Trigger::parse(&payload, &home);
-    let report = reconciler(&aws).run(&trigger, &home, Instant::now() + time).await;
+    let stop_at = Instant::now() + time;
+    let invocation = Invocation { home, stamp: Stamp::new(1), stop_at };
+    let report = reconciler(&aws).run(&trigger, &invocation).await;
     Outcome { report, aws }
 }
 
@@ -330,7 +333,7 @@ async fn a_new_service_is_written_in_the_third_round_trip_or_the_second_with_a_h
     assert_eq!(with_hint.trip("ChangeResourceRecordSets"), 2);
     assert_snapshot!(with_hint.batches(), @r#"
     CREATE orders.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
-    CREATE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
     "#);
     // One look at ECS afterwards, and nothing else.
     let calls = with_hint.report.api_calls;
@@ -353,7 +356,7 @@ async fn a_moved_service_is_replaced_in_one_batch_and_deleted_exactly() {
     DELETE orders.internal 60 CNAME old.elb.amazonaws.com
     DELETE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
     CREATE orders.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
-    CREATE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
     "#);
 }
 
@@ -669,7 +672,7 @@ async fn a_service_tagged_alias_gets_alias_records_of_both_families() {
     DELETE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
     CREATE orders.internal  A alias to internal-orders-1.eu-west-1.elb.amazonaws.com.
     CREATE orders.internal  AAAA alias to internal-orders-1.eu-west-1.elb.amazonaws.com.
-    CREATE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
     "#);
     let zone = outcome.aws.lock().expect("no holder panics").zone.clone();
     let again = run(one(), zone, described(tagged(&[("record", "ALIAS")]))).await;
@@ -750,7 +753,7 @@ async fn a_record_that_says_the_right_thing_is_adopted_in_one_batch() {
     assert_snapshot!(outcome.batches(), @r#"
     DELETE orders.internal 300 CNAME internal-Orders-1.eu-west-1.elb.amazonaws.com.
     CREATE orders.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
-    CREATE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
     "#);
 }
 
@@ -783,7 +786,7 @@ async fn a_service_behind_a_classic_load_balancer_is_registered() {
     assert_eq!(outcome.statuses(), "registered");
     assert_snapshot!(outcome.batches(), @r#"
     CREATE orders.internal 60 CNAME internal-old-orders-1.eu-west-1.elb.amazonaws.com
-    CREATE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
     "#);
     assert_eq!(outcome.count("DescribeTargetGroups"), 0);
 
@@ -912,7 +915,9 @@ async fn a_batch_of_messages_is_one_run_and_a_bad_one_fails_alone() {
     let bodies =
         [service("good"), service("bad"), "no JSON".into(), service("good"), service("fine")];
     let stop_at = Instant::now() + Duration::from_secs(300);
-    let answer = answer_until(&reconciler(&aws), FUNCTION, stop_at, &queued(&bodies)).await;
+    let answer =
+        answer_until(&reconciler(&aws), FUNCTION, Stamp::new(1), stop_at, &queued(&bodies))
+            .await;
     let Ok(Answered::Batch(answer)) = answer else { panic!("{answer:?}") };
     let answer = serde_json::to_value(answer).expect("JSON");
     assert_eq!(

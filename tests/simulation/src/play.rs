@@ -14,6 +14,7 @@ use handler::ecs::Ecs;
 use handler::elb::Elb;
 use handler::elb_classic::ElbClassic;
 use handler::invocation::{Answer, answer_until};
+use handler::marker::Stamp;
 use handler::reconcile::Reconciler;
 use handler::report::Report;
 use handler::route53::Route53;
@@ -134,7 +135,7 @@ impl Stage {
             if killed { Duration::from_millis(sim.rng.u64(0..3_000)) } else { FUNCTION_TIMEOUT }
         };
         let stop_at = Instant::now() + FUNCTION_TIMEOUT - Duration::from_secs(10);
-        let run = answer_until(&container.reconciler, FUNCTION, stop_at, payload);
+        let run = answer_until(&container.reconciler, FUNCTION, Stamp::new(id), stop_at, payload);
         let run = timeout(killed_after, AssertUnwindSafe(run).catch_unwind()).await;
         lock(&self.sim).invocations.get_mut(&id).expect("it was put there").told =
             crate::oracle::Told::default();
