@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { App } from 'aws-cdk-lib';
+import { BUNDLING_STACKS } from 'aws-cdk-lib/cx-api';
 import { DiscoveryStack } from '../lib/discovery-stack.js';
 import { EnvironmentError, parseEnvironments } from '../lib/environment.js';
 
@@ -17,6 +18,8 @@ if (existsSync(tools)) {
 
 try {
   const app = new App();
+  // `-c build=false`: for a look at the templates, which need no handler that is built.
+  if (app.node.tryGetContext('build') === 'false') app.node.setContext(BUNDLING_STACKS, []);
   const environments = parseEnvironments(app.node.tryGetContext('environments'));
   for (const [name, environment] of Object.entries(environments)) {
     new DiscoveryStack(app, name, environment);

@@ -1,47 +1,39 @@
-import { CfnOutput, RemovalPolicy, Stack } from 'aws-cdk-lib';
+import { CfnOutput, DefaultStackSynthesizer, Stack } from 'aws-cdk-lib';
 import type { Construct } from 'constructs';
+import { bound, EcsServiceDiscovery } from './ecs-service-discovery.js';
 import type { Environment } from './environment.js';
-import { Handler } from './handler.js';
-import { ApiCallTrail } from './trail.js';
-import { Triggers } from './triggers.js';
-import { VpcZones } from './zones.js';
 
-/** Service discovery for one environment. */
+/** Service discovery for one environment, in a stack of its own. */
 export class DiscoveryStack extends Stack {
-  constructor(scope: Construct, name: string, environment: Environment) {
-    const { account, region } = environment;
+  constructor(scope: Construct, name: string, data: Environment) {
+    const { account, region, bootstrapQualifier: qualifier, ...options } = data;
     super(scope, `EcsDiscovery-${name}`, {
       env: { account, region },
       description: `ECS service discovery on Route 53, environment ${name}`,
       tags: { 'ecs-discovery:environment': name },
+      ...(qualifier === undefined ? {} : { synthesizer: new DefaultStackSynthesizer({ qualifier }) }),
     });
-    const removalPolicy = environment.removalPolicy === 'destroy' ? RemovalPolicy.DESTROY : RemovalPolicy.RETAIN;
-
-    if (environment.trail === 'create') {
-      new ApiCallTrail(this, 'Trail', { removalPolicy });
-    }
-    const { zones } = new VpcZones(this, 'Zones', {
-      environment: name,
-      region,
-      vpcs: environment.vpcs,
-      removalPolicy,
-    });
-    const handler = new Handler(this, 'Handler', { name, environment, zones, removalPolicy });
-    new Triggers(this, 'Triggers', {
-      environment: name,
-      handler: handler.function,
-      sweepMinutes: environment.sweepMinutes,
-    });
+    // The CDK puts some roles of its own beside the construct.
+    if (data.permissionsBoundary !== undefined) bound(this, data.permissionsBoundary);
+    const discovery = new EcsServiceDiscovery(this, 'Discovery', { environment: name, ...options });
 
     new CfnOutput(this, 'FunctionName', {
       description: 'The handler; invoke it with {"reconcile":"all","dryRun":true} to see what it would do',
-      value: handler.function.functionName,
+      value: discovery.function.functionName,
     });
     new CfnOutput(this, 'LogGroupName', {
       description: 'One line for each name that changed or could not',
-      value: handler.logGroup.logGroupName,
+      value: discovery.logGroup.logGroupName,
     });
-    for (const zone of zones) {
+    new CfnOutput(this, 'DeadLetterQueueArn', {
+      description: 'Events that nobody could handle',
+      value: discovery.deadLetterQueue.queueArn,
+    });
+    new CfnOutput(this, 'EventQueueArn', {
+      description: 'Where to move them to be tried again',
+      value: discovery.eventQueue.queueArn,
+    });
+    for (const zone of discovery.zones) {
       new CfnOutput(this, `Zone${zone.vpcId.replace(/\W/g, '')}`, {
         description: `The hosted zone ${zone.name} of ${zone.vpcId}`,
         value: zone.hostedZoneId,

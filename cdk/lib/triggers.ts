@@ -1,12 +1,16 @@
 import { Duration } from 'aws-cdk-lib';
 import { type IRuleTarget, Match, Rule, Schedule } from 'aws-cdk-lib/aws-events';
-import { LambdaFunction } from 'aws-cdk-lib/aws-events-targets';
+import { LambdaFunction, SqsQueue } from 'aws-cdk-lib/aws-events-targets';
 import type { IFunction } from 'aws-cdk-lib/aws-lambda';
+import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 
 export interface TriggersProps {
   readonly environment: string;
-  readonly handler: IFunction;
+  /** Whom the rules call, or the queue that they fill. */
+  readonly target: IFunction | IQueue;
+  /** Where events go that EventBridge could not hand over. */
+  readonly failures: IQueue;
   /** The time between two full passes, in minutes. */
   readonly sweepMinutes: number;
 }
@@ -23,6 +27,9 @@ const CALLS = [
   'UntagResource',
 ];
 
+/** As long and as often as EventBridge can. */
+const RETRIES = { retryAttempts: 185, maxEventAge: Duration.hours(24) };
+
 /**
  * What makes the handler run: the calls that CloudTrail tells of, the deployments that ECS tells
  * of itself, and the clock.
@@ -33,7 +40,9 @@ const CALLS = [
 export class Triggers extends Construct {
   constructor(scope: Construct, id: string, props: TriggersProps) {
     super(scope, id);
-    const target: IRuleTarget = new LambdaFunction(props.handler);
+    const more = { ...RETRIES, deadLetterQueue: props.failures };
+    const target: IRuleTarget =
+      'functionArn' in props.target ? new LambdaFunction(props.target, more) : new SqsQueue(props.target, more);
     new Rule(this, 'ApiCalls', {
       description: `Calls of the ECS API that may change a name in ${props.environment}`,
       eventPattern: {

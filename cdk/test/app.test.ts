@@ -2,16 +2,17 @@ import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { App, Stack } from 'aws-cdk-lib';
 import { expect, test } from 'vitest';
+import { EcsServiceDiscovery } from '../lib/index.js';
+import { root } from './stacks.js';
 
-const root = path.resolve(import.meta.dirname, '../..');
-
-/** Runs the app as the CDK's command line does. */
-function synth(environments: unknown) {
+/** Runs an app as the CDK's command line does. */
+function synth(environments: unknown, program = 'cdk/bin/app.ts') {
   const outdir = mkdtempSync(path.join(os.tmpdir(), 'discovery-'));
   try {
     const context = JSON.stringify({ environments, 'aws:cdk:bundling-stacks': [] });
-    const run = spawnSync('npx', ['tsx', 'cdk/bin/app.ts'], {
+    const run = spawnSync('npx', ['tsx', program], {
       cwd: root,
       encoding: 'utf8',
       env: { ...process.env, CDK_OUTDIR: outdir, CDK_CONTEXT_JSON: context },
@@ -43,4 +44,22 @@ test('a mistake is told without a stack trace, and nothing is synthesised', () =
   );
   expect(stderr).not.toMatch(/^\s+at /m);
   expect(templates).toEqual([]);
+});
+
+test('the construct is a part of somebody’s own app', () => {
+  const { status, stderr, templates } = synth(undefined, 'cdk/examples/own-app.ts');
+  expect(stderr).toBe('');
+  expect(status).toBe(0);
+  expect(templates).toEqual(['Shop.template.json']);
+});
+
+test('what the construct is given is checked like an environment’s data', () => {
+  const stack = new Stack(new App(), 'Shop', { env: { region: 'eu-west-1' } });
+  const given = { environment: 'Shop', vpcs: [{ vpcId: 'vpc-1', zoneName: 'shop.internal' }] };
+  expect(() => new EcsServiceDiscovery(stack, 'A', given)).toThrow(
+    'The properties of Shop/A are wrong:\n  environment: expected the name of an environment, 1 to 32 of a-z, 0-9 and -; found "Shop"',
+  );
+  expect(() => new EcsServiceDiscovery(stack, 'B', { ...given, environment: 'shop' })).toThrow(
+    'The properties of Shop/B are wrong:\n  properties.vpcs[0].vpcId: expected a VPC id, like vpc-0a1b2c3d4e5f60718; found "vpc-1"',
+  );
 });

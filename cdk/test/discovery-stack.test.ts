@@ -1,43 +1,8 @@
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
-import { App } from 'aws-cdk-lib';
-import { Match, Template } from 'aws-cdk-lib/assertions';
+import { Match } from 'aws-cdk-lib/assertions';
 import { describe, expect, test } from 'vitest';
-import { DiscoveryStack } from '../lib/discovery-stack.js';
-import { parseEnvironments } from '../lib/environment.js';
+import { idOf, statements as all, template, VPC } from './stacks.js';
 
-const VPC = 'vpc-0a1b2c3d4e5f60718';
-
-/** The feature flags that the app runs with. */
-const { context } = JSON.parse(readFileSync(path.resolve(import.meta.dirname, '../../cdk.json'), 'utf8')) as {
-  context: Record<string, unknown>;
-};
-
-/** What of a role is looked at here. */
-interface Role {
-  Properties: {
-    Policies?: { PolicyDocument: { Statement: Record<string, unknown>[] } }[];
-    ManagedPolicyArns?: unknown;
-  };
-}
-
-/** The template of an environment with the options given. */
-function template(options: object = {}): Template {
-  const environments = parseEnvironments({
-    dev: { account: '111122223333', region: 'eu-west-1', vpcs: [{ vpcId: VPC, zoneName: 'dev.internal' }], ...options },
-  });
-  // The handler's build is for the deployment, not for these.
-  const app = new App({ context: { ...context, 'aws:cdk:bundling-stacks': [] } });
-  const dev = environments.dev;
-  if (dev === undefined) throw new Error('no environment');
-  return Template.fromStack(new DiscoveryStack(app, 'dev', dev));
-}
-
-function statements(options: object = {}): Record<string, unknown>[] {
-  const roles = Object.values(template(options).findResources('AWS::IAM::Role')) as Role[];
-  const role = roles.find((role) => JSON.stringify(role).includes('lambda.amazonaws.com'));
-  return role?.Properties.Policies?.[0]?.PolicyDocument.Statement ?? [];
-}
+const statements = (options: object = {}) => all(template(options), 'DiscoveryHandlerRole');
 
 describe('the trail', () => {
   test('logs write management events of one region, validated, to a closed and encrypted bucket', () => {
@@ -148,9 +113,9 @@ describe('the handler', () => {
   });
 
   test('may not do more than it needs', () => {
-    const all = statements();
-    const actions = all.flatMap((statement) => statement.Action as string | string[]);
-    expect(actions.sort()).toEqual([
+    const may = statements();
+    const actions = may.flatMap((statement) => statement.Action);
+    expect([...new Set(actions)].sort()).toEqual([
       'ecs:DescribeServices',
       'ecs:ListClusters',
       'ecs:ListServices',
@@ -160,21 +125,44 @@ describe('the handler', () => {
       'logs:PutLogEvents',
       'route53:ChangeResourceRecordSets',
       'route53:ListResourceRecordSets',
+      'sqs:ChangeMessageVisibility',
+      'sqs:DeleteMessage',
+      'sqs:GetQueueAttributes',
+      'sqs:GetQueueUrl',
+      'sqs:ReceiveMessage',
+      'sqs:SendMessage',
     ]);
-    const unlimited = all.filter(({ Resource, Condition }) => Resource === '*' && Condition === undefined);
+    const unlimited = may.filter(({ Resource, Condition }) => Resource === '*' && Condition === undefined);
     expect(unlimited.flatMap((statement) => statement.Action)).toEqual([
       'ecs:ListClusters',
-      'elasticloadbalancing:DescribeLoadBalancers',
       'elasticloadbalancing:DescribeTargetGroups',
+      'elasticloadbalancing:DescribeLoadBalancers',
     ]);
   });
 
-  test('has no managed policies', () => {
-    const roles = Object.values(template({ trail: 'existing' }).findResources('AWS::IAM::Role')) as Role[];
-    expect(roles).toHaveLength(1);
-    for (const role of roles) {
-      expect(role.Properties.ManagedPolicyArns).toBeUndefined();
+  test('sends to the dead-letter queue and receives from the event queue, and nothing else of SQS', () => {
+    const made = template();
+    const queue = (name: string) => ({ 'Fn::GetAtt': [idOf(made, 'AWS::SQS::Queue', `Discovery${name}Queue`), 'Arn'] });
+    const of = (action: string) => statements().filter(({ Action }) => [Action].flat().includes(action));
+    expect(of('sqs:SendMessage').map(({ Resource }) => Resource)).toEqual([queue('Failures')]);
+    expect(of('sqs:ReceiveMessage').map(({ Resource }) => Resource)).toEqual([queue('Events')]);
+  });
+
+  test('and whoever else has a role have no managed policies', () => {
+    const roles = template({ trail: 'existing' }).findResources('AWS::IAM::Role');
+    expect(Object.keys(roles)).toHaveLength(2);
+    for (const role of Object.values(roles)) {
+      expect((role as { Properties: object }).Properties).not.toHaveProperty('ManagedPolicyArns');
     }
+  });
+
+  test('takes its share of the account’s concurrency only if that is said', () => {
+    const concurrency = (options: object) =>
+      template(options).findResources('AWS::Lambda::Function', {
+        Properties: { ReservedConcurrentExecutions: Match.anyValue() },
+      });
+    expect(concurrency({})).toEqual({});
+    expect(Object.values(concurrency({ reservedConcurrency: 5 }))).toHaveLength(1);
   });
 
   test('reads the clusters of its environment only', () => {
@@ -190,16 +178,152 @@ describe('the handler', () => {
     );
   });
 
-  test('creates and deletes address, CNAME and TXT records below its zone only', () => {
-    const change = statements().find(({ Action }) => Action === 'route53:ChangeResourceRecordSets');
-    expect(change?.Condition).toEqual({
-      'ForAllValues:StringEquals': {
-        'route53:ChangeResourceRecordSetsRecordTypes': ['A', 'AAAA', 'CNAME', 'TXT'],
-        'route53:ChangeResourceRecordSetsActions': ['CREATE', 'DELETE'],
-      },
-      'ForAllValues:StringLike': {
-        'route53:ChangeResourceRecordSetsNormalizedRecordNames': ['*.dev.internal'],
+  test('creates and deletes address, CNAME and TXT records below its zones only', () => {
+    const other = 'vpc-0123456789abcdef0';
+    const vpcs = [
+      { vpcId: VPC, zoneName: 'dev.internal', hostedZoneId: 'Z0ONE' },
+      { vpcId: other, zoneName: 'corp.example', hostedZoneId: 'Z0TWO' },
+    ];
+    const changes = statements({ vpcs }).filter(({ Action }) => Action === 'route53:ChangeResourceRecordSets');
+    const change = (zone: string, names: string) =>
+      expect.objectContaining({
+        Resource: `arn:aws:route53:::hostedzone/${zone}`,
+        Condition: {
+          'ForAllValues:StringEquals': {
+            'route53:ChangeResourceRecordSetsRecordTypes': ['A', 'AAAA', 'CNAME', 'TXT'],
+            'route53:ChangeResourceRecordSetsActions': ['CREATE', 'DELETE'],
+          },
+          'ForAllValues:StringLike': { 'route53:ChangeResourceRecordSetsNormalizedRecordNames': [names] },
+        },
+      }) as unknown;
+    expect(changes).toEqual([change('Z0ONE', '*.dev.internal'), change('Z0TWO', '*.corp.example')]);
+  });
+});
+
+describe('a permissions boundary', () => {
+  test.each(['arn:aws:iam::111122223333:policy/team/boundary', 'team-boundary'])('%s bounds every role', (boundary) => {
+    const roles = template({ permissionsBoundary: boundary, removalPolicy: 'destroy' }).findResources('AWS::IAM::Role');
+    expect(Object.keys(roles).length).toBeGreaterThanOrEqual(2);
+    for (const role of Object.values(roles)) {
+      const { PermissionsBoundary } = (role as { Properties: { PermissionsBoundary?: unknown } }).Properties;
+      expect(JSON.stringify(PermissionsBoundary)).toContain(boundary);
+    }
+  });
+});
+
+describe('a bootstrap qualifier', () => {
+  test('is where the assets come from', () => {
+    const made = JSON.stringify(template({ bootstrapQualifier: 'team1' }).toJSON());
+    expect(made).toContain('cdk-team1-assets-111122223333-eu-west-1');
+    expect(made).not.toContain('hnb659fds');
+  });
+});
+
+describe('an event that cannot be handled', () => {
+  test('waits, encrypted and for 14 days, in a queue that takes nothing without TLS', () => {
+    const made = template();
+    made.allResourcesProperties('AWS::SQS::Queue', { SqsManagedSseEnabled: true, MessageRetentionPeriod: 14 * 86_400 });
+    made.allResourcesProperties('AWS::SQS::QueuePolicy', {
+      PolicyDocument: {
+        Statement: Match.arrayWith([
+          Match.objectLike({ Effect: 'Deny', Action: 'sqs:*', Condition: { Bool: { 'aws:SecureTransport': 'false' } } }),
+        ]),
       },
     });
+  });
+
+  test.each(['direct', 'queue'])('was tried as long as EventBridge can, delivered %s', (delivery) => {
+    const made = template({ delivery });
+    const failures = { 'Fn::GetAtt': [idOf(made, 'AWS::SQS::Queue', 'DiscoveryFailures'), 'Arn'] };
+    const target =
+      delivery === 'queue'
+        ? idOf(made, 'AWS::SQS::Queue', 'DiscoveryEvents')
+        : idOf(made, 'AWS::Lambda::Function', 'DiscoveryHandler');
+    made.allResourcesProperties('AWS::Events::Rule', {
+      Targets: [
+        Match.objectLike({
+          Arn: { 'Fn::GetAtt': [target, 'Arn'] },
+          DeadLetterConfig: { Arn: failures },
+          RetryPolicy: { MaximumEventAgeInSeconds: 86_400, MaximumRetryAttempts: 185 },
+        }),
+      ],
+    });
+  });
+
+  test('was tried three times by Lambda, and goes to the dead-letter queue', () => {
+    const made = template();
+    made.hasResourceProperties('AWS::Lambda::EventInvokeConfig', {
+      MaximumRetryAttempts: 2,
+      MaximumEventAgeInSeconds: 7_200,
+      DestinationConfig: {
+        OnFailure: { Destination: { 'Fn::GetAtt': [idOf(made, 'AWS::SQS::Queue', 'DiscoveryFailures'), 'Arn'] } },
+      },
+    });
+  });
+
+  test('comes back to the event queue five times, each message by itself, and few at once', () => {
+    const made = template();
+    made.hasResourceProperties('AWS::SQS::Queue', {
+      VisibilityTimeout: 6 * 300,
+      RedrivePolicy: { maxReceiveCount: 5, deadLetterTargetArn: Match.anyValue() },
+    });
+    made.hasResourceProperties('AWS::Lambda::EventSourceMapping', {
+      BatchSize: 100,
+      FunctionResponseTypes: ['ReportBatchItemFailures'],
+      ScalingConfig: { MaximumConcurrency: 2 },
+    });
+  });
+});
+
+describe('a deployment', () => {
+  const properties = (made: ReturnType<typeof template>, type: string) => {
+    const [resource] = Object.values(made.findResources(type)) as { Properties: Record<string, unknown>; DependsOn: string[] }[];
+    if (resource === undefined) throw new Error(`no ${type}`);
+    return resource;
+  };
+
+  test('ends with a full pass, when the rules are there and the zones may be changed', () => {
+    const made = template({ trail: 'existing' });
+    const pass = properties(made, 'Custom::EcsDiscoveryFullPass');
+    expect(pass.Properties).toMatchObject({ Create: '{"reconcile":"all"}', Update: '{"reconcile":"all"}' });
+    for (const type of ['AWS::Events::Rule', 'Custom::EcsDiscoveryZone']) {
+      expect(pass.DependsOn).toEqual(expect.arrayContaining(Object.keys(made.findResources(type))));
+    }
+  });
+
+  test('runs it again when what the handler is told changes, and only then', () => {
+    const pass = (options: object) => properties(template(options), 'Custom::EcsDiscoveryFullPass').Properties;
+    expect(pass({ ttlSeconds: 5 })).not.toEqual(pass({}));
+    expect(pass({ sweepMinutes: 5, alarmTopicArn: 'arn:aws:sns:eu-west-1:111122223333:oncall' })).toEqual(pass({}));
+  });
+
+  test('that takes a zone away deregisters there first, while no rule calls any more', () => {
+    const made = template({ vpcs: [{ vpcId: VPC, zoneName: 'dev.internal', hostedZoneId: 'Z0GIVEN' }] });
+    const end = properties(made, 'Custom::EcsDiscoveryZone');
+    expect(end.Properties).toMatchObject({ Delete: '{"deregister":{"hostedZoneId":"Z0GIVEN"}}' });
+    expect(end.DependsOn).toEqual([idOf(made, 'AWS::IAM::Policy', 'DiscoveryLifecycledevinternal')]);
+    const rules = Object.values(made.findResources('AWS::Events::Rule')) as { DependsOn: string[] }[];
+    for (const rule of rules) {
+      expect(rule.DependsOn).toContain(idOf(made, 'Custom::EcsDiscoveryZone', 'Discovery'));
+    }
+  });
+
+  test('waits minutes for the handler, not an hour', () => {
+    const made = template();
+    for (const type of ['Custom::EcsDiscoveryFullPass', 'Custom::EcsDiscoveryZone']) {
+      made.allResourcesProperties(type, { ServiceTimeout: '900' });
+    }
+  });
+});
+
+describe('the handler’s code', () => {
+  test('has an asset hash of its sources: the same every time, another for another processor', () => {
+    const key = (options: object) => {
+      const functions = template(options).findResources('AWS::Lambda::Function', { Properties: { Runtime: 'provided.al2023' } });
+      return (Object.values(functions) as { Properties: { Code: { S3Key: string } } }[])[0]?.Properties.Code.S3Key;
+    };
+    expect(key({})).toMatch(/^[0-9a-f]{64}\.zip$/);
+    expect(key({ ttlSeconds: 5 })).toEqual(key({}));
+    expect(key({ architecture: 'arm64' })).not.toEqual(key({}));
   });
 });

@@ -32,6 +32,8 @@ describe('an environment', () => {
         ttlSeconds: 60,
         deleteLimit: { free: 3, percent: 30 },
         trail: 'create',
+        delivery: 'direct',
+        formerNames: [],
         sweepMinutes: 15,
         architecture: 'x86_64',
         logRetentionDays: 30,

@@ -1,11 +1,19 @@
 //! What the edges share: an error that tells all that AWS and the SDK know, and a count of calls.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeSerializationInterceptorContextRef, FinalizerInterceptorContextRef,
+};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -121,17 +129,63 @@ pub fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// Counts the requests of one run.
+/// Counts what the clients of one service do in a run.
+#[derive(Clone, Debug, Default)]
+pub struct Calls(Arc<Counts>);
+
 #[derive(Debug, Default)]
-pub struct Calls(AtomicU32);
+struct Counts {
+    requests: AtomicU32,
+    throttles: AtomicU32,
+}
 
 impl Calls {
-    pub fn count(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    /// Requests, without the SDK's retries, since the last time that this was asked.
+    pub fn take(&self) -> u32 {
+        self.0.requests.swap(0, Ordering::Relaxed)
     }
 
-    /// How many since the last time that this was asked.
-    pub fn take(&self) -> u32 {
-        self.0.swap(0, Ordering::Relaxed)
+    /// Refusals because of too many requests, retries included.
+    pub fn take_throttles(&self) -> u32 {
+        self.0.throttles.swap(0, Ordering::Relaxed)
     }
+}
+
+#[aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint]
+impl Intercept for Calls {
+    fn name(&self) -> &'static str {
+        "Calls"
+    }
+
+    fn read_before_execution(
+        &self,
+        _: &BeforeSerializationInterceptorContextRef<'_>,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if context.response().is_some_and(is_throttled) {
+            self.0.throttles.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+/// The three APIs say so with different statuses and codes: `Throttling` (400) in XML,
+/// `ThrottlingException` (400) in JSON; any may answer 429.
+fn is_throttled(response: &HttpResponse) -> bool {
+    let status = response.status().as_u16();
+    let says = || {
+        let body = response.body().bytes().and_then(|body| std::str::from_utf8(body).ok());
+        body.is_some_and(|body| body.contains("Throttl"))
+    };
+    status == 429 || (status >= 400 && says())
 }

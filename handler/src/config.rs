@@ -3,7 +3,7 @@
 //! A mistake stops the handler before it touches anything, and says which key, what was found
 //! and what was expected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use wildmatch::WildMatch;
@@ -19,6 +19,8 @@ pub const VARIABLE: &str = "DISCOVERY_CONFIG";
 #[derive(Clone, Debug)]
 pub struct Config {
     pub environment: String,
+    /// What the environment was called before: records under these names are its own.
+    pub former_names: BTreeSet<String>,
     zones: BTreeMap<VpcId, Zone>,
     clusters: Vec<WildMatch>,
     name_template: NameTemplate,
@@ -57,6 +59,8 @@ pub struct ConfigError {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct RawConfig {
     environment: String,
+    #[serde(default)]
+    former_names: Vec<String>,
     zones: Vec<RawZone>,
     #[serde(default = "all_clusters")]
     clusters: Vec<String>,
@@ -123,6 +127,13 @@ impl Config {
                 "1 to 32 of a-z, 0-9 and -",
             ));
         }
+        for (index, name) in raw.former_names.iter().enumerate() {
+            if !is_environment(name) || *name == raw.environment {
+                let expected = "another name, 1 to 32 of a-z, 0-9 and -";
+                let key = format!("formerNames[{index}]");
+                return Err(mistake(&key, format!("{name:?}"), expected));
+            }
+        }
         if raw.zones.is_empty() {
             return Err(mistake("zones", "an empty list".into(), "at least one zone"));
         }
@@ -186,6 +197,7 @@ impl Config {
         }
         Ok(Config {
             environment: raw.environment,
+            former_names: raw.former_names.into_iter().collect(),
             zones,
             clusters: raw.clusters.iter().map(|glob| WildMatch::new(glob)).collect(),
             name_template,
@@ -342,7 +354,7 @@ mod tests {
         assert_snapshot!(check("record", json!("AAAA")), @r#"DISCOVERY_CONFIG: record: found "AAAA", expected CNAME or ALIAS"#);
         assert_snapshot!(check("ttlSeconds", json!(0)), @"DISCOVERY_CONFIG: ttlSeconds: found 0, expected 1 to 86400 seconds");
         assert_snapshot!(check("deleteLimit", json!({"free":1,"percent":101})), @"DISCOVERY_CONFIG: deleteLimit.percent: found 101, expected 0 to 100 percent");
-        assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: found unknown field `ttl`, expected one of `environment`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`");
+        assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: found unknown field `ttl`, expected one of `environment`, `formerNames`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`");
     }
 
     proptest! {

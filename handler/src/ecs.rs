@@ -35,7 +35,9 @@ pub struct Ecs {
 impl Ecs {
     #[must_use]
     pub fn new(client: Client) -> Ecs {
-        Ecs { client, calls: Calls::default() }
+        let calls = Calls::default();
+        let config = client.config().to_builder().interceptor(calls.clone()).build();
+        Ecs { client: Client::from_conf(config), calls }
     }
 
     /// Describes services by name: one entry for each that was asked for. Where ECS does not say
@@ -69,7 +71,6 @@ impl Ecs {
         cluster: &str,
         arns: &[&ServiceArn],
     ) -> Vec<(ServiceArn, Answer<Service>)> {
-        self.calls.count();
         // By cluster and name: a service with the short form of ARN does not answer to the long.
         let names = arns.iter().map(|arn| arn.service().to_owned()).collect();
         let answer = self
@@ -131,7 +132,6 @@ impl Ecs {
         let mut arns = Vec::new();
         let mut token = None;
         loop {
-            self.calls.count();
             let request = self.client.list_clusters().max_results(PAGE).set_next_token(token);
             let page = match request.send().await {
                 Ok(page) => page,
@@ -159,7 +159,6 @@ impl Ecs {
         let mut gap = None;
         let mut token = None;
         loop {
-            self.calls.count();
             let request = self.client.list_services().cluster(&cluster).max_results(PAGE);
             let page = match request.set_next_token(token).send().await {
                 Ok(page) => page,

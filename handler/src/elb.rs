@@ -42,7 +42,9 @@ struct Page {
 impl Elb {
     #[must_use]
     pub fn new(client: Client) -> Elb {
-        Elb { client, calls: Calls::default() }
+        let calls = Calls::default();
+        let config = client.config().to_builder().interceptor(calls.clone()).build();
+        Elb { client: Client::from_conf(config), calls }
     }
 
     /// The first 400 load balancers: in nearly every account all of them, and readable before
@@ -67,7 +69,6 @@ impl Elb {
     }
 
     async fn page(&self, marker: Option<String>) -> Result<Page, AwsError> {
-        self.calls.count();
         let request = self.client.describe_load_balancers().page_size(PAGE).set_marker(marker);
         let page = request
             .send()
@@ -83,7 +84,6 @@ impl Elb {
         let mut all = TargetGroups::new();
         let mut marker = None;
         loop {
-            self.calls.count();
             let request = self.client.describe_target_groups().page_size(PAGE).set_marker(marker);
             let page = request
                 .send()
@@ -104,7 +104,6 @@ impl Elb {
         let arns: Vec<_> = arns.iter().cloned().collect();
         let mut work: Vec<&[TargetGroupArn]> = arns.chunks(BY_ARN_AT_ONCE).collect();
         while let Some(chunk) = work.pop() {
-            self.calls.count();
             let texts = chunk.iter().map(ToString::to_string).collect();
             let request = self.client.describe_target_groups().set_target_group_arns(Some(texts));
             match request.send().await {
@@ -137,7 +136,6 @@ impl Elb {
         let arns: Vec<_> = arns.iter().cloned().collect();
         let mut work: Vec<&[LoadBalancerArn]> = arns.chunks(BY_ARN_AT_ONCE).collect();
         while let Some(chunk) = work.pop() {
-            self.calls.count();
             let texts = chunk.iter().map(ToString::to_string).collect();
             let request = self.client.describe_load_balancers().set_load_balancer_arns(Some(texts));
             match request.send().await {

@@ -27,7 +27,9 @@ pub struct ElbClassic {
 impl ElbClassic {
     #[must_use]
     pub fn new(client: Client) -> ElbClassic {
-        ElbClassic { client, calls: Calls::default() }
+        let calls = Calls::default();
+        let config = client.config().to_builder().interceptor(calls.clone()).build();
+        ElbClassic { client: Client::from_conf(config), calls }
     }
 
     /// One entry for each load balancer that was asked for.
@@ -36,7 +38,6 @@ impl ElbClassic {
         let names: Vec<_> = names.iter().cloned().collect();
         let mut work: Vec<&[ClassicName]> = names.chunks(BY_NAME_AT_ONCE).collect();
         while let Some(chunk) = work.pop() {
-            self.calls.count();
             let texts = chunk.iter().map(ToString::to_string).collect();
             let request = self.client.describe_load_balancers();
             match request.set_load_balancer_names(Some(texts)).send().await {

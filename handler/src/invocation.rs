@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::marker::Stamp;
+use crate::measure;
 use crate::reconcile::{Invocation, Reconciler};
 use crate::report::{Outcome, Report, Status};
 use crate::service::{ArnError, Home};
@@ -101,6 +102,7 @@ pub async fn answer_until(
         Payload::One(trigger) => {
             let report = reconciler.run(&trigger, &invocation).await;
             log(&report);
+            measure::record(&report, trigger.since(), SystemTime::now());
             match failure(&report) {
                 None => Ok(Answer::Report(report)),
                 Some(error) => {
@@ -137,6 +139,7 @@ async fn batch(
     for (trigger, messages) in runs(messages) {
         let report = reconciler.run(&trigger, invocation).await;
         log(&report);
+        measure::record(&report, trigger.since(), SystemTime::now());
         if let Some(error) = failure(&report) {
             tracing::error!(error = %error, "a run of the batch failed");
         }

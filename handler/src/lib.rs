@@ -33,4 +33,5 @@ pub mod route53;
 
 // The glue.
 pub mod invocation;
+pub mod measure;
 pub mod reconcile;

@@ -12,6 +12,7 @@ use handler::ecs::Ecs;
 use handler::elb::Elb;
 use handler::elb_classic::ElbClassic;
 use handler::invocation::answer;
+use handler::measure::Measures;
 use handler::reconcile::Reconciler;
 use handler::route53::Route53;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
@@ -45,7 +46,8 @@ async fn main() -> ExitCode {
         route53: Route53::new(aws_sdk_route53::Client::new(&sdk)),
     };
 
-    let reconciler = &reconciler;
+    let measures = Measures::of(&reconciler.config.environment);
+    let (reconciler, measures) = (&reconciler, &measures);
     let handle = |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
         let span = tracing::info_span!("invocation", request_id = context.request_id);
@@ -53,7 +55,9 @@ async fn main() -> ExitCode {
             answer(reconciler, &context.invoked_function_arn, context.deadline(), payload.get())
                 .instrument(span)
                 .await
-                .map_err(|error| diagnostic(error.kind(), &error))?;
+                .map_err(|error| diagnostic(error.kind(), &error));
+        measures.write(std::io::stdout().lock());
+        let answer = answer?;
         serde_json::to_value(answer).map_err(|error| diagnostic("Answer", &error))
     };
     match lambda_runtime::run(service_fn(handle)).await {

@@ -28,6 +28,9 @@ pub struct NameChange {
     pub creates: Vec<Rrset>,
     /// Whose outcome depends on it: the service that gets the name and the one that had it.
     pub services: BTreeSet<ServiceArn>,
+    /// Whether it leaves a service without any name. One that has another in the same plan has
+    /// moved, as after a change of the template, and is not lost.
+    pub is_loss: bool,
 }
 
 impl NameChange {
@@ -35,6 +38,12 @@ impl NameChange {
     #[must_use]
     pub fn removes_the_name(&self) -> bool {
         self.creates.is_empty()
+    }
+
+    /// Whether the name was not managed before this change.
+    #[must_use]
+    pub fn begins_the_name(&self) -> bool {
+        self.deletes.iter().all(|rrset| rrset.name == self.name)
     }
 
     #[must_use]
@@ -61,6 +70,7 @@ pub struct Plan {
 pub struct SafePlan {
     changes: Vec<NameChange>,
     outcomes: Vec<Outcome>,
+    managed: usize,
 }
 
 /// What happens at one name.
@@ -88,8 +98,26 @@ struct Course {
     kept: Option<(HostedZoneId, DnsName)>,
 }
 
+impl Course {
+    /// Whether the service has the name that it wants, or gets it.
+    fn has_its_name(&self) -> bool {
+        match &self.gained {
+            Some(
+                Gain::Held
+                | Gain::Renamed
+                | Gain::Created { .. }
+                | Gain::Replaced { .. }
+                | Gain::Adopted,
+            ) => true,
+            Some(Gain::Denied { .. } | Gain::Unread(_)) | None => false,
+        }
+    }
+}
+
 enum Gain {
     Held,
+    /// Its marker has a former name of the environment.
+    Renamed,
     Created {
         from: Option<ServiceArn>,
     },
@@ -160,8 +188,13 @@ pub fn plan(
                 deletes: place.stands(),
                 creates,
                 services: services.chain(holder.map(|holder| &holder.service)).cloned().collect(),
+                is_loss: removed,
             });
         }
+    }
+    for change in changes.iter_mut().filter(|change| change.is_loss) {
+        let named = |service| courses.get(service).is_some_and(Course::has_its_name);
+        change.is_loss = !change.services.iter().all(named);
     }
 
     let managed = places.values().filter(|place| place.holder().is_some()).count();
@@ -235,7 +268,9 @@ fn gain(holding: &Holding, claim: &Claim) -> Gain {
         Holding::Managed(holder) if holder.service != *claim.service => {
             Gain::Created { from: Some(holder.service.clone()) }
         }
-        Holding::Managed(holder) if claim.record.is_met_by(&holder.records) => Gain::Held,
+        Holding::Managed(holder) if claim.record.is_met_by(&holder.records) => {
+            if holder.is_current { Gain::Held } else { Gain::Renamed }
+        }
         Holding::Managed(holder) => Gain::Replaced { before: holder.records.clone() },
     }
 }
@@ -340,6 +375,10 @@ fn outcome(service: &ServiceArn, wish: &Wish, course: Course) -> Outcome {
                     (Status::Updated, Some("its record was missing beside its marker".into()))
                 }
                 Some(Gain::Replaced { before }) => (Status::Updated, Some(before_words(&before))),
+                Some(Gain::Renamed) => {
+                    let reason = "its marker had a former name of the environment";
+                    (Status::Updated, Some(reason.into()))
+                }
                 Some(Gain::Adopted) => {
                     (Status::Adopted, Some("the record was there, without a marker".into()))
                 }
@@ -376,24 +415,23 @@ impl Plan {
         self.check_after(0, limit)
     }
 
-    /// The same for a later round of a pass that has removed `removed` names already: the limit
-    /// is for all of it.
+    /// The same for a later round of a pass that has lost `lost` names already: the limit is for
+    /// all of it.
     #[must_use]
-    pub fn check_after(self, removed: usize, limit: Option<DeleteLimit>) -> SafePlan {
+    pub fn check_after(self, lost: usize, limit: Option<DeleteLimit>) -> SafePlan {
         let Plan { mut changes, mut outcomes, managed } = self;
-        let (managed, mut deletes) = (managed + removed, removed);
-        deletes += changes.iter().filter(|change| change.removes_the_name()).count();
+        let (all, mut deletes) = (managed + lost, lost);
+        deletes += changes.iter().filter(|change| change.is_loss).count();
         if let Some(DeleteLimit { free, percent }) = limit
-            && deletes > removed.max(free)
-            && deletes * 100 > managed * percent
+            && deletes > lost.max(free)
+            && deletes * 100 > all * percent
         {
             let reason = format!(
-                "this pass would delete {deletes} of {managed} names, more than {free} and more \
+                "this pass would delete {deletes} of {all} names, more than {free} and more \
                  than {percent} %, so it deletes none; if they are to go, run {{\"reconcile\":\
                  \"all\",\"overrideDeleteLimit\":true}}"
             );
-            let (kept, refused) =
-                changes.into_iter().partition(|change| !change.removes_the_name());
+            let (kept, refused) = changes.into_iter().partition(|change| !change.is_loss);
             changes = kept;
             let refused: BTreeSet<ServiceArn> =
                 refused.into_iter().flat_map(|change: NameChange| change.services).collect();
@@ -403,7 +441,7 @@ impl Plan {
                 outcome.reason = Some(reason.clone());
             }
         }
-        SafePlan { changes, outcomes }
+        SafePlan { changes, outcomes, managed }
     }
 }
 
@@ -422,6 +460,12 @@ impl SafePlan {
     #[must_use]
     pub fn outcomes(&self) -> &[Outcome] {
         &self.outcomes
+    }
+
+    /// How many names the environment manages now, among those that were looked at.
+    #[must_use]
+    pub fn managed(&self) -> usize {
+        self.managed
     }
 
     /// The changes in batches, each of one zone and within Route 53's limits.
@@ -457,13 +501,18 @@ mod tests {
     use super::*;
     use crate::desired::Form;
     use crate::dns::{RecordData, Ttl};
+    use crate::marker::Marker;
     use crate::service::{Gone, Home};
     use insta::assert_snapshot;
     use proptest::prelude::*;
 
     fn owner() -> Owner {
         let home = Home::of_function("arn:aws:lambda:eu-west-1:111122223333:function:x");
-        Owner { environment: "dev".into(), home: home.expect("a function's ARN") }
+        Owner {
+            environment: "dev".into(),
+            former_names: BTreeSet::from(["old-dev".into()]),
+            home: home.expect("a function's ARN"),
+        }
     }
 
     fn arn(service: &str) -> ServiceArn {
@@ -839,6 +888,42 @@ mod tests {
         + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
         orders updated: its record was missing beside its marker
         "#);
+    }
+
+    #[test]
+    fn a_marker_with_a_former_name_of_the_environment_is_written_anew() {
+        let mut scene = Scene::default().service("orders", wants("orders", "lb"));
+        let marker = Marker { environment: "old-dev".into(), service: arn("orders") };
+        scene = scene.managed("orders", "orders", "lb");
+        scene.rrsets.pop();
+        scene.rrsets.push(marker.rrset(&name("orders"), Stamp::default(), None));
+        assert_snapshot!(check(scene), @r#"
+        - orders.internal CNAME lb.elb.amazonaws.com
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=old-dev,service=…/dev/orders"
+        + orders.internal CNAME lb.elb.amazonaws.com
+        + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        orders updated: its marker had a former name of the environment
+        "#);
+    }
+
+    #[test]
+    fn names_that_move_are_not_limited_as_names_that_are_lost() {
+        let limit = Some(DeleteLimit { free: 1, percent: 10 });
+        let deletes = |scene: &Scene| {
+            let safe = scene.plan().check(limit);
+            safe.changes().iter().filter(|change| change.removes_the_name()).count()
+        };
+        let mut moved = Scene::default();
+        for service in ["a", "b", "c"] {
+            let wish = wants(&format!("{service}.dev"), "lb");
+            moved = moved.managed(service, service, "lb").service(service, wish);
+        }
+        assert_eq!(deletes(&moved), 3);
+        // What is taken at its new name would be lost at its old one.
+        let taken = moved.clone().foreign("a.dev", "A", "10.0.0.7");
+        assert_eq!(deletes(&taken), 3, "one of three is free");
+        let taken = taken.foreign("b.dev", "A", "10.0.0.7");
+        assert_eq!(deletes(&taken), 1);
     }
 
     #[test]

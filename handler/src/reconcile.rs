@@ -19,7 +19,7 @@ use crate::elb::Elb;
 use crate::elb_classic::ElbClassic;
 use crate::marker::Stamp;
 use crate::plan::{NameChange, SafePlan, plan};
-use crate::report::{ApiCalls, Changes, Outcomes, Report, ReportScope};
+use crate::report::{ApiCalls, Changes, Outcomes, Pass, Report, ReportScope};
 use crate::route53::{ChangeError, Route53};
 use crate::service::{Behind, Home, HostedZoneId, Service, ServiceArn};
 use crate::trigger::{Options, Scope, Trigger};
@@ -56,7 +56,8 @@ pub struct Invocation {
 /// What a run is to bring in order.
 enum Task<'a> {
     Reconcile(&'a Scope),
-    Deregister,
+    /// In these zones.
+    Deregister(BTreeSet<HostedZoneId>),
 }
 
 /// What came of a run so far.
@@ -64,8 +65,9 @@ enum Task<'a> {
 struct Course {
     outcomes: Outcomes,
     changes: Changes,
-    /// Names that it took away.
-    removed: usize,
+    /// Services that it left without any name.
+    lost: usize,
+    pass: Option<Pass>,
     /// Where it wrote, or tried to.
     written: BTreeSet<(HostedZoneId, DnsName)>,
     /// What the last round could not read.
@@ -97,8 +99,10 @@ impl Reconciler {
                 };
                 (Task::Reconcile(scope), report_scope, *options)
             }
-            Trigger::Deregister { options } => {
-                (Task::Deregister, ReportScope::Deregister, *options)
+            Trigger::Deregister { zone, options } => {
+                let all = || self.config.zones().into_keys().collect();
+                let zones = zone.clone().map_or_else(all, |zone| BTreeSet::from([zone]));
+                (Task::Deregister(zones), ReportScope::Deregister, *options)
             }
         };
         let course = self.rounds(&task, options, invocation).await;
@@ -106,6 +110,7 @@ impl Reconciler {
             outcomes: course.outcomes.into_vec(),
             unread: course.unread,
             changes: course.changes,
+            pass: course.pass,
             ..self.report(scope, options, None)
         }
     }
@@ -124,12 +129,22 @@ impl Reconciler {
                 elb: self.elb.calls.take() + self.elb_classic.calls.take(),
                 route53: self.route53.calls.take(),
             },
+            throttles: ApiCalls {
+                ecs: self.ecs.calls.take_throttles(),
+                elb: self.elb.calls.take_throttles() + self.elb_classic.calls.take_throttles(),
+                route53: self.route53.calls.take_throttles(),
+            },
+            pass: None,
         }
     }
 
     async fn rounds(&self, task: &Task<'_>, options: Options, invocation: &Invocation) -> Course {
         let Invocation { home, stamp, stop_at } = invocation;
-        let owner = &Owner { environment: self.config.environment.clone(), home: home.clone() };
+        let owner = &Owner {
+            environment: self.config.environment.clone(),
+            former_names: self.config.former_names.clone(),
+            home: home.clone(),
+        };
         let mut course = Course::default();
         for round in 1..=MAX_ROUNDS {
             let (world, desires) = match task {
@@ -138,8 +153,9 @@ impl Reconciler {
                     let desires = desires(&world, &self.config);
                     (world, desires)
                 }
-                Task::Deregister => {
-                    let world = World { zones: self.all_zones().await, ..World::default() };
+                Task::Deregister(zones) => {
+                    let zones = self.whole_zones(zones.clone()).await;
+                    let world = World { zones, ..World::default() };
                     let desires = no_names(&world.zones, owner);
                     (world, desires)
                 }
@@ -150,10 +166,9 @@ impl Reconciler {
                     Some(self.config.delete_limit)
                 }
                 // ECS was asked about these very services, or a person asked for it.
-                Task::Reconcile(_) | Task::Deregister => None,
+                Task::Reconcile(_) | Task::Deregister(_) => None,
             };
-            let plan =
-                plan(&desires, &world.zones, owner, *stamp).check_after(course.removed, limit);
+            let plan = plan(&desires, &world.zones, owner, *stamp).check_after(course.lost, limit);
             course.outcomes.add(plan.outcomes().iter().cloned());
             if options.dry_run {
                 plan.changes().iter().for_each(|change| course.changes += change.count());
@@ -167,14 +182,17 @@ impl Reconciler {
             let Applied { done, refused, failed } = self.apply(&plan, *stop_at).await;
             for change in &done {
                 course.changes += change.count();
-                course.removed += usize::from(change.removes_the_name());
+                course.lost += usize::from(change.is_loss);
             }
             for (services, reason) in &failed {
                 services.iter().for_each(|service| course.outcomes.fail(service, reason));
             }
+            if let Task::Reconcile(Scope::Everything) = task {
+                course.pass = Some(pass(&world, &plan, &done));
+            }
             let moved = match task {
                 Task::Reconcile(_) => self.look_again(&done, &world, &mut course.outcomes).await,
-                Task::Deregister => BTreeSet::new(),
+                Task::Deregister(_) => BTreeSet::new(),
             };
             if refused.is_empty() && moved.is_empty() {
                 break;
@@ -300,7 +318,7 @@ impl Reconciler {
             services,
             self.elb.all_target_groups(),
             self.elb.all_load_balancers(),
-            self.all_zones(),
+            self.whole_zones(self.config.zones().into_keys().collect()),
         );
         World {
             services,
@@ -312,9 +330,8 @@ impl Reconciler {
         }
     }
 
-    async fn all_zones(&self) -> BTreeMap<HostedZoneId, ZoneView> {
+    async fn whole_zones(&self, zones: BTreeSet<HostedZoneId>) -> BTreeMap<HostedZoneId, ZoneView> {
         let mut world = World::default();
-        let zones = self.config.zones().into_keys().collect();
         self.read(Reads { zones, ..Reads::default() }, &mut world).await;
         world.zones
     }
@@ -396,6 +413,17 @@ impl Reconciler {
             }
         }
         applied
+    }
+}
+
+/// What a full pass found and left.
+fn pass(world: &World, plan: &SafePlan, done: &[&NameChange]) -> Pass {
+    let begun = done.iter().filter(|change| change.begins_the_name()).count();
+    let ended = done.iter().filter(|change| change.removes_the_name()).count();
+    let records = |(zone, view): (&HostedZoneId, &ZoneView)| (zone.clone(), view.records());
+    Pass {
+        managed_names: (plan.managed() + begun).saturating_sub(ended),
+        zone_records: world.zones.iter().map(records).collect(),
     }
 }
 

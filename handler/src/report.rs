@@ -89,6 +89,17 @@ pub struct ApiCalls {
     pub route53: u32,
 }
 
+/// What a full pass found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pass {
+    /// Names that the environment manages, after the pass.
+    pub managed_names: usize,
+    /// Record sets of each zone, whoever made them, before the pass. A zone holds 10,000.
+    #[serde(serialize_with = "as_text_keys")]
+    pub zone_records: BTreeMap<HostedZoneId, usize>,
+}
+
 /// What a run was about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -116,6 +127,11 @@ pub struct Report {
     pub unread: Vec<String>,
     pub changes: Changes,
     pub api_calls: ApiCalls,
+    /// Requests that AWS refused because they were too many; the SDK tried them again.
+    pub throttles: ApiCalls,
+    /// Of a full pass only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pass: Option<Pass>,
 }
 
 impl Report {
@@ -176,6 +192,13 @@ fn as_text<S: serde::Serializer>(
     serializer.collect_str(value)
 }
 
+fn as_text_keys<S: serde::Serializer>(
+    map: &BTreeMap<HostedZoneId, usize>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(map.iter().map(|(zone, records)| (zone.as_str(), records)))
+}
+
 #[allow(clippy::ref_option, reason = "serde passes the field by reference")]
 fn as_optional_text<S: serde::Serializer>(
     value: &Option<impl std::fmt::Display>,
@@ -230,6 +253,8 @@ mod tests {
             unread: vec![],
             changes: Changes { created: 2, deleted: 0 },
             api_calls: ApiCalls { ecs: 1, elb: 2, route53: 2 },
+            throttles: ApiCalls::default(),
+            pass: None,
         };
         insta::assert_json_snapshot!(report, @r#"
         {
@@ -254,6 +279,11 @@ mod tests {
             "ecs": 1,
             "elb": 2,
             "route53": 2
+          },
+          "throttles": {
+            "ecs": 0,
+            "elb": 0,
+            "route53": 0
           }
         }
         "#);

@@ -61,7 +61,9 @@ impl Refusal {
 impl Route53 {
     #[must_use]
     pub fn new(client: Client) -> Route53 {
-        Route53 { client, calls: Calls::default() }
+        let calls = Calls::default();
+        let config = client.config().to_builder().interceptor(calls.clone()).build();
+        Route53 { client: Client::from_conf(config), calls }
     }
 
     /// Lists a zone from its beginning to its end.
@@ -100,7 +102,6 @@ impl Route53 {
             request = request.start_record_name(name.as_str());
         }
         loop {
-            self.calls.count();
             let page = request
                 .max_items(PAGE)
                 .send()
@@ -156,7 +157,6 @@ impl Route53 {
         }
         let changes = ChangeBatch::builder().set_changes(Some(changes)).build();
         let changes = changes.map_err(|error| failed(error.to_string()))?;
-        self.calls.count();
         self.client
             .change_resource_record_sets()
             .hosted_zone_id(first.zone.as_str())
@@ -281,6 +281,7 @@ mod tests {
                     deletes: vec![],
                     creates: vec![],
                     services: std::collections::BTreeSet::new(),
+                    is_loss: false,
                 })
             };
             ["a", "b", "c"].into_iter().filter(blames).collect::<String>()

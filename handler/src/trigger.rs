@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::service::{Behind, ClassicName, Home, ServiceArn, TargetGroupArn, last_segment};
+use crate::service::{
+    Behind, ClassicName, Home, HostedZoneId, ServiceArn, TargetGroupArn, last_segment,
+};
 
 /// What an invocation carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +34,10 @@ pub enum Trigger {
         scope: Scope,
         options: Options,
     },
-    /// Remove every record that this environment manages.
+    /// Remove every record that this environment manages, or those in one zone, which need not be
+    /// the environment's any more.
     Deregister {
+        zone: Option<HostedZoneId>,
         options: Options,
     },
     /// Nothing, and why.
@@ -65,6 +69,8 @@ pub struct Named {
     pub retagged: BTreeSet<ServiceArn>,
     /// Those that were deleted. If one lives, it was created again, perhaps with other tags.
     pub deleted: BTreeSet<ServiceArn>,
+    /// When the first event happened, as it says; nothing depends on it but a metric.
+    pub since: Option<String>,
 }
 
 /// What a person may ask for besides.
@@ -102,10 +108,17 @@ impl Trigger {
     /// Reads one that is JSON.
     #[must_use]
     pub fn parse(payload: &Value, home: &Home) -> Trigger {
+        // Lambda wraps an event that failed; so it comes when it is moved back to be tried again.
+        let payload = match (payload.get("requestContext"), payload.get("requestPayload")) {
+            (Some(_), Some(failed)) => failed,
+            _ => payload,
+        };
         if payload.get("detail-type").is_some() {
             event(payload, home)
+        } else if payload.get("RequestType").is_some() {
+            deployment(payload, home)
         } else if payload.get("reconcile").is_some() || payload.get("deregister").is_some() {
-            request(payload, home).unwrap_or_else(|reason| Trigger::Unreadable { reason })
+            request(payload, home)
         } else {
             let reason = "the payload is neither an EventBridge event nor a request such as \
                           {\"reconcile\":\"all\"}";
@@ -113,12 +126,22 @@ impl Trigger {
         }
     }
 
+    /// When the first event happened, as it says.
+    #[must_use]
+    pub fn since(&self) -> Option<&str> {
+        match self {
+            Trigger::Reconcile { scope: Scope::Services(named), .. } => named.since.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether one run can do both, and if so what that run is asked for.
     fn merge(&mut self, other: &Trigger) -> bool {
         match (self, other) {
-            (Trigger::Deregister { options }, Trigger::Deregister { options: others }) => {
-                options == others
-            }
+            (
+                Trigger::Deregister { zone, options },
+                Trigger::Deregister { zone: another, options: others },
+            ) => zone == another && options == others,
             (
                 Trigger::Reconcile { scope, options },
                 Trigger::Reconcile { scope: more, options: others },
@@ -141,6 +164,8 @@ impl Named {
         self.hint.extend(more.hint.iter().cloned());
         self.retagged.extend(more.retagged.iter().cloned());
         self.deleted.extend(more.deleted.iter().cloned());
+        // Both are written alike, so the smaller text is the earlier time.
+        self.since = self.since.take().into_iter().chain(more.since.clone()).min();
     }
 }
 
@@ -209,7 +234,9 @@ fn event(event: &Value, home: &Home) -> Trigger {
     let text = |key: &str| event[key].as_str().unwrap_or_default();
     match (text("source"), text("detail-type")) {
         ("aws.events", "Scheduled Event") => reconcile(Scope::Everything),
-        ("aws.ecs", "AWS API Call via CloudTrail") => api_call(&event["detail"], home),
+        ("aws.ecs", "AWS API Call via CloudTrail") => {
+            api_call(&event["detail"], event["time"].as_str(), home)
+        }
         ("aws.ecs", "ECS Deployment State Change" | "ECS Service Action") => {
             let Some(resource) = event["resources"][0].as_str() else {
                 return ignore("the event names no service in resources[0]");
@@ -239,7 +266,7 @@ fn event(event: &Value, home: &Home) -> Trigger {
 /// A call of the ECS API that CloudTrail recorded. The crates that model these events refuse
 /// real ones (a root user's empty `sessionIssuer`, absent fields), so only what is needed is
 /// looked at, wherever it is.
-fn api_call(detail: &Value, home: &Home) -> Trigger {
+fn api_call(detail: &Value, sent: Option<&str>, home: &Home) -> Trigger {
     let source = detail["eventSource"].as_str().unwrap_or_default();
     let call = detail["eventName"].as_str().unwrap_or_default();
     if source != "ecs.amazonaws.com" || !CALLS.contains(&call) {
@@ -258,11 +285,9 @@ fn api_call(detail: &Value, home: &Home) -> Trigger {
             };
             let retagged = if_called(&["TagResource", "UntagResource"]);
             let deleted = if_called(&["DeleteService"]);
-            named(
-                service,
-                Named { hint: hint(detail), retagged, deleted, ..Named::default() },
-                home,
-            )
+            let since = detail["eventTime"].as_str().or(sent).map(str::to_owned);
+            let said = Named { hint: hint(detail), retagged, deleted, since, ..Named::default() };
+            named(service, said, home)
         }
         Identity::NotAService(reason) => ignore(reason),
         // CloudTrail cuts fields over 100 KB: something happened, nobody knows to which service.
@@ -344,6 +369,13 @@ fn named(service: ServiceArn, mut named: Named, home: &Home) -> Trigger {
     reconcile(Scope::Services(named))
 }
 
+/// An id becomes a part of a request's path.
+fn is_zone_id(text: &str) -> bool {
+    (2..=32).contains(&text.len())
+        && text.starts_with('Z')
+        && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+}
+
 /// More than one call may ask for is no hint any more.
 const MAX_HINTS: usize = 20;
 
@@ -366,8 +398,25 @@ fn hint(detail: &Value) -> BTreeSet<Behind> {
     entries.filter_map(behind).take(MAX_HINTS).collect()
 }
 
+/// What CloudFormation says of a resource: the request is in its property of the event's name
+/// (`Create`, `Update` or `Delete`), if it has any.
+fn deployment(payload: &Value, home: &Home) -> Trigger {
+    let event = payload["RequestType"].as_str().unwrap_or_default();
+    match payload["ResourceProperties"][event].as_str() {
+        None => ignore(format!("the resource asks for nothing on {event:?}")),
+        Some(text) => match serde_json::from_str(text) {
+            Ok(asked) => request(&asked, home),
+            Err(error) => unreadable(error),
+        },
+    }
+}
+
 /// A request made by a person or by the deployment.
-fn request(payload: &Value, home: &Home) -> Result<Trigger, String> {
+fn request(payload: &Value, home: &Home) -> Trigger {
+    try_request(payload, home).unwrap_or_else(|reason| Trigger::Unreadable { reason })
+}
+
+fn try_request(payload: &Value, home: &Home) -> Result<Trigger, String> {
     let mut options = Options::default();
     let fields = payload.as_object().ok_or("the payload is not an object")?;
     for (key, value) in fields {
@@ -386,9 +435,20 @@ fn request(payload: &Value, home: &Home) -> Result<Trigger, String> {
     }
     match (fields.get("reconcile"), fields.get("deregister")) {
         (Some(_), Some(_)) => Err("either reconcile or deregister, not both".into()),
-        (None, Some(what)) if what == "all" => Ok(Trigger::Deregister { options }),
+        (None, Some(what)) if what == "all" => Ok(Trigger::Deregister { zone: None, options }),
         (None, what) => {
-            Err(format!("deregister is {}, expected \"all\"", what.unwrap_or(&Value::Null)))
+            let zone = what
+                .and_then(Value::as_object)
+                .filter(|object| object.len() == 1)
+                .and_then(|object| object.get("hostedZoneId")?.as_str())
+                .filter(|id| is_zone_id(id))
+                .ok_or_else(|| {
+                    let found = what.unwrap_or(&Value::Null);
+                    format!(
+                        "deregister is {found}, expected \"all\" or {{\"hostedZoneId\":\"Z…\"}}"
+                    )
+                })?;
+            Ok(Trigger::Deregister { zone: Some(HostedZoneId::new(zone)), options })
         }
         (Some(what), None) if what == "all" => {
             Ok(Trigger::Reconcile { scope: Scope::Everything, options })
@@ -437,7 +497,10 @@ mod tests {
         match trigger {
             Trigger::Ignore { reason } => format!("ignored: {reason}"),
             Trigger::Unreadable { reason } => format!("unreadable: {reason}"),
-            Trigger::Deregister { options } => format!("deregister{}", flags(*options)),
+            Trigger::Deregister { zone, options } => {
+                let zone = zone.as_ref().map_or(String::new(), |zone| format!(" in {zone}"));
+                format!("deregister{zone}{}", flags(*options))
+            }
             Trigger::Reconcile { scope: Scope::Everything, options } => {
                 format!("everything{}", flags(*options))
             }
@@ -596,7 +659,10 @@ mod tests {
         assert_snapshot!(check(json!({"reconcile": {"cluster": "dev"}})), @r#"unreadable: reconcile is {"cluster":"dev"}, expected "all" or {"cluster":"…","service":"…"}"#);
         assert_snapshot!(check(json!({"reconcile": "all", "dryrun": true})), @r#"unreadable: unknown key "dryrun": known are reconcile, deregister, dryRun and overrideDeleteLimit"#);
         assert_snapshot!(check(json!({"reconcile": "all", "dryRun": "yes"})), @r#"unreadable: dryRun is "yes", expected true or false"#);
-        assert_snapshot!(check(json!({"deregister": "orders"})), @r#"unreadable: deregister is "orders", expected "all""#);
+        assert_snapshot!(check(json!({"deregister": "orders"})), @r#"unreadable: deregister is "orders", expected "all" or {"hostedZoneId":"Z…"}"#);
+        assert_snapshot!(check(json!({"deregister": {"hostedZoneId": "Z1", "name": "x"}})), @r#"unreadable: deregister is {"hostedZoneId":"Z1","name":"x"}, expected "all" or {"hostedZoneId":"Z…"}"#);
+        assert_snapshot!(check(json!({"deregister": {"hostedZoneId": "Z1/rrset"}})), @r#"unreadable: deregister is {"hostedZoneId":"Z1/rrset"}, expected "all" or {"hostedZoneId":"Z…"}"#);
+        assert_snapshot!(check(json!({"deregister": {"hostedZoneId": "Z1"}})), @"deregister in Z1");
         assert_snapshot!(check(json!({"deregister": "all", "reconcile": "all"})), @"unreadable: either reconcile or deregister, not both");
     }
 
@@ -661,6 +727,52 @@ mod tests {
             Payload::Batch(messages) => messages,
             Payload::One(trigger) => panic!("not a batch: {}", show(&trigger)),
         }
+    }
+
+    #[test]
+    fn a_deployment_asks_for_what_its_resource_says() {
+        let asks = |event: &str| {
+            let properties = json!({"Create": r#"{"reconcile":"all"}"#, "Delete": r#"{"deregister":{"hostedZoneId":"Z1"}}"#});
+            check(
+                json!({"RequestType": event, "ResponseURL": "https://example.com", "ResourceProperties": properties}),
+            )
+        };
+        assert_snapshot!(asks("Create"), @"everything");
+        assert_snapshot!(asks("Delete"), @"deregister in Z1");
+        assert_snapshot!(asks("Update"), @r#"ignored: the resource asks for nothing on "Update""#);
+        assert_snapshot!(check(json!({"RequestType": 7, "ResourceProperties": 7})), @r#"ignored: the resource asks for nothing on """#);
+        let broken = json!({"RequestType": "Create", "ResourceProperties": {"Create": "{"}});
+        assert_snapshot!(check(broken), @"unreadable: the payload cannot be read as JSON: EOF while parsing an object at line 1 column 1");
+    }
+
+    #[test]
+    fn an_event_that_failed_before_is_found_in_what_lambda_made_of_it() {
+        let event =
+            api_call("DeleteService", json!({"cluster": "dev", "service": "web"}), json!({}));
+        let failed = json!({
+            "version": "1.0", "requestContext": {"condition": "RetriesExhausted"},
+            "requestPayload": event, "responsePayload": {"errorMessage": "…"},
+        });
+        assert_snapshot!(check(failed.clone()), @"dev/web deleted");
+        let twice = json!({"requestContext": {}, "requestPayload": failed});
+        assert!(check(twice).starts_with("unreadable"), "it is unwrapped once");
+    }
+
+    #[test]
+    fn of_several_events_the_first_tells_since_when() {
+        let at = |service: &str, time: &str| {
+            let request = json!({"cluster": "dev", "service": service});
+            let more = json!({"eventTime": time});
+            Value::from(api_call("DeleteService", request, more).to_string())
+        };
+        let messages = batch(&[
+            at("a", "2026-11-01T10:00:07Z"),
+            at("b", "2026-11-01T10:00:03Z"),
+            Value::from(json!({"reconcile": {"cluster": "dev", "service": "c"}}).to_string()),
+        ]);
+        let all = runs(&messages);
+        let since: Vec<_> = all.iter().map(|(trigger, _)| trigger.since()).collect();
+        assert_eq!(since, [Some("2026-11-01T10:00:03Z")]);
     }
 
     #[test]

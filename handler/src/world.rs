@@ -230,7 +230,11 @@ mod tests {
 
     fn owner() -> Owner {
         let home = Home::of_function("arn:aws:lambda:eu-west-1:111122223333:function:x");
-        Owner { environment: "dev".into(), home: home.expect("a function's ARN") }
+        Owner {
+            environment: "dev".into(),
+            former_names: BTreeSet::from(["old-dev".into()]),
+            home: home.expect("a function's ARN"),
+        }
     }
 
     fn arn(service: &str) -> ServiceArn {

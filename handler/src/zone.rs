@@ -3,7 +3,7 @@
 //! Sorts what was listed into free, managed and foreign. Only what is managed carries the
 //! record sets on, so foreign ones can neither be changed nor deleted: nobody has them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dns::{DnsName, RecordType, Rrset};
 use crate::marker::Marker;
@@ -13,6 +13,8 @@ use crate::service::{Answer, Home, ServiceArn, Unread};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     pub environment: String,
+    /// Whose markers count as well, until they are written anew.
+    pub former_names: BTreeSet<String>,
     pub home: Home,
 }
 
@@ -69,6 +71,8 @@ pub struct Managed {
     /// A CNAME, or aliases. Empty if somebody deleted them and left the marker.
     pub records: Vec<Rrset>,
     pub marker: Rrset,
+    /// Whether the marker has the environment's present name.
+    pub is_current: bool,
     /// What somebody else put at the name: its types, to tell what there is room for, and words.
     pub others: Vec<(RecordType, String)>,
 }
@@ -118,6 +122,13 @@ impl ZoneView {
     /// Notes that the zone could not be listed. Names that were looked at before stay known.
     pub fn set_unread(&mut self, why: Unread) {
         self.rest = Rest::Unread(why);
+    }
+
+    /// How many record sets were found, whoever made them.
+    #[must_use]
+    pub fn records(&self) -> usize {
+        let found = self.names.values().filter_map(|view| view.as_ref().ok());
+        found.map(|view| view.records.len() + view.beside.len()).sum()
     }
 
     /// Whether the zone was listed, or that was tried.
@@ -179,7 +190,8 @@ impl NameView {
             Ok(marker) => marker,
             Err(error) => return Holding::Foreign(format!("beside it stands {marker}; {error}")),
         };
-        if environment != owner.environment {
+        let is_current = environment == owner.environment;
+        if !is_current && !owner.former_names.contains(&environment) {
             return Holding::Foreign(format!(
                 "the environment {environment} manages it for {service}"
             ));
@@ -195,7 +207,7 @@ impl NameView {
             self.records.iter().cloned().partition(|rrset| rrset.leads_to().is_some());
         let others = others.iter().map(|rrset| (rrset.record_type.clone(), rrset.to_string()));
         let (others, marker) = (others.collect(), marker.clone());
-        Holding::Managed(Box::new(Managed { service, records, marker, others }))
+        Holding::Managed(Box::new(Managed { service, records, marker, is_current, others }))
     }
 
     fn unmarked(&self) -> Holding {
@@ -232,7 +244,11 @@ mod tests {
 
     fn owner() -> Owner {
         let home = Home::of_function("arn:aws:lambda:eu-west-1:111122223333:function:x");
-        Owner { environment: "dev".into(), home: home.expect("a function's ARN") }
+        Owner {
+            environment: "dev".into(),
+            former_names: BTreeSet::from(["old-dev".into()]),
+            home: home.expect("a function's ARN"),
+        }
     }
 
     fn name(text: &str) -> DnsName {
@@ -269,7 +285,8 @@ mod tests {
                 let records = list(&managed.records);
                 let others: String =
                     managed.others.iter().map(|(_, what)| format!(", and {what}")).collect();
-                format!("managed for {}: {records}{others}", managed.service.service())
+                let former = if managed.is_current { "" } else { " under a former name" };
+                format!("managed{former} for {}: {records}{others}", managed.service.service())
             }
             Some(Holding::Unread(why)) => format!("unread: {why}"),
             Some(Holding::Unmarked(records)) => format!("unmarked: {}", list(&records)),
@@ -285,6 +302,7 @@ mod tests {
         assert_snapshot!(check(vec![cname()]), @"unmarked: CNAME lb.example.com");
         assert_snapshot!(check(vec![plain("orders.internal", "A", "10.0.0.7")]), @"foreign: it holds A 10.0.0.7, without a marker");
         assert_snapshot!(check(vec![cname(), marker("prod", "eu-west-1")]), @"foreign: the environment prod manages it for arn:aws:ecs:eu-west-1:111122223333:service/dev/orders");
+        assert_snapshot!(check(vec![cname(), marker("old-dev", "eu-west-1")]), @"managed under a former name for orders: CNAME lb.example.com");
         assert_snapshot!(check(vec![cname(), marker("dev", "us-east-1")]), @"foreign: it is managed for arn:aws:ecs:us-east-1:111122223333:service/dev/orders, which is in another account or region");
     }
 

@@ -916,8 +916,7 @@ async fn a_batch_of_messages_is_one_run_and_a_bad_one_fails_alone() {
         [service("good"), service("bad"), "no JSON".into(), service("good"), service("fine")];
     let stop_at = Instant::now() + Duration::from_secs(300);
     let answer =
-        answer_until(&reconciler(&aws), FUNCTION, Stamp::new(1), stop_at, &queued(&bodies))
-            .await;
+        answer_until(&reconciler(&aws), FUNCTION, Stamp::new(1), stop_at, &queued(&bodies)).await;
     let Ok(Answered::Batch(answer)) = answer else { panic!("{answer:?}") };
     let answer = serde_json::to_value(answer).expect("JSON");
     assert_eq!(

@@ -181,6 +181,8 @@ async fn new_run_directory() -> Result<PathBuf> {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
     let directory = runs.join(format!("{}-{}", now.as_secs(), std::process::id()));
     tokio::fs::create_dir_all(directory.join("tmp")).await?;
+    // MiniStack unpacks functions here. Those in Node.js are no modules, as the checkout is.
+    tokio::fs::write(directory.join("tmp/package.json"), r#"{"type":"commonjs"}"#).await?;
     Ok(directory)
 }
 

@@ -1,0 +1,33 @@
+/** Service discovery as a part of somebody's own stack, beside the VPC and the cluster that it serves. */
+import { App, Stack, type StackProps } from 'aws-cdk-lib';
+import { SubnetType, Vpc } from 'aws-cdk-lib/aws-ec2';
+import { Cluster } from 'aws-cdk-lib/aws-ecs';
+import { Topic } from 'aws-cdk-lib/aws-sns';
+import type { Construct } from 'constructs';
+import { EcsServiceDiscovery } from '../lib/index.js';
+
+export class ShopStack extends Stack {
+  constructor(scope: Construct, id: string, props: StackProps) {
+    super(scope, id, props);
+    const vpc = new Vpc(this, 'Vpc', {
+      natGateways: 0,
+      subnetConfiguration: [{ name: 'inside', subnetType: SubnetType.PRIVATE_ISOLATED }],
+    });
+    const cluster = new Cluster(this, 'Cluster', { clusterName: 'shop', vpc });
+    const oncall = new Topic(this, 'Oncall', { enforceSSL: true });
+
+    const discovery = new EcsServiceDiscovery(this, 'Discovery', {
+      environment: 'shop',
+      vpcs: [{ vpcId: vpc.vpcId, zoneName: 'shop.internal' }],
+      // A name, not the cluster's own attribute: it becomes a pattern in the handler's role.
+      clusters: ['shop'],
+      trail: 'existing',
+      alarmTopicArn: oncall.topicArn,
+    });
+    // The full pass at the end of the deployment lists the cluster.
+    discovery.node.addDependency(cluster);
+  }
+}
+
+const app = new App();
+new ShopStack(app, 'Shop', { env: { account: '111122223333', region: 'eu-west-1' } });

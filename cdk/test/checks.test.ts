@@ -1,0 +1,103 @@
+/** What others' rules say of the stacks: CDK's own, cdk-nag's, and cfn-lint's. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { App, Validations } from 'aws-cdk-lib';
+import { AwsSolutionsChecks, ServerlessChecks } from 'cdk-nag';
+import { afterEach, expect, test, vi } from 'vitest';
+import { DiscoveryStack } from '../lib/discovery-stack.js';
+import { parseEnvironments } from '../lib/environment.js';
+import { context, root } from './stacks.js';
+
+/** Long enough for all rules over all environments on a slow machine. */
+const PATIENCE = 120_000;
+
+afterEach(() => {
+  vi.restoreAllMocks();
+});
+
+/** The example environments, and one with each option that they leave out. */
+function environments() {
+  const examples = context.environments as Record<string, object>;
+  return parseEnvironments({
+    ...examples,
+    other: {
+      ...examples.dev,
+      delivery: 'queue',
+      record: 'ALIAS',
+      clusters: ['other-*', 'shared'],
+      reservedConcurrency: 5,
+      permissionsBoundary: 'team-boundary',
+      bootstrapQualifier: 'team1',
+      alarmTopicArn: 'arn:aws:sns:eu-west-1:111122223333:oncall',
+    },
+  });
+}
+
+/** Synthesises everything into a folder under the rules of cdk-nag and CDK's own. */
+function synth(outdir: string): string {
+  const app = new App({ outdir, context: { ...context, 'aws:cdk:bundling-stacks': [] } });
+  Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
+  Validations.of(app).addPlugins(new ServerlessChecks(app));
+  for (const [name, data] of Object.entries(environments())) new DiscoveryStack(app, name, data);
+  try {
+    app.synth();
+    return '';
+  } catch (error) {
+    return String(error);
+  }
+}
+
+function inFolder<T>(work: (folder: string) => T): T {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'discovery-'));
+  try {
+    return work(folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+test('neither CDK nor cdk-nag finds anything that is not acknowledged', { timeout: PATIENCE }, () => {
+  expect(inFolder(synth)).toBe('');
+});
+
+test('what is acknowledged is found, each on its own construct', { timeout: PATIENCE }, () => {
+  const acknowledged = new Set<string>();
+  const of = Validations.of.bind(Validations);
+  vi.spyOn(Validations, 'of').mockImplementation((scope) =>
+    Object.assign(of(scope), {
+      acknowledge: (...all: { id: string; reason: string }[]) => {
+        for (const { id, reason } of all) {
+          expect(reason.length).toBeGreaterThan(40);
+          acknowledged.add(`${scope.node.path} ${id}`);
+        }
+      },
+    }),
+  );
+  const findings = inFolder(synth).split(/\n(?=\S)/);
+  const found = findings.flatMap((finding) => {
+    const construct = /^ +(EcsDiscovery\S+) /m.exec(finding)?.[1];
+    const id = /Acknowledge with '\w+::(.*)'/.exec(finding)?.[1];
+    return construct !== undefined && id !== undefined ? [{ construct, id }] : [];
+  });
+  const needless = [...acknowledged].filter((one) => {
+    const [path, ...id] = one.split(' ');
+    return !found.some((finding) => finding.id === id.join(' ') && `${finding.construct}/`.startsWith(`${path ?? ''}/`));
+  });
+  expect(found.length).toBeGreaterThan(10);
+  expect(needless).toEqual([]);
+});
+
+test('cfn-lint finds nothing', { timeout: PATIENCE }, () => {
+  inFolder((folder) => {
+    synth(folder);
+    const templates = readdirSync(folder).filter((file) => file.endsWith('.template.json'));
+    expect(templates).toHaveLength(4);
+    const lint = path.join(root, '.venv/bin/cfn-lint');
+    // W3005: CDK says dependencies that a reference makes already, too.
+    const run = spawnSync(lint, ['--ignore-checks', 'W3005', '--', ...templates], { cwd: folder, encoding: 'utf8' });
+    expect(run.stdout + run.stderr).toBe('');
+    expect(run.status).toBe(0);
+  });
+});

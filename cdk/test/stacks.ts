@@ -1,0 +1,66 @@
+/** What the tests of stacks begin with. */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { App } from 'aws-cdk-lib';
+import { Template } from 'aws-cdk-lib/assertions';
+import { DiscoveryStack } from '../lib/discovery-stack.js';
+import { parseEnvironments } from '../lib/environment.js';
+
+export const root = path.resolve(import.meta.dirname, '../..');
+
+export const VPC = 'vpc-0a1b2c3d4e5f60718';
+
+/** `cdk.json`: the example environments, and the feature flags that the app runs with. */
+export const { context } = JSON.parse(readFileSync(path.join(root, 'cdk.json'), 'utf8')) as {
+  context: Record<string, unknown>;
+};
+
+/** An app with the project's feature flags. The handler's build is for the deployment, not for these. */
+export function app(): App {
+  return new App({ context: { ...context, 'aws:cdk:bundling-stacks': [] } });
+}
+
+/** The template of an environment with the options given. */
+export function template(options: object = {}): Template {
+  const environments = parseEnvironments({
+    dev: { account: '111122223333', region: 'eu-west-1', vpcs: [{ vpcId: VPC, zoneName: 'dev.internal' }], ...options },
+  });
+  const dev = environments.dev;
+  if (dev === undefined) throw new Error('no environment');
+  return Template.fromStack(new DiscoveryStack(app(), 'dev', dev));
+}
+
+export interface Statement {
+  Sid?: string;
+  Action: string | string[];
+  Resource: unknown;
+  Condition?: unknown;
+}
+
+interface Policies {
+  Properties: {
+    Policies?: { PolicyDocument: { Statement: Statement[] } }[];
+    ManagedPolicyArns?: unknown;
+    Roles?: { Ref: string }[];
+    PolicyDocument?: { Statement: Statement[] };
+  };
+}
+
+/** All that the role whose id begins so may do, wherever that is granted. */
+export function statements(made: Template, role: string): Statement[] {
+  const roles = Object.entries(made.findResources('AWS::IAM::Role') as Record<string, Policies>);
+  const [id, found] = roles.find(([id]) => id.startsWith(role)) ?? [];
+  const inline = found?.Properties.Policies?.flatMap((policy) => policy.PolicyDocument.Statement) ?? [];
+  const attached = Object.values(made.findResources('AWS::IAM::Policy') as Record<string, Policies>)
+    .filter((policy) => policy.Properties.Roles?.some((role) => role.Ref === id))
+    .flatMap((policy) => policy.Properties.PolicyDocument?.Statement ?? []);
+  return [...inline, ...attached];
+}
+
+/** The logical id of the one resource of a type whose id begins so. */
+export function idOf(made: Template, type: string, begins: string): string {
+  const ids = Object.keys(made.findResources(type)).filter((id) => id.startsWith(begins));
+  const [id] = ids;
+  if (id === undefined || ids.length > 1) throw new Error(`${type} ${begins}…: ${ids.join(', ') || 'none'}`);
+  return id;
+}
