@@ -1,4 +1,4 @@
-import { CfnOutput, DefaultStackSynthesizer, Stack } from 'aws-cdk-lib';
+import { CfnOutput, CliCredentialsStackSynthesizer, DefaultStackSynthesizer, Stack } from 'aws-cdk-lib';
 import type { Construct } from 'constructs';
 import { bound, EcsServiceDiscovery } from './ecs-service-discovery.js';
 import type { Environment } from './environment.js';
@@ -6,12 +6,13 @@ import type { Environment } from './environment.js';
 /** Service discovery for one environment, in a stack of its own. */
 export class DiscoveryStack extends Stack {
   constructor(scope: Construct, name: string, data: Environment) {
-    const { account, region, bootstrapQualifier: qualifier, ...options } = data;
+    const { account, region, bootstrapQualifier, bootstrapRoles, ...options } = data;
+    const qualifier = bootstrapQualifier === undefined ? {} : { qualifier: bootstrapQualifier };
     super(scope, `EcsDiscovery-${name}`, {
       env: { account, region },
       description: `ECS service discovery on Route 53, environment ${name}`,
       tags: { 'ecs-discovery:environment': name },
-      ...(qualifier === undefined ? {} : { synthesizer: new DefaultStackSynthesizer({ qualifier }) }),
+      synthesizer: bootstrapRoles ? new DefaultStackSynthesizer(qualifier) : new CliCredentialsStackSynthesizer(qualifier),
     });
     // The CDK puts some roles of its own beside the construct.
     if (data.permissionsBoundary !== undefined) bound(this, data.permissionsBoundary);

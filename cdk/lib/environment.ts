@@ -153,6 +153,11 @@ const environment = object({
   ...options,
   /** The qualifier of the account's bootstrap stack, if it is not the CDK's own. */
   bootstrapQualifier: text(/^[a-z0-9]{1,10}$/, 'the qualifier of a bootstrap stack, 1 to 10 of a-z and 0-9').optional(),
+  /**
+   * Whether to deploy through the roles of the bootstrap stack. If not, whoever deploys needs all
+   * rights, for instance where roles may not be assumed.
+   */
+  bootstrapRoles: z.boolean({ error: 'expected true or false' }).default(true),
 });
 
 const environments = z

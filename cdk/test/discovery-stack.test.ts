@@ -1,6 +1,8 @@
 import { Match } from 'aws-cdk-lib/assertions';
 import { describe, expect, test } from 'vitest';
-import { idOf, statements as all, template, VPC } from './stacks.js';
+import { DiscoveryStack } from '../lib/discovery-stack.js';
+import { parseEnvironments } from '../lib/environment.js';
+import { app, idOf, statements as all, template, VPC } from './stacks.js';
 
 const statements = (options: object = {}) => all(template(options), 'DiscoveryHandlerRole');
 
@@ -216,6 +218,21 @@ describe('a bootstrap qualifier', () => {
     const made = JSON.stringify(template({ bootstrapQualifier: 'team1' }).toJSON());
     expect(made).toContain('cdk-team1-assets-111122223333-eu-west-1');
     expect(made).not.toContain('hnb659fds');
+  });
+});
+
+describe('the roles of the bootstrap stack', () => {
+  test('are left alone where whoever deploys does so with credentials of their own', () => {
+    const artifact = (options: object) => {
+      const environments = parseEnvironments({
+        dev: { account: '111122223333', region: 'eu-west-1', vpcs: [{ vpcId: VPC, zoneName: 'dev.internal' }], ...options },
+      });
+      const made = app();
+      for (const [name, data] of Object.entries(environments)) new DiscoveryStack(made, name, data);
+      return made.synth().getStackByName('EcsDiscovery-dev').assumeRoleArn;
+    };
+    expect(artifact({})).toContain('role/cdk-hnb659fds-deploy-role');
+    expect(artifact({ bootstrapRoles: false })).toBeUndefined();
   });
 });
 

@@ -32,6 +32,7 @@ describe('an environment', () => {
         ttlSeconds: 60,
         deleteLimit: { free: 3, percent: 30 },
         trail: 'create',
+        bootstrapRoles: true,
         delivery: 'direct',
         formerNames: [],
         sweepMinutes: 15,

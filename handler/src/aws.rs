@@ -74,10 +74,16 @@ where
         let message = service.message().unwrap_or("without a message");
         return format!("{code}: {message}{request_id}");
     }
-    let status = error
-        .raw_response()
-        .map_or(String::new(), |response| format!(" (HTTP status {})", response.status().as_u16()));
-    format!("{}{status}{request_id}", chain(error))
+    let answer = error.raw_response().map_or(String::new(), |response| {
+        format!(" (HTTP status {}: {})", response.status().as_u16(), excerpt(response))
+    });
+    format!("{}{answer}{request_id}", chain(error))
+}
+
+/// The beginning of an answer that the SDK does not understand, on one line.
+fn excerpt(response: &HttpResponse) -> String {
+    let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
+    body.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
 }
 
 /// An error with all of its causes: "dispatch failure" alone would help nobody.

@@ -29,19 +29,12 @@ impl Measures {
             .inspect_err(|error| tracing::error!(error = %error, "there will be no metrics"))
             .ok();
         describe_histogram!("EventToChange", Unit::Seconds, "");
-        for name in ["ManagedNames", "Conflicts", "Refused", "ZoneRecords"] {
+        for name in ["CompletePasses", "ManagedNames", "Conflicts", "Refused", "ZoneRecords"] {
             describe_histogram!(name, Unit::Count, "");
         }
-        for name in [
-            "Outcomes",
-            "Created",
-            "Deleted",
-            "CompletePasses",
-            "FailedRuns",
-            "Failures",
-            "ApiCalls",
-            "Throttles",
-        ] {
+        for name in
+            ["Outcomes", "Created", "Deleted", "FailedRuns", "Failures", "ApiCalls", "Throttles"]
+        {
             describe_counter!(name, Unit::Count, "");
         }
         Measures(collector)
@@ -86,11 +79,20 @@ pub fn record(report: &Report, since: Option<&str>, now: SystemTime) {
     }
     if let Some(pass) = &report.pass {
         let with = |status| report.outcomes.iter().filter(|found| found.status == status).count();
-        counter!("CompletePasses").increment(u64::from(failures == 0));
-        histogram!("ManagedNames").record(level(pass.managed_names));
-        histogram!("Conflicts").record(level(with(Status::Conflict)));
-        histogram!("Refused").record(level(with(Status::Refused)));
-        for (zone, records) in &pass.zone_records {
+        let complete = failures == 0;
+        histogram!("CompletePasses").record(level(usize::from(complete)));
+        // A pass that could not see everything may say what it saw, and not that there was nothing.
+        let seen = |number: &usize| complete || *number > 0;
+        if let Some(managed) = Some(pass.managed_names).filter(seen) {
+            histogram!("ManagedNames").record(level(managed));
+        }
+        if let Some(conflicts) = Some(with(Status::Conflict)).filter(seen) {
+            histogram!("Conflicts").record(level(conflicts));
+        }
+        if let Some(refused) = Some(with(Status::Refused)).filter(seen) {
+            histogram!("Refused").record(level(refused));
+        }
+        for (zone, records) in pass.zone_records.iter().filter(|(_, records)| seen(records)) {
             histogram!("ZoneRecords", "Zone" => zone.to_string()).record(level(*records));
         }
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use tokio::process::Command;
 
-use crate::local_aws::{ACCOUNT, LocalAws, REGION, root, tool};
+use crate::local_aws::{ACCOUNT, LocalAws, Permissions, REGION, root, tool};
 
 /// What one environment has of its own before service discovery comes: a VPC and a cluster.
 #[derive(Clone, Debug)]
@@ -23,7 +23,13 @@ pub struct Network {
 pub struct Discovery {
     pub function: String,
     pub log_group: String,
+    /// The zone of its first VPC.
     pub zone: String,
+    pub zones: Vec<String>,
+    /// The ARN of the queue that the handler empties.
+    pub event_queue: String,
+    /// The ARN of the queue of what nobody could handle.
+    pub dead_letter_queue: String,
 }
 
 /// Makes a VPC with two subnets and an ECS cluster for each name.
@@ -33,7 +39,11 @@ pub struct Discovery {
 pub async fn networks(aws: &LocalAws, names: &[&str]) -> Result<BTreeMap<String, Network>> {
     let mut resources = Map::new();
     let mut outputs = Map::new();
+    // Logical ids are letters and digits.
+    let id = |name: &str| name.replace('-', "");
     for (index, name) in names.iter().enumerate() {
+        let cluster = *name;
+        let name = id(name);
         let vpc = json!({"Ref": format!("{name}Vpc")});
         let mut add = |id: &str, kind: &str, properties: Value| {
             resources.insert(
@@ -48,7 +58,7 @@ pub async fn networks(aws: &LocalAws, names: &[&str]) -> Result<BTreeMap<String,
             let subnet = json!({"VpcId": vpc, "CidrBlock": block, "AvailabilityZone": zone});
             add(&format!("Subnet{id}"), "EC2::Subnet", subnet);
         }
-        add("Cluster", "ECS::Cluster", json!({"ClusterName": name}));
+        add("Cluster", "ECS::Cluster", json!({"ClusterName": cluster}));
         for id in ["Vpc", "SubnetA", "SubnetB"] {
             outputs.insert(format!("{name}{id}"), json!({"Value": {"Ref": format!("{name}{id}")}}));
         }
@@ -72,8 +82,11 @@ pub async fn networks(aws: &LocalAws, names: &[&str]) -> Result<BTreeMap<String,
     };
     let network = |name: &&str| -> Result<(String, Network)> {
         let network = Network {
-            vpc: output(format!("{name}Vpc"))?,
-            subnets: vec![output(format!("{name}SubnetA"))?, output(format!("{name}SubnetB"))?],
+            vpc: output(format!("{}Vpc", id(name)))?,
+            subnets: vec![
+                output(format!("{}SubnetA", id(name)))?,
+                output(format!("{}SubnetB", id(name)))?,
+            ],
             cluster: (*name).to_owned(),
         };
         Ok(((*name).to_owned(), network))
@@ -117,13 +130,28 @@ pub fn environment(network: &Network, zone_name: &str, more: &Value) -> Value {
 pub async fn discovery(aws: &LocalAws, data: &Value) -> Result<BTreeMap<String, Discovery>> {
     let outputs = aws.directory.join("outputs.json");
     let names: Vec<&String> = data.as_object().into_iter().flat_map(Map::keys).collect();
+    let stacks: Vec<String> = names.iter().map(|name| format!("EcsDiscovery-{name}")).collect();
+    let context = format!("environments={data}");
     let mut command = cdk(aws);
+    if aws.permissions == Permissions::Enforced {
+        let mut synth = cdk(aws);
+        aws.run("cdk-synth", synth.args(["synth", "--quiet", "--context", &context])).await?;
+        let assembly = aws.directory.join("cdk.out");
+        for stack in &stacks {
+            let template = assembly.join(format!("{stack}.template.json"));
+            let text = tokio::fs::read_to_string(&template).await?;
+            let mut content: Value = serde_json::from_str(&text)?;
+            translate(&mut content);
+            tokio::fs::write(&template, content.to_string()).await?;
+        }
+        command.arg("--app").arg(assembly);
+    } else {
+        command.args(["--context", &context]);
+    }
     command
         .arg("deploy")
-        .args(names.iter().map(|name| format!("EcsDiscovery-{name}")))
+        .args(stacks)
         .args(["--require-approval", "never", "--progress", "events", "--concurrency", "4"])
-        .arg("--context")
-        .arg(format!("environments={data}"))
         .arg("--outputs-file")
         .arg(&outputs);
     aws.run("cdk-deploy", &mut command).await?;
@@ -141,10 +169,58 @@ pub async fn discovery(aws: &LocalAws, data: &Value) -> Result<BTreeMap<String, 
             function: output("FunctionName")?,
             log_group: output("LogGroupName")?,
             zone: output("Zone")?,
+            zones: stack
+                .as_object()
+                .into_iter()
+                .flatten()
+                .filter(|(key, _)| key.starts_with("Zone"))
+                .filter_map(|(_, value)| value.as_str().map(str::to_owned))
+                .collect(),
+            event_queue: output("EventQueueArn")?,
+            dead_letter_queue: output("DeadLetterQueueArn")?,
         };
         Ok(((*name).clone(), discovery))
     };
     names.iter().map(deployed).collect()
+}
+
+/// `cdk destroy` of all environments in `data`, by name.
+///
+/// # Errors
+/// If the command fails.
+pub async fn destroy(aws: &LocalAws, data: &Value) -> Result<()> {
+    let names = data.as_object().into_iter().flat_map(Map::keys);
+    let mut command = cdk(aws);
+    command
+        .args(["destroy", "--force", "--context", &format!("environments={data}")])
+        .args(names.map(|name| format!("EcsDiscovery-{name}")));
+    aws.run("cdk-destroy", &mut command).await
+}
+
+/// Says two of the handler's permissions in MiniStack's words, which limit the same.
+///
+/// For both calls it looks at the ARN of the cluster as the resource. AWS knows no resource for
+/// ListServices, but the condition key `ecs:cluster`; and for DescribeServices the services' ARNs.
+fn translate(template: &mut Value) {
+    match template {
+        Value::Object(fields) => {
+            let sid = fields.get("Sid").and_then(Value::as_str).unwrap_or_default().to_owned();
+            if sid == "ListServices"
+                && let Some(condition) = fields.remove("Condition")
+            {
+                fields.insert("Resource".into(), condition["ArnLike"]["ecs:cluster"].clone());
+            } else if sid == "DescribeServices"
+                && let Some(resource) = fields.get_mut("Resource")
+            {
+                let services = resource.to_string();
+                let clusters = services.replace(":service/", ":cluster/").replace("/*\"", "\"");
+                *resource = serde_json::from_str(&clusters).unwrap_or_default();
+            }
+            fields.values_mut().for_each(translate);
+        }
+        Value::Array(values) => values.iter_mut().for_each(translate),
+        _ => {}
+    }
 }
 
 /// The CDK's own command line, with an assembly for this run only.

@@ -10,6 +10,7 @@ use aws_credential_types::Credentials;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -26,11 +27,22 @@ pub const ACCOUNT: &str = "000000000000";
 /// How many runs' logs are kept.
 const KEPT_RUNS: usize = 5;
 
+/// Whether the local AWS looks at permissions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permissions {
+    /// Everybody may do everything.
+    Open,
+    /// A function may do what its role says: actions and resources, and conditions as far as
+    /// MiniStack knows their keys.
+    Enforced,
+}
+
 /// A running local AWS. It has to be stopped.
 #[derive(Debug)]
 pub struct LocalAws {
     /// `http://127.0.0.1:<port>`.
     pub endpoint: String,
+    pub permissions: Permissions,
     /// Where the logs of this run are.
     pub directory: PathBuf,
     pub cloudtrail: aws_sdk_cloudtrail::Client,
@@ -38,7 +50,9 @@ pub struct LocalAws {
     pub elb: aws_sdk_elasticloadbalancingv2::Client,
     pub eventbridge: aws_sdk_eventbridge::Client,
     pub lambda: aws_sdk_lambda::Client,
+    pub logs: aws_sdk_cloudwatchlogs::Client,
     pub route53: aws_sdk_route53::Client,
+    pub sqs: aws_sdk_sqs::Client,
     ministack: Mutex<Child>,
 }
 
@@ -47,20 +61,23 @@ impl LocalAws {
     ///
     /// # Errors
     /// If it does not start, with the end of its log.
-    pub async fn start() -> Result<LocalAws> {
+    pub async fn start(permissions: Permissions) -> Result<LocalAws> {
         let directory = new_run_directory().await?;
-        let (ministack, port) = start_ministack(&directory).await?;
+        let (ministack, port) = start_ministack(&directory, permissions).await?;
         let endpoint = format!("http://127.0.0.1:{port}");
         let sdk = sdk_config(&endpoint).await;
         Ok(LocalAws {
             endpoint,
+            permissions,
             directory,
             cloudtrail: aws_sdk_cloudtrail::Client::new(&sdk),
             ecs: aws_sdk_ecs::Client::new(&sdk),
             elb: aws_sdk_elasticloadbalancingv2::Client::new(&sdk),
             eventbridge: aws_sdk_eventbridge::Client::new(&sdk),
             lambda: aws_sdk_lambda::Client::new(&sdk),
+            logs: aws_sdk_cloudwatchlogs::Client::new(&sdk),
             route53: aws_sdk_route53::Client::new(&sdk),
+            sqs: aws_sdk_sqs::Client::new(&sdk),
             ministack: Mutex::new(ministack),
         })
     }
@@ -109,6 +126,23 @@ impl LocalAws {
             ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".into()),
             ("NO_PROXY", "127.0.0.1,localhost".into()),
         ]
+    }
+
+    /// What the AWS CLI answers to a command.
+    ///
+    /// # Errors
+    /// If it fails, with what it says.
+    pub async fn cli(&self, arguments: &[&str]) -> Result<Value> {
+        let mut command = self.command(&tool("aws"));
+        command.args(arguments).args(["--output", "json"]).stdin(Stdio::null());
+        let output = command.output().await.context("the AWS CLI did not start")?;
+        if !output.status.success() {
+            bail!("aws {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        }
+        match output.stdout.trim_ascii() {
+            [] => Ok(Value::Null),
+            json => Ok(serde_json::from_slice(json)?),
+        }
     }
 
     /// Runs a command to its end, with its output in a log file of this run.
@@ -179,7 +213,8 @@ async fn new_run_directory() -> Result<PathBuf> {
         let _ = tokio::fs::remove_dir_all(old).await;
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    let directory = runs.join(format!("{}-{}", now.as_secs(), std::process::id()));
+    // By milliseconds: one process may run several.
+    let directory = runs.join(format!("{}-{}", now.as_millis(), std::process::id()));
     tokio::fs::create_dir_all(directory.join("tmp")).await?;
     // MiniStack unpacks functions here. Those in Node.js are no modules, as the checkout is.
     tokio::fs::write(directory.join("tmp/package.json"), r#"{"type":"commonjs"}"#).await?;
@@ -193,7 +228,7 @@ fn is_running(directory: &Path) -> bool {
     process.is_some_and(|process| kill(process, None).is_ok())
 }
 
-async fn start_ministack(directory: &Path) -> Result<(Child, u16)> {
+async fn start_ministack(directory: &Path, permissions: Permissions) -> Result<(Child, u16)> {
     const ATTEMPTS: usize = 5;
     let log = directory.join("ministack.log");
     for _ in 0..ATTEMPTS {
@@ -207,6 +242,7 @@ async fn start_ministack(directory: &Path) -> Result<(Child, u16)> {
             .env("GATEWAY_PORT", port.to_string())
             .env("MINISTACK_REGION", REGION)
             .env("MINISTACK_ACCOUNT_ID", ACCOUNT)
+            .env("AUTH", (permissions == Permissions::Enforced).to_string())
             // What LookupEvents tells the relay.
             .env("CLOUDTRAIL_RECORDING", "1")
             // The functions inherit these, and find their AWS by them.

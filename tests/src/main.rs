@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
-use tests::local_aws::{LocalAws, interrupted, root};
+use tests::local_aws::{LocalAws, Permissions, interrupted, root};
 use tests::stage::Stage;
 use tests::story::{outcome_line, tell};
 use tokio::io::{AsyncBufReadExt, AsyncSeekExt, BufReader, SeekFrom};
@@ -35,7 +35,7 @@ async fn main() -> ExitCode {
 async fn run(once: bool) -> Result<()> {
     let begun = Instant::now();
     let aws = tokio::select! {
-        aws = LocalAws::start() => Arc::new(aws?),
+        aws = LocalAws::start(Permissions::Open) => Arc::new(aws?),
         () = interrupted() => bail!("interrupted"),
     };
     done(&format!("MiniStack answers at {}", aws.endpoint), begun.elapsed());
@@ -53,7 +53,7 @@ async fn run(once: bool) -> Result<()> {
 async fn on_stage(aws: &Arc<LocalAws>, once: bool) -> Result<()> {
     println!("▸ deploying service discovery for dev and prod, both with the zone internal …");
     let stage =
-        Stage::set(Arc::clone(aws), &[("dev", json!({})), ("prod", json!({}))], done).await?;
+        Stage::set(Arc::clone(aws), &[("dev", json!({})), ("prod", json!({}))], &[], done).await?;
     let story = tell(&stage).await;
     if let Err(error) = story {
         let log = aws.directory.join("ministack.log");

@@ -25,17 +25,19 @@ const PAGE: usize = 50;
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// An event that reached a function.
+/// An event that reached a function, or the queue before it.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// `CreateService`.
     pub call: String,
     /// The service that it was about, as the caller wrote it.
     pub service: String,
-    /// The ARN of the function.
-    pub function: String,
-    /// What the function answered, or how it failed.
+    /// The ARN of the function or the queue.
+    pub target: String,
+    /// What the function answered, or how it failed; null for a queue.
     pub answer: Result<Value, String>,
+    /// When the relay saw the event, in milliseconds since 1970.
+    pub at_ms: i64,
     /// From when the relay saw the event until the function had answered.
     pub took: Duration,
 }
@@ -64,6 +66,8 @@ impl Relay {
             cloudtrail: aws.cloudtrail.clone(),
             eventbridge: aws.eventbridge.clone(),
             lambda: aws.lambda.clone(),
+            sqs: aws.sqs.clone(),
+            endpoint: aws.endpoint.clone(),
             rules: rules(&aws.eventbridge).await?,
             deliveries: broadcast::channel(1_000).0,
         };
@@ -100,11 +104,13 @@ struct Carrier {
     cloudtrail: aws_sdk_cloudtrail::Client,
     eventbridge: aws_sdk_eventbridge::Client,
     lambda: aws_sdk_lambda::Client,
+    sqs: aws_sdk_sqs::Client,
+    endpoint: String,
     rules: Vec<Rule>,
     deliveries: broadcast::Sender<Delivery>,
 }
 
-/// The deployed rules that wait for events, with the functions that they call.
+/// The deployed rules that wait for events, with the functions and queues that they go to.
 async fn rules(eventbridge: &aws_sdk_eventbridge::Client) -> Result<Vec<Rule>> {
     let mut rules = Vec::new();
     for rule in eventbridge.list_rules().send().await?.rules() {
@@ -182,6 +188,7 @@ impl Carrier {
 
     async fn deliver(&self, event: &Event) -> Result<()> {
         let begun = Instant::now();
+        let at_ms = DateTime::from(std::time::SystemTime::now()).to_millis()?;
         let detail = detail(event).context("an event without content")?;
         let call = detail["eventName"].as_str().unwrap_or_default().to_owned();
         let service = service(&detail);
@@ -202,20 +209,35 @@ impl Carrier {
             if !test.event(&envelope).send().await.context("TestEventPattern")?.result() {
                 continue;
             }
-            for function in &rule.targets {
-                let answer = invoke(&self.lambda, function, &envelope).await?;
+            for target in &rule.targets {
+                let answer = if target.contains(":sqs:") {
+                    let url = queue_url(&self.endpoint, target);
+                    let message = self.sqs.send_message().queue_url(url).message_body(&envelope);
+                    message.send().await.context("SendMessage")?;
+                    Ok(Value::Null)
+                } else {
+                    invoke(&self.lambda, target, &envelope).await?
+                };
                 // Nobody may be listening.
                 let _ = self.deliveries.send(Delivery {
                     call: call.clone(),
                     service: service.clone(),
-                    function: function.clone(),
+                    target: target.clone(),
                     answer,
+                    at_ms,
                     took: begun.elapsed(),
                 });
             }
         }
         Ok(())
     }
+}
+
+/// The URL of a queue on the local AWS, from its ARN.
+#[must_use]
+pub fn queue_url(endpoint: &str, arn: &str) -> String {
+    let name = arn.rsplit(':').next().unwrap_or_default();
+    format!("{endpoint}/{ACCOUNT}/{name}")
 }
 
 /// Invokes a function and waits for its answer, or for what it says of its failure.

@@ -29,7 +29,8 @@ pub async fn tell(stage: &Stage) -> Result<()> {
         stage.aws.create_service(cluster, "orders", &[&balancer.target_group]).await?;
     }
     for (environment, deliveries) in [(dev, &mut deliveries), (prod, &mut in_prods)] {
-        let outcome = environment.outcome(deliveries, "CreateService", "orders").await?;
+        let outcome =
+            environment.outcome(&stage.aws, deliveries, "CreateService", "orders").await?;
         check(&outcome, "registered")?;
         show(&environment.name, &outcome);
     }
@@ -43,7 +44,7 @@ pub async fn tell(stage: &Stage) -> Result<()> {
     chapter(3, "orders is moved to another load balancer in dev");
     let begun = Instant::now();
     stage.aws.move_service("dev", "orders", &[&other.target_group]).await?;
-    let outcome = dev.outcome(&mut deliveries, "UpdateService", "orders").await?;
+    let outcome = dev.outcome(&stage.aws, &mut deliveries, "UpdateService", "orders").await?;
     check(&outcome, "updated")?;
     show("dev", &outcome);
     dev.resolves("orders.internal", &alias(&other)).await?;
@@ -54,7 +55,7 @@ pub async fn tell(stage: &Stage) -> Result<()> {
     let zone = &dev.discovery.zone;
     stage.aws.create_record(zone, "billing.internal", "A", "10.0.0.7").await?;
     stage.aws.create_service("dev", "billing", &[&in_dev.target_group]).await?;
-    let outcome = dev.outcome(&mut deliveries, "CreateService", "billing").await?;
+    let outcome = dev.outcome(&stage.aws, &mut deliveries, "CreateService", "billing").await?;
     check(&outcome, "conflict")?;
     show("dev", &outcome);
     dev.resolves("billing.internal", &Answer::Records(vec!["10.0.0.7".into()])).await?;
@@ -77,7 +78,7 @@ pub async fn tell(stage: &Stage) -> Result<()> {
     chapter(6, "orders is deleted in dev");
     let begun = Instant::now();
     stage.aws.delete_service("dev", "orders").await?;
-    let outcome = dev.outcome(&mut deliveries, "DeleteService", "orders").await?;
+    let outcome = dev.outcome(&stage.aws, &mut deliveries, "DeleteService", "orders").await?;
     check(&outcome, "deregistered")?;
     show("dev", &outcome);
     dev.resolves("orders.internal", &Answer::NoSuchName).await?;

@@ -3,6 +3,8 @@
 //!
 //! All scenarios share one local AWS and run side by side, each with services of its own.
 
+mod operation;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -14,35 +16,66 @@ use aws_sdk_route53::types::{
 };
 use futures_util::future::join_all;
 use libtest_mimic::{Arguments, Trial};
+use operation::{
+    a_message_that_makes_no_sense_ends_in_the_dead_letter_queue,
+    an_environment_arrives_changes_and_departs,
+    another_environments_zone_cannot_be_read_or_changed, each_alarm_fires,
+    each_permission_is_granted_by_one_statement, what_failed_waits_and_is_handled_after_a_redrive,
+};
 use serde_json::{Value, json};
 use tests::dns::Answer::{self, Alias, NoSuchName, Records};
 use tests::fleet::{Balancer, Environment};
-use tests::local_aws::{LocalAws, interrupted};
+use tests::local_aws::{LocalAws, Permissions, interrupted};
 use tests::stage::{Stage, outcome_of};
 use tokio::runtime::{Handle, Runtime};
+
+/// How the scenarios are played: with either kind of delivery, and once under the handler's own role
+/// as it was deployed.
+const PLAYS: [(&str, Permissions); 2] =
+    [("direct", Permissions::Enforced), ("queue", Permissions::Open)];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let runtime = Runtime::new().expect("a runtime");
     if arguments.list {
-        return libtest_mimic::run(&arguments, trials(None, runtime.handle())).exit_code();
+        let all = PLAYS.iter().flat_map(|(delivery, _)| trials(delivery, None, runtime.handle()));
+        return libtest_mimic::run(&arguments, all.collect()).exit_code();
     }
-    let aws = match runtime.block_on(LocalAws::start()) {
+    let mut status = ExitCode::SUCCESS;
+    for (delivery, permissions) in PLAYS {
+        let asked_for = arguments.filter.as_ref().is_none_or(|filter| {
+            let wanted = |trial: &Trial| trial.name().contains(filter);
+            trials(delivery, None, runtime.handle()).iter().any(wanted)
+        });
+        if asked_for && !play(&arguments, &runtime, delivery, permissions) {
+            status = ExitCode::FAILURE;
+        }
+    }
+    status
+}
+
+fn play(
+    arguments: &Arguments,
+    runtime: &Runtime,
+    delivery: &str,
+    permissions: Permissions,
+) -> bool {
+    let aws = match runtime.block_on(LocalAws::start(permissions)) {
         Ok(aws) => Arc::new(aws),
         Err(error) => {
             eprintln!("{error:#}");
-            return ExitCode::FAILURE;
+            return false;
         }
     };
     // Whoever interrupts the tests does not want MiniStack to stay.
     let stopping = Arc::clone(&aws);
-    runtime.spawn(async move {
+    let interruption = runtime.spawn(async move {
         interrupted().await;
         stopping.stop().await;
         std::process::exit(130);
     });
 
-    let environments = [
+    let environments: Vec<(&str, Value)> = [
         ("dev", json!({})),
         ("prod", json!({})),
         // Other names, another TTL.
@@ -53,32 +86,51 @@ fn main() -> ExitCode {
         ("scratch", json!({"deleteLimit": {"free": 1, "percent": 10}})),
         // Its zone does not exist.
         ("broken", json!({})),
-    ];
+        // Its handler loses a permission now and then.
+        ("guarded", json!({})),
+        // Its handler is configured badly for a while.
+        ("outage", json!({})),
+        // Nothing goes well there.
+        ("stalled", json!({})),
+        ("alarmed", json!({"deleteLimit": {"free": 1, "percent": 10}})),
+    ]
+    .into_iter()
+    .map(|(name, mut options)| {
+        // An outage is one of the function, as it shows where it is called directly.
+        options["delivery"] = if name == "outage" { "direct" } else { delivery }.into();
+        // Where permissions are enforced, MiniStack does not let the bootstrap stack's roles publish.
+        options["bootstrapRoles"] = (permissions == Permissions::Open).into();
+        (name, options)
+    })
+    .collect();
+    eprintln!("\ndelivery: {delivery}, permissions: {permissions:?}");
     let say =
         |what: &str, took: std::time::Duration| eprintln!("{what}, {:.1} s", took.as_secs_f32());
-    let stage = runtime.block_on(Stage::set(Arc::clone(&aws), &environments, say));
-    let status = match stage {
+    let more = ["mover", "mover-b"];
+    let stage = runtime.block_on(Stage::set(Arc::clone(&aws), &environments, &more, say));
+    let succeeded = match stage {
         Ok(stage) => {
             let stage = Arc::new(stage);
-            let trials = trials(Some(&stage), runtime.handle());
-            libtest_mimic::run(&arguments, trials).exit_code()
+            let trials = trials(delivery, Some(&stage), runtime.handle());
+            !libtest_mimic::run(arguments, trials).has_failed()
         }
         Err(error) => {
             eprintln!("{error:#}");
-            ExitCode::FAILURE
+            false
         }
     };
     eprintln!("the logs are in {}", aws.directory.display());
+    interruption.abort();
     runtime.block_on(aws.stop());
-    status
+    succeeded
 }
 
 macro_rules! scenarios {
-    ($stage:expr, $runtime:expr, [$($name:ident,)*]) => {
+    ($delivery:expr, $stage:expr, $runtime:expr, [$($name:ident,)*]) => {
         vec![$({
             let stage = $stage.cloned();
             let runtime = $runtime.clone();
-            Trial::test(stringify!($name), move || {
+            Trial::test(format!("{}::{}", $delivery, stringify!($name)), move || {
                 let stage: Arc<Stage> = stage.ok_or("only listed")?;
                 runtime.block_on($name(&stage)).map_err(|error| format!("{error:#}").into())
             })
@@ -86,8 +138,10 @@ macro_rules! scenarios {
     };
 }
 
-fn trials(stage: Option<&Arc<Stage>>, runtime: &Handle) -> Vec<Trial> {
-    scenarios!(
+fn trials(delivery: &str, stage: Option<&Arc<Stage>>, runtime: &Handle) -> Vec<Trial> {
+    let mut all = operations(delivery, stage, runtime);
+    all.extend(scenarios!(
+        delivery,
         stage,
         runtime,
         [
@@ -128,7 +182,35 @@ fn trials(stage: Option<&Arc<Stage>>, runtime: &Handle) -> Vec<Trial> {
             the_messages_of_a_queue_become_one_run_and_a_bad_one_fails_alone,
             the_strict_route_53_of_the_simulation_answers_like_the_local_one,
         ]
-    )
+    ));
+    all
+}
+
+/// Those of operation, of which some need permissions that are enforced. The long ones come first.
+fn operations(delivery: &str, stage: Option<&Arc<Stage>>, runtime: &Handle) -> Vec<Trial> {
+    if delivery == "direct" {
+        scenarios!(
+            delivery,
+            stage,
+            runtime,
+            [
+                an_environment_arrives_changes_and_departs,
+                each_permission_is_granted_by_one_statement,
+                another_environments_zone_cannot_be_read_or_changed,
+            ]
+        )
+    } else {
+        scenarios!(
+            delivery,
+            stage,
+            runtime,
+            [
+                each_alarm_fires,
+                what_failed_waits_and_is_handled_after_a_redrive,
+                a_message_that_makes_no_sense_ends_in_the_dead_letter_queue,
+            ]
+        )
+    }
 }
 
 /// A load balancer in an environment, named after who uses it.
@@ -143,7 +225,7 @@ async fn registered(stage: &Stage, environment: &Environment, name: &str) -> Res
     let cluster = &environment.network.cluster;
     let mut deliveries = stage.relay.deliveries();
     stage.aws.create_service(cluster, name, &[&balancer.target_group]).await?;
-    environment.outcome(&mut deliveries, "CreateService", name).await?;
+    environment.outcome(&stage.aws, &mut deliveries, "CreateService", name).await?;
     environment.resolves(&format!("{name}.internal"), &alias(&balancer)).await?;
     Ok(balancer)
 }
@@ -173,7 +255,7 @@ async fn a_created_service_resolves_in_its_vpc_only(stage: &Stage) -> Result<()>
     let (dev, prod) = (stage.environment("dev"), stage.environment("prod"));
     let mut deliveries = stage.relay.deliveries();
     let balancer = registered(stage, dev, "created").await?;
-    let outcome = dev.outcome(&mut deliveries, "CreateService", "created").await?;
+    let outcome = dev.outcome(&stage.aws, &mut deliveries, "CreateService", "created").await?;
     status(&outcome, "registered", "")?;
     ensure!(outcome["target"] == balancer.dns_name.as_str(), "{outcome}");
     ensure!(prod.resolver.ask("created.internal").await? == NoSuchName);
@@ -264,7 +346,7 @@ async fn a_service_without_a_load_balancer_is_ignored(stage: &Stage) -> Result<(
     let dev = stage.environment("dev");
     let mut deliveries = stage.relay.deliveries();
     stage.aws.create_service("dev", "worker", &[]).await?;
-    let outcome = dev.outcome(&mut deliveries, "CreateService", "worker").await?;
+    let outcome = dev.outcome(&stage.aws, &mut deliveries, "CreateService", "worker").await?;
     status(&outcome, "ignored", "the service has no load balancer")
 }
 
@@ -273,7 +355,7 @@ async fn a_service_that_leaves_its_load_balancer_is_deregistered(stage: &Stage) 
     registered(stage, dev, "leaver").await?;
     let mut deliveries = stage.relay.deliveries();
     stage.aws.move_service("dev", "leaver", &[]).await?;
-    let outcome = dev.outcome(&mut deliveries, "UpdateService", "leaver").await?;
+    let outcome = dev.outcome(&stage.aws, &mut deliveries, "UpdateService", "leaver").await?;
     status(&outcome, "deregistered", "the service has no load balancer")?;
     dev.resolves("leaver.internal", &NoSuchName).await?;
     Ok(())
@@ -284,7 +366,7 @@ async fn a_load_balancer_that_comes_later_is_found_by_the_full_pass(stage: &Stag
     let group = stage.aws.create_target_group(&swept.network, "early").await?;
     let mut deliveries = stage.relay.deliveries();
     stage.aws.create_service("swept", "early", &[&group]).await?;
-    let outcome = swept.outcome(&mut deliveries, "CreateService", "early").await?;
+    let outcome = swept.outcome(&stage.aws, &mut deliveries, "CreateService", "early").await?;
     status(&outcome, "waiting", "has no load balancer yet")?;
     let balancer = balancer(stage, swept, "late").await?;
     stage.aws.create_listener(&balancer.arn, &group, 81).await?;
@@ -298,7 +380,7 @@ async fn a_load_balancer_in_another_vpc_is_not_registered(stage: &Stage) -> Resu
     let elsewhere = balancer(stage, prod, "elsewhere").await?;
     let mut deliveries = stage.relay.deliveries();
     stage.aws.create_service("dev", "elsewhere", &[&elsewhere.target_group]).await?;
-    let outcome = dev.outcome(&mut deliveries, "CreateService", "elsewhere").await?;
+    let outcome = dev.outcome(&stage.aws, &mut deliveries, "CreateService", "elsewhere").await?;
     status(&outcome, "ignored", "no zone of this environment is for the VPC")?;
     ensure!(dev.resolver.ask("elsewhere.internal").await? == NoSuchName);
     ensure!(prod.resolver.ask("elsewhere.internal").await? == NoSuchName);
@@ -328,7 +410,7 @@ async fn a_name_that_dns_forbids_is_invalid(stage: &Stage) -> Result<()> {
     let balancer = balancer(stage, dev, "forbidden").await?;
     let mut deliveries = stage.relay.deliveries();
     stage.aws.create_service("dev", "forbidden_", &[&balancer.target_group]).await?;
-    let outcome = dev.outcome(&mut deliveries, "CreateService", "forbidden_").await?;
+    let outcome = dev.outcome(&stage.aws, &mut deliveries, "CreateService", "forbidden_").await?;
     status(&outcome, "invalid", "starts or ends with -")
 }
 
@@ -350,7 +432,7 @@ async fn a_tag_renames_a_service_and_gives_its_name_back(stage: &Stage) -> Resul
     let balancer = registered(stage, dev, "plain").await?;
     let mut deliveries = stage.relay.deliveries();
     stage.aws.tag_service("dev", "plain", "discovery:name", "fancy.shop").await?;
-    let outcome = dev.outcome(&mut deliveries, "TagResource", "plain").await?;
+    let outcome = dev.outcome(&stage.aws, &mut deliveries, "TagResource", "plain").await?;
     status(&outcome, "updated", "no longer called plain.internal")?;
     ensure!(dev.resolver.ask("fancy.shop.internal").await? == alias(&balancer));
     ensure!(dev.resolver.ask("plain.internal").await? == NoSuchName);
@@ -368,7 +450,7 @@ async fn a_tag_keeps_a_service_out(stage: &Stage) -> Result<()> {
     let balancer = registered(stage, dev, "shy").await?;
     let mut deliveries = stage.relay.deliveries();
     stage.aws.tag_service("dev", "shy", "discovery:enabled", "false").await?;
-    let outcome = dev.outcome(&mut deliveries, "TagResource", "shy").await?;
+    let outcome = dev.outcome(&stage.aws, &mut deliveries, "TagResource", "shy").await?;
     status(&outcome, "deregistered", "its tag discovery:enabled says false")?;
     dev.resolves("shy.internal", &NoSuchName).await?;
     stage.aws.untag_service("dev", "shy", "discovery:enabled").await?;
@@ -381,7 +463,7 @@ async fn a_tag_that_cannot_be_followed_is_invalid_and_changes_nothing(stage: &St
     let balancer = registered(stage, dev, "mistyped").await?;
     let mut deliveries = stage.relay.deliveries();
     stage.aws.tag_service("dev", "mistyped", "discovery:nmae", "shop").await?;
-    let outcome = dev.outcome(&mut deliveries, "TagResource", "mistyped").await?;
+    let outcome = dev.outcome(&stage.aws, &mut deliveries, "TagResource", "mistyped").await?;
     status(&outcome, "invalid", "the tag discovery:nmae is \"shop\", and known are")?;
     ensure!(dev.resolver.ask("mistyped.internal").await? == alias(&balancer));
     Ok(())
@@ -403,7 +485,7 @@ async fn a_tag_turns_a_cname_into_an_alias_and_back(stage: &Stage) -> Result<()>
     let balancer = registered(stage, dev, "direct").await?;
     let mut deliveries = stage.relay.deliveries();
     stage.aws.tag_service("dev", "direct", "discovery:record", "ALIAS").await?;
-    let outcome = dev.outcome(&mut deliveries, "TagResource", "direct").await?;
+    let outcome = dev.outcome(&stage.aws, &mut deliveries, "TagResource", "direct").await?;
     status(&outcome, "updated", "it was CNAME")?;
     let records = stage.aws.records(&dev.discovery.zone, "direct.internal").await?;
     ensure!(
@@ -425,7 +507,7 @@ async fn a_record_that_says_the_right_thing_is_adopted(stage: &Stage) -> Result<
     stage.aws.create_record(zone, "inherited.internal", "CNAME", &target).await?;
     let mut deliveries = stage.relay.deliveries();
     stage.aws.create_service("dev", "inherited", &[&balancer.target_group]).await?;
-    let outcome = dev.outcome(&mut deliveries, "CreateService", "inherited").await?;
+    let outcome = dev.outcome(&stage.aws, &mut deliveries, "CreateService", "inherited").await?;
     status(&outcome, "adopted", "the record was there, without a marker")?;
     ensure!(stage.aws.records(zone, "inherited.internal").await?.len() == 2);
     stage.aws.delete_service("dev", "inherited").await?;
@@ -441,12 +523,11 @@ async fn a_record_that_a_person_made_is_never_touched(stage: &Stage) -> Result<(
     let mut deliveries = stage.relay.deliveries();
     let untouched = Records(vec!["10.0.0.7".into()]);
     stage.aws.create_service("swept", "personal", &[&balancer.target_group]).await?;
-    let outcome = swept.outcome(&mut deliveries, "CreateService", "personal").await?;
+    let outcome = swept.outcome(&stage.aws, &mut deliveries, "CreateService", "personal").await?;
     status(&outcome, "conflict", "it holds A 10.0.0.7, without a marker")?;
     stage.invoke(swept, &Stage::scheduled()).await?;
     stage.aws.delete_service("swept", "personal").await?;
-    let outcome = swept.outcome(&mut deliveries, "DeleteService", "personal").await?;
-    status(&outcome, "unchanged", "holds no name")?;
+    status(&reconcile(stage, swept, "personal").await?, "unchanged", "holds no name")?;
     ensure!(swept.resolver.ask("personal.internal").await? == untouched);
     Ok(())
 }
@@ -461,7 +542,7 @@ async fn a_record_of_another_environment_is_never_touched(stage: &Stage) -> Resu
     let balancer = balancer(stage, swept, "shared").await?;
     let mut deliveries = stage.relay.deliveries();
     stage.aws.create_service("swept", "shared", &[&balancer.target_group]).await?;
-    let outcome = swept.outcome(&mut deliveries, "CreateService", "shared").await?;
+    let outcome = swept.outcome(&stage.aws, &mut deliveries, "CreateService", "shared").await?;
     status(&outcome, "conflict", "the environment qa manages it")?;
     stage.invoke(swept, &Stage::scheduled()).await?;
     ensure!(stage.aws.records(zone, "shared.internal").await? == before);
@@ -478,7 +559,7 @@ async fn a_service_with_the_name_of_another_is_a_conflict_until_that_is_gone(
     swept.resolves("rival.internal", &alias(&holder)).await?;
     let mut deliveries = stage.relay.deliveries();
     stage.aws.create_service("swept", "rival", &[&rival.target_group]).await?;
-    let outcome = swept.outcome(&mut deliveries, "CreateService", "rival").await?;
+    let outcome = swept.outcome(&stage.aws, &mut deliveries, "CreateService", "rival").await?;
     status(
         &outcome,
         "conflict",
