@@ -644,6 +644,18 @@ async fn deregistering_removes_what_is_managed_and_nothing_else() {
     assert_eq!(outcome.aws.lock().expect("no holder panics").zone, [foreign]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_is_no_longer_the_environments_is_deregistered_alone() {
+    let asked = json!({"deregister": {"hostedZoneId": "Z2"}});
+    let outcome = run(asked, registered("old.elb.amazonaws.com"), usual()).await;
+    assert_eq!(outcome.statuses(), "deregistered: everything was to be deregistered");
+    let aws = outcome.aws.lock().expect("no holder panics");
+    // Of the zone that was asked for, and of nothing else.
+    let operations: Vec<&str> = aws.log.iter().map(|(operation, _)| operation.as_str()).collect();
+    assert_eq!(operations, ["ListResourceRecordSets", "ChangeResourceRecordSets"]);
+    assert!(aws.zone.is_empty());
+}
+
 /// The service with tags, as DescribeServices answers.
 fn tagged(tags: &[(&str, &str)]) -> String {
     let mut answer: Value = serde_json::from_str(&services(&[("orders", "ACTIVE")])).expect("JSON");
