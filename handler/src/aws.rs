@@ -1,8 +1,8 @@
 //! What the edges share: an error that tells all that AWS and the SDK know, and a count of calls.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -18,6 +18,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::request_id::RequestId;
+use tokio::time::{Instant, sleep_until};
 
 use crate::service::Unread;
 
@@ -135,6 +136,36 @@ pub fn timeouts() -> TimeoutConfig {
         .build()
 }
 
+/// Spreads what is sent, so that it stays below a rate: so many at once after a rest, then one after
+/// the other.
+#[derive(Debug)]
+pub struct Pace {
+    interval: Duration,
+    at_once: u32,
+    /// When all that went so far would be over, one after the other.
+    over: Mutex<Option<Instant>>,
+}
+
+impl Pace {
+    #[must_use]
+    pub const fn new(interval: Duration, at_once: u32) -> Pace {
+        Pace { interval, at_once, over: Mutex::new(None) }
+    }
+
+    /// Waits until `count` more may go.
+    pub async fn turn(&self, count: u32) {
+        let turn = {
+            let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let before = over.map_or(now, |over| over.max(now));
+            *over = Some(before + self.interval * count);
+            let ahead = self.interval * self.at_once.saturating_sub(count);
+            before.checked_sub(ahead).unwrap_or(now)
+        };
+        sleep_until(turn).await;
+    }
+}
+
 /// Counts what the clients of one service do in a run.
 #[derive(Clone, Debug, Default)]
 pub struct Calls(Arc<Counts>);
@@ -194,4 +225,34 @@ fn is_throttled(response: &HttpResponse) -> bool {
         body.is_some_and(|body| body.contains("Throttl"))
     };
     status == 429 || (status >= 400 && says())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pace_keeps_its_rate_however_many_ask_at_once() {
+        let begun = Instant::now();
+        let pace = Pace::new(Duration::from_millis(200), 1);
+        let turns = (0..6).map(async |_| {
+            pace.turn(1).await;
+            begun.elapsed().as_millis()
+        });
+        let at = futures_util::future::join_all(turns).await;
+        assert_eq!(at, [0, 200, 400, 600, 800, 1_000]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_rest_so_many_go_at_once_and_no_more() {
+        let begun = Instant::now();
+        let pace = Pace::new(Duration::from_millis(10), 1_000);
+        let mut at = Vec::new();
+        for count in [600, 300, 300, 100] {
+            pace.turn(count).await;
+            at.push(begun.elapsed().as_millis());
+        }
+        // 1,000 at once, then each as long after as it counts.
+        assert_eq!(at, [0, 0, 2_000, 3_000]);
+    }
 }

@@ -23,7 +23,7 @@ use crate::report::{ApiCalls, Changes, Outcomes, Pass, Report, ReportScope};
 use crate::route53::{ChangeError, Route53};
 use crate::service::{Behind, Home, HostedZoneId, Service, ServiceArn};
 use crate::trigger::{Options, Scope, Trigger};
-use crate::world::{Focus, Reads, World};
+use crate::world::{Focus, MANY_NAMES, Reads, World};
 use crate::zone::{Owner, ZoneView};
 
 /// How often a run that was refused, or found ECS changed after it wrote, goes round again. What
@@ -105,6 +105,11 @@ impl Reconciler {
                 (Task::Deregister(zones), ReportScope::Deregister, *options)
             }
         };
+        // An event is waited for; a full pass has time, and many at once would hinder each other.
+        self.route53.set_unhurried(match &task {
+            Task::Reconcile(Scope::Services(named)) => named.services.len() > MANY_NAMES,
+            Task::Reconcile(Scope::Everything) | Task::Deregister(_) => true,
+        });
         let course = self.rounds(&task, options, invocation).await;
         Report {
             outcomes: course.outcomes.into_vec(),

@@ -3,6 +3,9 @@
 //! The only writer. A change is a CREATE or a DELETE of exactly what was seen, never an UPSERT,
 //! so Route 53 refuses what was planned on an outdated view.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use aws_sdk_route53::Client;
 use aws_sdk_route53::error::SdkError;
 use aws_sdk_route53::operation::change_resource_record_sets::ChangeResourceRecordSetsError;
@@ -11,7 +14,7 @@ use aws_sdk_route53::types::{
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
-use crate::aws::{AwsError, Calls};
+use crate::aws::{AwsError, Calls, Pace};
 use crate::dns::{DnsName, RecordData, RecordType, Rrset};
 use crate::plan::NameChange;
 use crate::service::HostedZoneId;
@@ -22,10 +25,20 @@ const PAGE: i32 = 300;
 const LIST: &str = "route53:ListResourceRecordSets";
 const CHANGE: &str = "route53:ChangeResourceRecordSets";
 
+/// Half of the ten requests a second that Route 53 takes from the whole account.
+const REQUESTS: Pace = Pace::new(Duration::from_millis(200), 1);
+
+/// Half of the hundred changes a second, and of the 1,500 at once, that Route 53 takes from the whole
+/// account. Two batches of a queue, of which no more are handled at once, use it up and do not go over.
+const CHANGES: Pace = Pace::new(Duration::from_millis(20), 750);
+
 #[derive(Debug)]
 pub struct Route53 {
     client: Client,
     pub calls: Calls,
+    unhurried: AtomicBool,
+    requests: Pace,
+    changes: Pace,
 }
 
 /// Why a change batch was not applied.
@@ -63,7 +76,25 @@ impl Route53 {
     pub fn new(client: Client) -> Route53 {
         let calls = Calls::default();
         let config = client.config().to_builder().interceptor(calls.clone()).build();
-        Route53 { client: Client::from_conf(config), calls }
+        Route53 {
+            client: Client::from_conf(config),
+            calls,
+            unhurried: AtomicBool::new(false),
+            requests: REQUESTS,
+            changes: CHANGES,
+        }
+    }
+
+    /// Whether what comes now is in no hurry, and leaves half of the rate to others in the account.
+    pub fn set_unhurried(&self, unhurried: bool) {
+        self.unhurried.store(unhurried, Ordering::Relaxed);
+    }
+
+    async fn turn(&self, changes: usize) {
+        if self.unhurried.load(Ordering::Relaxed) {
+            self.changes.turn(u32::try_from(changes).unwrap_or(u32::MAX)).await;
+            self.requests.turn(1).await;
+        }
     }
 
     /// Lists a zone from its beginning to its end.
@@ -102,6 +133,7 @@ impl Route53 {
             request = request.start_record_name(name.as_str());
         }
         loop {
+            self.turn(0).await;
             let page = request
                 .max_items(PAGE)
                 .send()
@@ -155,6 +187,7 @@ impl Route53 {
                 changes.push(change.map_err(|error| failed(error.to_string()))?);
             }
         }
+        self.turn(changes.len()).await;
         let changes = ChangeBatch::builder().set_changes(Some(changes)).build();
         let changes = changes.map_err(|error| failed(error.to_string()))?;
         self.client

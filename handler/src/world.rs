@@ -47,6 +47,10 @@ pub struct Focus {
     pub deleted: BTreeSet<ServiceArn>,
 }
 
+/// With more names than this to look at in one zone, all of it is listed. A page has 300 record sets
+/// and a zone 10,000 at most, so that takes 34 requests at most, and 7 for a thousand services.
+pub const MANY_NAMES: usize = 20;
+
 /// What has still to be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reads {
@@ -119,6 +123,12 @@ impl World {
         reads.names.retain(|(zone, name)| {
             !self.zones.get(zone).is_some_and(|view| view.was_looked_at(name))
         });
+        for zone in config.zones().into_keys() {
+            if reads.names.iter().filter(|(at, _)| *at == zone).count() > MANY_NAMES {
+                reads.names.retain(|(at, _)| *at != zone);
+                reads.zones.insert(zone);
+            }
+        }
         if self.may_hold_any_name(focus) || self.looks_in_vain(focus, &reads, owner) {
             let listed =
                 |zone: &HostedZoneId| self.zones.get(zone).is_some_and(ZoneView::was_listed);
@@ -324,6 +334,18 @@ mod tests {
         assert_eq!(zones(&world), 0);
         world.services.insert(arn("dev/orders"), live(&[]));
         assert_eq!(zones(&world), 1);
+    }
+
+    #[test]
+    fn many_names_in_one_zone_are_read_as_the_whole_zone() {
+        let reads = |services: usize| {
+            let services = (0..services).map(|number| arn(&format!("dev/service-{number}")));
+            let focus = Focus { services: services.collect(), ..Focus::default() };
+            let reads = World::default().missing(&focus, &config(), &owner());
+            (reads.names.len(), reads.zones.len())
+        };
+        assert_eq!(reads(MANY_NAMES), (MANY_NAMES, 0));
+        assert_eq!(reads(MANY_NAMES + 1), (0, 1));
     }
 
     #[test]

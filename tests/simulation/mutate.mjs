@@ -104,5 +104,7 @@ await run(async () => {
     for (const [file] of edits) cpSync(path.join(root, 'handler', 'src', file), path.join(source, file));
   }
   rmSync(copy, { recursive: true, force: true });
+  // It is the last broken one, and cargo would take it for that of the project.
+  rmSync(simulation, { force: true });
   return missed === 0 ? 0 : 1;
 });

@@ -68,7 +68,7 @@ pub enum Act {
 }
 
 /// How the events of one act travel.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Travel {
     /// When each copy arrives, in milliseconds after the act. Empty if all are lost.
     pub arrives_ms: Vec<u64>,

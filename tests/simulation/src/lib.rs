@@ -11,8 +11,12 @@ pub mod cloud;
 pub mod route53;
 pub mod weather;
 
+pub mod container;
 pub mod history;
 pub mod oracle;
 pub mod play;
 pub mod proof;
 pub mod shrink;
+
+pub mod load;
+pub mod process;

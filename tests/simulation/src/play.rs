@@ -7,39 +7,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use futures_util::FutureExt;
-use handler::config::Config;
-use handler::ecs::Ecs;
-use handler::elb::Elb;
-use handler::elb_classic::ElbClassic;
 use handler::invocation::{Answer, answer_until};
 use handler::marker::Stamp;
-use handler::reconcile::Reconciler;
 use handler::report::Report;
-use handler::route53::Route53;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::cloud::{Behind, Service, ServiceName, Status, service_arn};
+use crate::container::{Container, FUNCTION, FUNCTION_TIMEOUT};
 use crate::history::{Act, History, Travel, event};
-use crate::oracle::{Due, Environment, due};
+use crate::oracle::{Due, due};
 use crate::proof::{Excuses, Violation, check_zones};
 use crate::route53::{Action, Author, Rrset};
-use crate::weather::{Counts, Invocation, Sim, Wire, lock};
+use crate::weather::{Counts, Invocation, Sim, lock};
 
-const FUNCTION: &str = "arn:aws:lambda:eu-west-1:111122223333:function:discovery";
 const FULL_PASS: &str = r#"{"source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#;
-/// What the stack gives the function.
-const FUNCTION_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// A handler in its container: it does one invocation at a time.
-struct Container {
-    environment: usize,
-    wire: Wire,
-    reconciler: Reconciler,
-}
 
 /// All that plays.
 struct Stage {
@@ -84,32 +68,6 @@ pub fn play(history: &History) -> Result<Counts, Violation> {
 
 fn violation(invariant: u8, what: impl Into<String>) -> Violation {
     Violation { invariant, what: what.into() }
-}
-
-impl Container {
-    fn new(environment: usize, config: &Environment, sim: &Arc<Mutex<Sim>>) -> Container {
-        let wire = Wire { sim: Arc::clone(sim), invocation: Arc::default() };
-        let sdk = wire.sdk();
-        // Else the quota of retries is one for the whole process, and histories meet in it.
-        let quota =
-            || RetryPartition::custom("simulation").token_bucket(TokenBucket::default()).build();
-        macro_rules! client {
-            ($sdk:ident) => {
-                $sdk::Client::from_conf(
-                    $sdk::config::Builder::from(&sdk).retry_partition(quota()).build(),
-                )
-            };
-        }
-        let reconciler = Reconciler {
-            config: Config::parse(Some(&config.to_config()))
-                .expect("the simulation's own configuration"),
-            ecs: Ecs::new(client!(aws_sdk_ecs)),
-            elb: Elb::new(client!(aws_sdk_elasticloadbalancingv2)),
-            elb_classic: ElbClassic::new(client!(aws_sdk_elasticloadbalancing)),
-            route53: Route53::new(client!(aws_sdk_route53)),
-        };
-        Container { environment, wire, reconciler }
-    }
 }
 
 impl Stage {

@@ -27,6 +27,8 @@ use crate::route53::{Author, read_changes, refusal};
 pub struct Weather {
     pub until_ms: u64,
     pub latency_ms: u64,
+    /// What each request takes, there and back, where it is always the same.
+    pub steady_ms: Option<u64>,
     pub throttled: u32,
     pub server_errors: u32,
     /// Connections that break before, and after, the request was carried out.
@@ -79,6 +81,16 @@ pub struct Invocation {
     pub changes: u64,
 }
 
+/// A request that reached the account.
+#[derive(Clone, Debug)]
+pub struct Traced {
+    /// Since the beginning.
+    pub at: Duration,
+    pub operation: String,
+    /// The HTTP status of the answer.
+    pub status: u16,
+}
+
 #[derive(Debug)]
 pub struct Sim {
     pub cloud: Cloud,
@@ -93,6 +105,10 @@ pub struct Sim {
     pub invocations: BTreeMap<u64, Invocation>,
     pub violation: Option<Violation>,
     pub counts: Counts,
+    /// Whether requests count against the quotas.
+    pub quotas: bool,
+    /// Every request, if that is wanted.
+    pub trace: Option<Vec<Traced>>,
     buckets: BTreeMap<&'static str, Bucket>,
     busy: BTreeMap<String, Instant>,
 }
@@ -111,6 +127,8 @@ impl Sim {
             invocations: BTreeMap::new(),
             violation: None,
             counts: Counts::new(),
+            quotas: true,
+            trace: None,
             buckets: BTreeMap::new(),
             busy: BTreeMap::new(),
         }
@@ -139,6 +157,9 @@ impl Sim {
     }
 
     fn bucket(&mut self, name: &'static str, burst: f64, per_second: f64, tokens: f64) -> bool {
+        if !self.quotas {
+            return true;
+        }
         let full = Bucket { left: burst, burst, per_second, at: Instant::now() };
         let enough = self.buckets.entry(name).or_insert(full).take(tokens);
         if !enough {
@@ -177,8 +198,9 @@ pub struct Wire {
     pub invocation: Arc<AtomicU64>,
 }
 
-struct Request {
-    operation: String,
+/// A request, as far as the account looks at it.
+pub struct Request {
+    pub operation: String,
     method: String,
     path: String,
     query: BTreeMap<String, String>,
@@ -197,24 +219,25 @@ enum Fate {
 impl Request {
     fn read(request: &HttpRequest) -> Request {
         let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).into_owned();
-        let (path, query) = request.uri().split_once('?').unwrap_or((request.uri(), ""));
+        let target = request.headers().get("x-amz-target");
+        Request::parse(request.method(), request.uri(), target, body)
+    }
+
+    /// `target` is the header `X-Amz-Target`.
+    #[must_use]
+    pub fn parse(method: &str, uri: &str, target: Option<&str>, body: String) -> Request {
+        let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
         let pairs = |text: &str| form_urlencoded::parse(text.as_bytes()).into_owned().collect();
         let query: BTreeMap<String, String> = pairs(query);
         let form: BTreeMap<String, String> = pairs(&body);
-        let target = request.headers().get("x-amz-target").and_then(|name| name.rsplit('.').next());
+        let target = target.and_then(|name| name.rsplit('.').next());
         let (operation, query) = match (target, form.get("Action")) {
             (Some(target), _) => (target.to_owned(), query),
             (None, Some(action)) => (action.clone(), form),
-            (None, None) if request.method() == "GET" => ("ListResourceRecordSets".into(), query),
+            (None, None) if method == "GET" => ("ListResourceRecordSets".into(), query),
             (None, None) => ("ChangeResourceRecordSets".into(), query),
         };
-        Request {
-            operation,
-            method: request.method().to_owned(),
-            path: path.to_owned(),
-            query,
-            body,
-        }
+        Request { operation, method: method.to_owned(), path: path.to_owned(), query, body }
     }
 
     fn is_ecs(&self) -> bool {
@@ -268,7 +291,11 @@ impl Wire {
             let mut sim = lock(&self.sim);
             sim.count(format!("calls of {}", request.operation));
             let most = if sim.is_bad() { sim.weather.latency_ms } else { 20 };
-            let mut trip = || Duration::from_millis(sim.rng.u64(1..=most.max(1)));
+            let steady = sim.weather.steady_ms;
+            let mut trip = || match steady {
+                Some(both) => Duration::from_millis(both) / 2,
+                None => Duration::from_millis(sim.rng.u64(1..=most.max(1))),
+            };
             let (there, back) = (trip(), trip());
             (there, back, fate(&mut sim, &request))
         };
@@ -283,7 +310,15 @@ impl Wire {
             Fate::Fine | Fate::DroppedAfter | Fate::Cut => {}
         }
         let id = self.invocation.load(Ordering::Relaxed);
-        let (answer, told) = lock(&self.sim).answer(&request, id);
+        let (answer, told) = {
+            let mut sim = lock(&self.sim);
+            let (answer, told) = sim.answer(&request, id);
+            let at = sim.begun.elapsed();
+            if let Some(trace) = &mut sim.trace {
+                trace.push(Traced { at, operation: request.operation.clone(), status: answer.0 });
+            }
+            (answer, told)
+        };
         sleep(back).await;
         match fate {
             Fate::DroppedAfter => Err(broken()),
@@ -348,7 +383,7 @@ fn response((status, body): Answer) -> HttpResponse {
 
 impl Sim {
     /// Carries a request out. What the answer tells of services and load balancers comes beside it.
-    fn answer(&mut self, request: &Request, invocation: u64) -> (Answer, Told) {
+    pub fn answer(&mut self, request: &Request, invocation: u64) -> (Answer, Told) {
         let most = self.weather.page.filter(|_| self.is_bad()).unwrap_or(usize::MAX);
         if request.is_route53() {
             return (self.route53(request, invocation, most), Told::default());
@@ -393,7 +428,9 @@ impl Sim {
             return (request.throttled(), told);
         }
         let answer = self.cloud.elb(&request.operation, &request.query, most);
-        self.tell(request, &answer, &mut told);
+        if self.invocations.contains_key(&invocation) {
+            self.tell(request, &answer, &mut told);
+        }
         (answer, told)
     }
 
