@@ -9,7 +9,7 @@ await run(async () => {
   await setup();
   const architecture = process.arch === 'arm64' ? '--arm64' : '--x86-64';
   await step('A function that does nothing', 'a minute the first time', 'cargo', [
-    ...['lambda', 'build', '--release', '--locked', architecture, '--bin', 'noop'],
+    ...['lambda', 'build', '--release', '--locked', architecture, '--package', 'noop'],
   ]);
   await step('The benchmark', 'a minute the first time', 'cargo', ['build', '--locked', '--workspace', '--bin', 'bench']);
   console.log('▸ planner …');

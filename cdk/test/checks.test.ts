@@ -10,9 +10,6 @@ import { DiscoveryStack } from '../lib/discovery-stack.js';
 import { parseEnvironments } from '../lib/environment.js';
 import { context, root } from './stacks.js';
 
-/** Long enough for all rules over all environments on a slow machine. */
-const PATIENCE = 120_000;
-
 afterEach(() => {
   vi.restoreAllMocks();
 });
@@ -58,11 +55,11 @@ function inFolder<T>(work: (folder: string) => T): T {
   }
 }
 
-test('neither CDK nor cdk-nag finds anything that is not acknowledged', { timeout: PATIENCE }, () => {
+test('neither CDK nor cdk-nag finds anything that is not acknowledged', () => {
   expect(inFolder(synth)).toBe('');
 });
 
-test('what is acknowledged is found, each on its own construct', { timeout: PATIENCE }, () => {
+test('what is acknowledged is found, each on its own construct', () => {
   const acknowledged = new Set<string>();
   const of = Validations.of.bind(Validations);
   vi.spyOn(Validations, 'of').mockImplementation((scope) =>
@@ -89,7 +86,7 @@ test('what is acknowledged is found, each on its own construct', { timeout: PATI
   expect(needless).toEqual([]);
 });
 
-test('cfn-lint finds nothing', { timeout: PATIENCE }, () => {
+test('cfn-lint finds nothing', () => {
   inFolder((folder) => {
     synth(folder);
     const templates = readdirSync(folder).filter((file) => file.endsWith('.template.json'));

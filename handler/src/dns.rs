@@ -3,6 +3,7 @@
 //! Knows nothing of services or of who manages what.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// The label under which the ownership marker of a name stands.
 const MARKER_LABEL: &str = "_discovery";
@@ -14,9 +15,9 @@ const MAX_NAME: usize = 253;
 const MAX_LABEL: usize = 63;
 
 /// An absolute domain name: lower case, without the trailing dot, odd characters as the octal
-/// escapes that Route 53 answers with (`*` is `\052`).
+/// escapes that Route 53 answers with (`*` is `\052`). Shared, since plans hold most names more than once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DnsName(String);
+pub struct DnsName(Arc<str>);
 
 /// Why a text is not a usable name. Lower case, no full stop, names what was found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +41,7 @@ impl DnsName {
         if name.split('.').any(str::is_empty) {
             return Err(NameError(format!("the name {name:?} has an empty label")));
         }
-        Ok(DnsName(name.to_ascii_lowercase()))
+        Ok(DnsName(name.to_ascii_lowercase().into()))
     }
 
     /// The name of a hosted zone that services may be registered in.
@@ -65,7 +66,7 @@ impl DnsName {
     pub fn in_zone(relative: &str, zone: &DnsName) -> Result<DnsName, NameError> {
         let relative = relative.to_ascii_lowercase().replace('_', "-");
         check_labels(&relative)?;
-        let name = DnsName(format!("{relative}.{}", zone.0));
+        let name = DnsName(format!("{relative}.{}", zone.0).into());
         name.marker().check_length()?;
         Ok(name)
     }
@@ -73,22 +74,20 @@ impl DnsName {
     /// The name of this name's ownership marker.
     #[must_use]
     pub fn marker(&self) -> DnsName {
-        DnsName(format!("{MARKER_LABEL}.{}", self.0))
+        DnsName(format!("{MARKER_LABEL}.{}", self.0).into())
     }
 
     /// The name whose ownership marker stands here, if this is the place of one.
     #[must_use]
     pub fn marked(&self) -> Option<DnsName> {
         let rest = self.0.strip_prefix(MARKER_LABEL)?.strip_prefix('.')?;
-        Some(DnsName(rest.to_owned()))
+        Some(DnsName(rest.into()))
     }
 
     /// Whether this is `ancestor` itself or stands somewhere below it.
     #[must_use]
     pub fn is_within(&self, ancestor: &DnsName) -> bool {
-        self.0
-            .strip_suffix(ancestor.0.as_str())
-            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        self.0.strip_suffix(&*ancestor.0).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     }
 
     #[must_use]

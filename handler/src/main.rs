@@ -5,6 +5,9 @@
 
 use std::process::ExitCode;
 
+use aws_config::environment::{
+    EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider,
+};
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use handler::config::{self, Config};
@@ -78,7 +81,10 @@ async fn sdk_config() -> SdkConfig {
     let http_client = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https();
+    // Lambda says all of it in the environment; to look for it anywhere else would take time at init.
     aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .region(EnvironmentVariableRegionProvider::new())
+        .credentials_provider(EnvironmentVariableCredentialsProvider::new())
         .http_client(http_client)
         .retry_config(handler::aws::retries())
         .timeout_config(handler::aws::timeouts())

@@ -171,7 +171,7 @@ pub fn plan(
         }
 
         let in_order = match winner {
-            Some(winner) => matches!(gain(&place.holding, winner), Gain::Held),
+            Some(winner) => is_held(&place.holding, winner),
             None => !removed,
         };
         if !in_order {
@@ -260,6 +260,12 @@ fn fits(holder: &Managed, claim: &Claim) -> bool {
     })
 }
 
+/// Whether a claim is met by what stands there.
+fn is_held(holding: &Holding, claim: &Claim) -> bool {
+    let Holding::Managed(holder) = holding else { return false };
+    holder.service == *claim.service && holder.is_current && claim.record.is_met_by(&holder.records)
+}
+
 /// What meeting a claim means for the one who makes it.
 fn gain(holding: &Holding, claim: &Claim) -> Gain {
     match holding {
@@ -268,9 +274,8 @@ fn gain(holding: &Holding, claim: &Claim) -> Gain {
         Holding::Managed(holder) if holder.service != *claim.service => {
             Gain::Created { from: Some(holder.service.clone()) }
         }
-        Holding::Managed(holder) if claim.record.is_met_by(&holder.records) => {
-            if holder.is_current { Gain::Held } else { Gain::Renamed }
-        }
+        held if is_held(held, claim) => Gain::Held,
+        Holding::Managed(holder) if claim.record.is_met_by(&holder.records) => Gain::Renamed,
         Holding::Managed(holder) => Gain::Replaced { before: holder.records.clone() },
     }
 }

@@ -26,11 +26,15 @@ const LIST: &str = "route53:ListResourceRecordSets";
 const CHANGE: &str = "route53:ChangeResourceRecordSets";
 
 /// Half of the ten requests a second that Route 53 takes from the whole account.
-const REQUESTS: Pace = Pace::new(Duration::from_millis(200), 1);
+fn requests() -> Pace {
+    Pace::new(Duration::from_millis(200), 1)
+}
 
 /// Half of the hundred changes a second, and of the 1,500 at once, that Route 53 takes from the whole
 /// account. Two batches of a queue, of which no more are handled at once, use it up and do not go over.
-const CHANGES: Pace = Pace::new(Duration::from_millis(20), 750);
+fn changes() -> Pace {
+    Pace::new(Duration::from_millis(20), 750)
+}
 
 #[derive(Debug)]
 pub struct Route53 {
@@ -80,8 +84,8 @@ impl Route53 {
             client: Client::from_conf(config),
             calls,
             unhurried: AtomicBool::new(false),
-            requests: REQUESTS,
-            changes: CHANGES,
+            requests: requests(),
+            changes: changes(),
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::dns::DnsName;
 
@@ -43,9 +44,13 @@ impl Home {
 /// form (`service/<name>`, from before 2018) are given the long one, so that there is one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceArn {
-    home: Home,
-    cluster: String,
-    service: String,
+    /// The whole of it, and first, so that it alone is compared. Shared: plans hold most of them more
+    /// than once.
+    text: Arc<str>,
+    home: Arc<Home>,
+    /// How long the names at the end are.
+    cluster: usize,
+    service: usize,
 }
 
 impl ServiceArn {
@@ -61,10 +66,13 @@ impl ServiceArn {
         if !is_ecs_name(service) {
             return wrong(service, "the name of an ECS service (1 to 255 of A-Z a-z 0-9 _ -)");
         }
+        let Home { partition, region, account } = home;
+        let text = format!("arn:{partition}:ecs:{region}:{account}:service/{cluster}/{service}");
         Ok(ServiceArn {
-            home: home.clone(),
-            cluster: cluster.to_owned(),
-            service: service.to_owned(),
+            text: text.into(),
+            home: Arc::new(home.clone()),
+            cluster: cluster.len(),
+            service: service.len(),
         })
     }
 
@@ -91,19 +99,19 @@ impl ServiceArn {
 
     #[must_use]
     pub fn cluster(&self) -> &str {
-        &self.cluster
+        let end = self.text.len() - self.service - 1;
+        &self.text[end - self.cluster..end]
     }
 
     #[must_use]
     pub fn service(&self) -> &str {
-        &self.service
+        &self.text[self.text.len() - self.service..]
     }
 }
 
 impl fmt::Display for ServiceArn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ServiceArn { home: Home { partition, region, account }, cluster, service } = self;
-        write!(f, "arn:{partition}:ecs:{region}:{account}:service/{cluster}/{service}")
+        f.write_str(&self.text)
     }
 }
 
@@ -155,12 +163,12 @@ macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             #[must_use]
             pub fn new(text: impl Into<String>) -> $name {
-                $name(text.into())
+                $name(text.into().into())
             }
 
             #[must_use]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cloud::{Behind, ServiceName};
+use crate::cloud::{Behind, ServiceName, service_arn};
 use crate::oracle::{Due, Environment, due};
 use crate::route53::{Action, Author, Rrset, Zone};
 use crate::weather::Sim;
@@ -246,9 +246,11 @@ pub fn check_zones(
                     .get(id)
                     .map(|zone| Stand::at(zone, name))
                     .and_then(|stand| stand.holder(environment));
-                let older =
-                    cloud.ecs.services.get(&holder).map(|other| (other.created_at, &holder))
-                        < cloud.ecs.services.get(service).map(|own| (own.created_at, service));
+                let age = |name: &ServiceName| {
+                    let service = cloud.ecs.services.get(name);
+                    service.map(|service| (service.created_at, service_arn(name)))
+                };
+                let older = age(&holder) < age(service);
                 if held_before != Some(holder.clone()) && !older {
                     return Some(violation(
                         number,
