@@ -159,7 +159,7 @@ impl Reconciler {
                     (world, desires)
                 }
                 Task::Deregister(zones) => {
-                    let zones = self.whole_zones(zones.clone()).await;
+                    let zones = self.zones_if_any(zones).await;
                     let world = World { zones, ..World::default() };
                     let desires = no_names(&world.zones, owner);
                     (world, desires)
@@ -323,7 +323,7 @@ impl Reconciler {
             services,
             self.elb.all_target_groups(),
             self.elb.all_load_balancers(),
-            self.whole_zones(self.config.zones().into_keys().collect()),
+            self.all_zones(),
         );
         World {
             services,
@@ -335,10 +335,31 @@ impl Reconciler {
         }
     }
 
-    async fn whole_zones(&self, zones: BTreeSet<HostedZoneId>) -> BTreeMap<HostedZoneId, ZoneView> {
+    async fn all_zones(&self) -> BTreeMap<HostedZoneId, ZoneView> {
         let mut world = World::default();
+        let zones = self.config.zones().into_keys().collect();
         self.read(Reads { zones, ..Reads::default() }, &mut world).await;
         world.zones
+    }
+
+    /// For a deregistration. A zone that somebody deleted holds nothing, so its end is no failure; else
+    /// no stack whose zone is gone could ever be destroyed.
+    async fn zones_if_any(
+        &self,
+        zones: &BTreeSet<HostedZoneId>,
+    ) -> BTreeMap<HostedZoneId, ZoneView> {
+        let views = zones.iter().map(async |zone| {
+            let view = match self.route53.list_zone_if_any(zone).await {
+                Ok(rrsets) => ZoneView::whole(rrsets),
+                Err(error) => {
+                    let mut view = ZoneView::default();
+                    view.set_unread(error.into());
+                    view
+                }
+            };
+            (zone.clone(), view)
+        });
+        join_all(views).await.into_iter().collect()
     }
 
     async fn list_zones(

@@ -9,6 +9,7 @@ use std::time::Duration;
 use aws_sdk_route53::Client;
 use aws_sdk_route53::error::SdkError;
 use aws_sdk_route53::operation::change_resource_record_sets::ChangeResourceRecordSetsError;
+use aws_sdk_route53::operation::list_resource_record_sets::ListResourceRecordSetsError;
 use aws_sdk_route53::types::{
     AliasTarget, Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
 };
@@ -54,6 +55,13 @@ pub enum ChangeError {
     /// It is not known whether it was applied.
     #[error(transparent)]
     Failed(AwsError),
+}
+
+/// Why a zone could not be listed.
+struct ListError {
+    error: AwsError,
+    /// Whether the zone does not exist.
+    is_gone: bool,
 }
 
 /// What Route 53 says against a batch.
@@ -109,6 +117,18 @@ impl Route53 {
         self.list(zone, None).await
     }
 
+    /// The same for a zone that may be gone: then nothing stands there any more.
+    ///
+    /// # Errors
+    /// If any page could not be read.
+    pub async fn list_zone_if_any(&self, zone: &HostedZoneId) -> Result<Vec<Rrset>, AwsError> {
+        match self.list_pages(zone, None).await {
+            Err(ListError { is_gone: true, .. }) => Ok(Vec::new()),
+            Err(ListError { error, .. }) => Err(error),
+            Ok(rrsets) => Ok(rrsets),
+        }
+    }
+
     /// Lists what stands at `name` and below it, its marker among that. In Route 53's order
     /// (by labels from the right) all of that stands together, mostly on one page.
     ///
@@ -127,6 +147,14 @@ impl Route53 {
         zone: &HostedZoneId,
         name: Option<&DnsName>,
     ) -> Result<Vec<Rrset>, AwsError> {
+        self.list_pages(zone, name).await.map_err(|ListError { error, .. }| error)
+    }
+
+    async fn list_pages(
+        &self,
+        zone: &HostedZoneId,
+        name: Option<&DnsName>,
+    ) -> Result<Vec<Rrset>, ListError> {
         let subject = || match name {
             Some(name) => format!("{name} in the zone {zone}"),
             None => format!("the zone {zone}"),
@@ -138,16 +166,17 @@ impl Route53 {
         }
         loop {
             self.turn(0).await;
-            let page = request
-                .max_items(PAGE)
-                .send()
-                .await
-                .map_err(|error| AwsError::sdk(LIST, subject(), &error))?;
+            let page = request.max_items(PAGE).send().await.map_err(|error| ListError {
+                is_gone: error
+                    .as_service_error()
+                    .is_some_and(ListResourceRecordSetsError::is_no_such_hosted_zone),
+                error: AwsError::sdk(LIST, subject(), &error),
+            })?;
             for rrset in page.resource_record_sets() {
-                rrsets.push(
-                    read(rrset)
-                        .map_err(|error| AwsError::new(LIST, subject(), error.to_string()))?,
-                );
+                rrsets.push(read(rrset).map_err(|error| ListError {
+                    is_gone: false,
+                    error: AwsError::new(LIST, subject(), error.to_string()),
+                })?);
             }
             let Some(next) = page.next_record_name().filter(|_| page.is_truncated()) else {
                 return Ok(rrsets);

@@ -656,6 +656,20 @@ async fn a_zone_that_is_no_longer_the_environments_is_deregistered_alone() {
     assert!(aws.zone.is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_is_gone_has_nothing_to_deregister_and_is_missed_by_a_full_pass() {
+    let gone = || -> Script {
+        Box::new(|call| {
+            let text = "<ErrorResponse><Error><Code>NoSuchHostedZone</Code><Message>No hosted zone found with ID: Z1</Message></Error></ErrorResponse>";
+            (call.operation == "ListResourceRecordSets").then(|| (404, text.to_owned()))
+        })
+    };
+    let outcome = run(json!({"deregister": "all"}), vec![], gone()).await;
+    assert_eq!(outcome.report.unread, Vec::<String>::new());
+    let outcome = run(json!({"reconcile": "all"}), vec![], gone()).await;
+    assert!(outcome.report.unread[0].contains("NoSuchHostedZone"), "{:?}", outcome.report.unread);
+}
+
 /// The service with tags, as DescribeServices answers.
 fn tagged(tags: &[(&str, &str)]) -> String {
     let mut answer: Value = serde_json::from_str(&services(&[("orders", "ACTIVE")])).expect("JSON");

@@ -347,6 +347,18 @@ fn metrics(line: &Value) -> Vec<Value> {
 pub(crate) async fn an_environment_arrives_changes_and_departs(stage: &Stage) -> Result<()> {
     let aws = &stage.aws;
     let (network, other) = (&stage.networks["mover"], &stage.networks["mover-b"]);
+    // A zone that does not exist: the pass at the end says so, and the deployment fails with that. What
+    // was made for it goes again, though there is no zone to deregister anything in.
+    let wrong = json!({
+        "vpcs": [{"vpcId": other.vpc, "zoneName": "internal", "hostedZoneId": "Z0NOSUCHZONE"}],
+        "bootstrapRoles": stage.aws.permissions == tests::local_aws::Permissions::Open,
+    });
+    let wrong = deploy::environment(other, "internal", &wrong);
+    let failed = deploy::discovery(aws, &json!({ "misled": wrong })).await;
+    let failed = failed.err().context("the deployment was to fail")?.to_string();
+    ensure!(failed.contains("NoSuchHostedZone"), "{failed}");
+    deploy::destroy(aws, &json!({ "misled": wrong })).await?;
+
     // An account that ran the reference architecture of 2016: a zone with a CNAME, and no marker.
     let given = zone(stage, &network.vpc).await?;
     let orders = aws.create_balancer(network, "mover-orders", Internal).await?;
