@@ -81,9 +81,9 @@ export class DiscoveryDashboard extends Construct {
         ],
         [
           new GraphWidget({
-            title: 'Full passes that were complete',
-            left: [metrics.completePasses(pass)],
-            right: [metrics.failedRuns(pass)],
+            title: 'Full passes that were complete, and the age of the last',
+            left: [metrics.completePasses(pass), metrics.failedRuns(pass)],
+            right: [metrics.lastPassAge(minutes).with({ label: 'age in seconds' })],
             leftYAxis: { min: 0 },
             rightYAxis: { min: 0 },
             width: 8,

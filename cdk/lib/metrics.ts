@@ -14,6 +14,8 @@ export class HandlerMetrics {
   readonly failures = this.metric('Failures', 'Sum');
   /** Full passes that could read and write all that they had to. */
   readonly completePasses = this.metric('CompletePasses', 'Sum');
+  /** Seconds since the last of them, as the process that knows of the latest has it. */
+  readonly lastPassAge = this.metric('LastPassAge', 'Minimum');
   /** Names that are managed, as the last full pass left them. */
   readonly managedNames = this.metric('ManagedNames', 'Maximum');
   /** Services without a name because it is taken, as the last full pass found them. */

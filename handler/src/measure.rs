@@ -4,6 +4,7 @@
 //! Everything has the dimension `Environment`; the others are bounded: `Status` by the outcomes that
 //! there are, `Service` by the APIs that are called, `Zone` by the configuration.
 
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use aws_smithy_types::date_time::{DateTime, Format};
@@ -29,6 +30,7 @@ impl Measures {
             .inspect_err(|error| tracing::error!(error = %error, "there will be no metrics"))
             .ok();
         describe_histogram!("EventToChange", Unit::Seconds, "");
+        describe_histogram!("LastPassAge", Unit::Seconds, "");
         for name in ["CompletePasses", "ManagedNames", "Conflicts", "Refused", "ZoneRecords"] {
             describe_histogram!(name, Unit::Count, "");
         }
@@ -49,6 +51,10 @@ impl Measures {
         }
     }
 }
+
+/// When this process saw the last complete full pass. Another process may have seen a later one, so
+/// of what several say the least is right.
+static LAST_PASS: Mutex<Option<SystemTime>> = Mutex::new(None);
 
 /// Records a run that ended just now. `since` is when its first event happened, as that says (RFC
 /// 3339).
@@ -76,6 +82,14 @@ pub fn record(report: &Report, since: Option<&str>, now: SystemTime) {
     let changed = report.changes.created + report.changes.deleted > 0;
     if let Some(age) = since.filter(|_| changed).and_then(|since| age(since, now)) {
         histogram!("EventToChange").record(age.as_secs_f64());
+    }
+    if let Ok(mut last) = LAST_PASS.lock() {
+        if report.pass.is_some() && failures == 0 {
+            *last = Some(now);
+        }
+        if let Some(age) = last.and_then(|last| now.duration_since(last).ok()) {
+            histogram!("LastPassAge").record(age.as_secs_f64());
+        }
     }
     if let Some(pass) = &report.pass {
         let with = |status| report.outcomes.iter().filter(|found| found.status == status).count();

@@ -96,6 +96,7 @@ fn a_run_is_measured_and_only_what_it_saw() {
     CompletePasses{}: [1.0] Count
     Conflicts{}: [1.0] Count
     Created{}: 2 Count
+    LastPassAge{}: [0.0] Seconds
     ManagedNames{}: [3.0] Count
     Outcomes{conflict}: 1 Count
     Refused{}: [0.0] Count
@@ -103,7 +104,9 @@ fn a_run_is_measured_and_only_what_it_saw() {
     ZoneRecords{Z1}: [7.0] Count
     ");
 
-    // One that could not see everything does not say that there were none.
+    // One that could not see everything does not say that there were none, and the last complete one
+    // gets older.
+    let now = now + Duration::from_secs(900);
     record(&report(vec![outcome("a", Status::Failed)], pass()), None, now);
     insta::assert_snapshot!(written(&measures).join("\n"), @r"
     ApiCalls{ecs}: 2 Count
@@ -113,6 +116,7 @@ fn a_run_is_measured_and_only_what_it_saw() {
     Created{}: 2 Count
     FailedRuns{}: 1 Count
     Failures{}: 1 Count
+    LastPassAge{}: [900.0] Seconds
     ManagedNames{}: [3.0] Count
     Outcomes{failed}: 1 Count
     Throttles{route53}: 1 Count
