@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ecs::Client;
+use aws_sdk_ecs::config::Builder;
 use aws_sdk_ecs::operation::describe_services::DescribeServicesOutput;
 use aws_sdk_ecs::types::{ServiceField, TaskSet};
 use futures_util::{StreamExt, stream};
@@ -34,9 +35,9 @@ pub struct Ecs {
 
 impl Ecs {
     #[must_use]
-    pub fn new(client: Client) -> Ecs {
+    pub fn new(config: Builder) -> Ecs {
         let calls = Calls::default();
-        let config = client.config().to_builder().interceptor(calls.clone()).build();
+        let config = config.interceptor(calls.clone()).build();
         Ecs { client: Client::from_conf(config), calls }
     }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_elasticloadbalancingv2::Client;
+use aws_sdk_elasticloadbalancingv2::config::Builder;
 use aws_sdk_elasticloadbalancingv2::types::{LoadBalancerSchemeEnum, TargetGroup};
 
 use crate::aws::{AwsError, Calls, halves, list, silence};
@@ -41,9 +42,9 @@ struct Page {
 
 impl Elb {
     #[must_use]
-    pub fn new(client: Client) -> Elb {
+    pub fn new(config: Builder) -> Elb {
         let calls = Calls::default();
-        let config = client.config().to_builder().interceptor(calls.clone()).build();
+        let config = config.interceptor(calls.clone()).build();
         Elb { client: Client::from_conf(config), calls }
     }
 

@@ -2,9 +2,11 @@
 //! instead of ARNs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
-use aws_sdk_elasticloadbalancing::Client;
+use aws_sdk_elasticloadbalancing::config::Builder;
 use aws_sdk_elasticloadbalancing::types::LoadBalancerDescription;
+use aws_sdk_elasticloadbalancing::{Client, Config};
 
 use crate::aws::{AwsError, Calls, halves, list, silence};
 use crate::dns::DnsName;
@@ -20,16 +22,23 @@ pub type ClassicBalancers = BTreeMap<ClassicName, Answer<Option<LoadBalancer>>>;
 
 #[derive(Debug)]
 pub struct ElbClassic {
-    client: Client,
+    config: Config,
+    /// Made when it is needed: few environments have classic load balancers, and what an SDK client costs
+    /// is paid at each cold start.
+    client: OnceLock<Client>,
     pub calls: Calls,
 }
 
 impl ElbClassic {
     #[must_use]
-    pub fn new(client: Client) -> ElbClassic {
+    pub fn new(config: Builder) -> ElbClassic {
         let calls = Calls::default();
-        let config = client.config().to_builder().interceptor(calls.clone()).build();
-        ElbClassic { client: Client::from_conf(config), calls }
+        let config = config.interceptor(calls.clone()).build();
+        ElbClassic { config, client: OnceLock::new(), calls }
+    }
+
+    fn client(&self) -> &Client {
+        self.client.get_or_init(|| Client::from_conf(self.config.clone()))
     }
 
     /// One entry for each load balancer that was asked for.
@@ -39,7 +48,7 @@ impl ElbClassic {
         let mut work: Vec<&[ClassicName]> = names.chunks(BY_NAME_AT_ONCE).collect();
         while let Some(chunk) = work.pop() {
             let texts = chunk.iter().map(ToString::to_string).collect();
-            let request = self.client.describe_load_balancers();
+            let request = self.client().describe_load_balancers();
             match request.set_load_balancer_names(Some(texts)).send().await {
                 Ok(answer) => {
                     all.extend(

@@ -43,10 +43,10 @@ async fn main() -> ExitCode {
     let sdk = sdk_config().await;
     let reconciler = Reconciler {
         config,
-        ecs: Ecs::new(aws_sdk_ecs::Client::new(&sdk)),
-        elb: Elb::new(aws_sdk_elasticloadbalancingv2::Client::new(&sdk)),
-        elb_classic: ElbClassic::new(aws_sdk_elasticloadbalancing::Client::new(&sdk)),
-        route53: Route53::new(aws_sdk_route53::Client::new(&sdk)),
+        ecs: Ecs::new((&sdk).into()),
+        elb: Elb::new((&sdk).into()),
+        elb_classic: ElbClassic::new((&sdk).into()),
+        route53: Route53::new((&sdk).into()),
     };
 
     let measures = Measures::of(&reconciler.config.environment);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_route53::Client;
+use aws_sdk_route53::config::Builder;
 use aws_sdk_route53::error::SdkError;
 use aws_sdk_route53::operation::change_resource_record_sets::ChangeResourceRecordSetsError;
 use aws_sdk_route53::operation::list_resource_record_sets::ListResourceRecordSetsError;
@@ -85,9 +86,9 @@ impl Refusal {
 
 impl Route53 {
     #[must_use]
-    pub fn new(client: Client) -> Route53 {
+    pub fn new(config: Builder) -> Route53 {
         let calls = Calls::default();
-        let config = client.config().to_builder().interceptor(calls.clone()).build();
+        let config = config.interceptor(calls.clone()).build();
         Route53 {
             client: Client::from_conf(config),
             calls,

@@ -40,9 +40,7 @@ impl Container {
             || RetryPartition::custom("simulation").token_bucket(TokenBucket::default()).build();
         macro_rules! client {
             ($sdk:ident) => {
-                $sdk::Client::from_conf(
-                    $sdk::config::Builder::from(&sdk).retry_partition(quota()).build(),
-                )
+                $sdk::config::Builder::from(&sdk).retry_partition(quota())
             };
         }
         let reconciler = Reconciler {
