@@ -3,6 +3,7 @@
 //! Tells who lives, who is gone, and what a service stands behind. Knows no DNS.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::config::Builder;
@@ -10,7 +11,7 @@ use aws_sdk_ecs::operation::describe_services::DescribeServicesOutput;
 use aws_sdk_ecs::types::{ServiceField, TaskSet};
 use futures_util::{StreamExt, stream};
 
-use crate::aws::{AwsError, Calls, silence};
+use crate::aws::{AwsError, Calls, Pace, silence};
 use crate::service::{
     Answer, Behind, ClassicName, Gone, Home, Service, ServiceArn, TargetGroupArn, last_segment,
 };
@@ -22,8 +23,15 @@ const DESCRIBE_AT_ONCE: usize = 10;
 /// ListServices and ListClusters give at most 100 a page.
 const PAGE: i32 = 100;
 
-/// Requests under way at a time. ECS allows bursts of 100 and 20 a second.
+/// Requests under way at a time.
 const SIDE_BY_SIDE: usize = 5;
+
+/// A little less than the 100 at once and the 20 a second that ECS takes from the whole account. Without
+/// it a full pass over thousands of services fails: what is throttled tries again among four others that
+/// do not wait, and may lose all of its tries.
+fn reads() -> Pace {
+    Pace::new(Duration::from_millis(55), 80)
+}
 
 const DESCRIBE: &str = "ecs:DescribeServices";
 
@@ -31,6 +39,7 @@ const DESCRIBE: &str = "ecs:DescribeServices";
 pub struct Ecs {
     client: Client,
     pub calls: Calls,
+    reads: Pace,
 }
 
 impl Ecs {
@@ -38,7 +47,7 @@ impl Ecs {
     pub fn new(config: Builder) -> Ecs {
         let calls = Calls::default();
         let config = config.interceptor(calls.clone()).build();
-        Ecs { client: Client::from_conf(config), calls }
+        Ecs { client: Client::from_conf(config), calls, reads: reads() }
     }
 
     /// Describes services by name: one entry for each that was asked for. Where ECS does not say
@@ -74,6 +83,7 @@ impl Ecs {
     ) -> Vec<(ServiceArn, Answer<Service>)> {
         // By cluster and name: a service with the short form of ARN does not answer to the long.
         let names = arns.iter().map(|arn| arn.service().to_owned()).collect();
+        self.reads.turn(1).await;
         let answer = self
             .client
             .describe_services()
@@ -133,6 +143,7 @@ impl Ecs {
         let mut arns = Vec::new();
         let mut token = None;
         loop {
+            self.reads.turn(1).await;
             let request = self.client.list_clusters().max_results(PAGE).set_next_token(token);
             let page = match request.send().await {
                 Ok(page) => page,
@@ -160,6 +171,7 @@ impl Ecs {
         let mut gap = None;
         let mut token = None;
         loop {
+            self.reads.turn(1).await;
             let request = self.client.list_services().cluster(&cluster).max_results(PAGE);
             let page = match request.set_next_token(token).send().await {
                 Ok(page) => page,

@@ -49,14 +49,15 @@ fn a_burst_through_the_queue_keeps_close_to_what_the_quotas_give() {
 
 #[test]
 fn a_full_pass_makes_the_fewest_calls_and_takes_half_of_the_rate_at_most() {
-    let missing = full_pass(fleet(1_000));
-    assert_eq!(missing.right, 1_000);
-    // Clusters, ten lists, a hundred descriptions and as many looks afterwards.
-    assert_eq!((missing.to("ecs"), missing.to("elb")), (211, 6));
-    assert_eq!(missing.of("ChangeResourceRecordSets"), 6);
+    let missing = full_pass(fleet(2_000));
+    assert_eq!((missing.right, missing.failed), (2_000, 0));
+    // Clusters, twenty lists, two hundred descriptions and as many looks afterwards.
+    assert_eq!((missing.to("ecs"), missing.to("elb")), (421, 10));
+    assert_eq!(missing.of("ChangeResourceRecordSets"), 11);
     let in_sync = full_pass(missing.cloud.clone());
-    assert_eq!((in_sync.to("ecs"), in_sync.to("elb"), in_sync.to("route53")), (111, 6, 7));
+    assert_eq!((in_sync.to("ecs"), in_sync.to("elb"), in_sync.to("route53")), (221, 10, 14));
     assert_eq!(in_sync.written, None);
+    // More than a hundred at once, so ECS would throttle what is not paced.
     for figures in [missing, in_sync] {
         assert!(figures.route53_peak <= 5, "{}", figures.route53_peak);
         assert_eq!(figures.throttled, 0);
