@@ -27,7 +27,7 @@ const PAGE: i32 = 100;
 const SIDE_BY_SIDE: usize = 5;
 
 /// A little less than the 100 at once and the 20 a second that ECS takes from the whole account. Without
-/// it a full pass over thousands of services fails: what is throttled tries again among four others that
+/// it a full pass over thousands of services may fail: what is throttled tries again among four others that
 /// do not wait, and may lose all of its tries.
 fn reads() -> Pace {
     Pace::new(Duration::from_millis(55), 80)
