@@ -3,27 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use divan::Bencher;
-use handler::config::DeleteLimit;
-use handler::desired::{Desire, Form, Record, Wish};
-use handler::dns::{DnsName, Rrset, Ttl};
-use handler::marker::Stamp;
-use handler::plan::plan;
-use handler::service::{Home, HostedZoneId, ServiceArn};
-use handler::zone::{Owner, ZoneView};
+use handler::domain::config::DeleteLimit;
+use handler::domain::desired::{Desired, DesiredState, Form, Record};
+use handler::domain::dns::{DnsName, Rrset, Ttl};
+use handler::domain::marker::Nonce;
+use handler::domain::plan::plan;
+use handler::domain::service::{AwsLocation, HostedZoneId, ServiceArn};
+use handler::domain::zone::{EnvironmentIdentity, ZoneView};
 
 fn main() {
     divan::main();
 }
 
 /// Services that want a name each, of which every other has it, every tenth with an old target.
-fn scene(services: u32) -> (BTreeMap<ServiceArn, Desire>, BTreeMap<HostedZoneId, ZoneView>, Owner) {
-    let home = Home::of_function("arn:aws:lambda:eu-west-1:111122223333:function:discovery");
-    let home = home.expect("a function's ARN");
-    let owner = Owner { environment: "prod".into(), former_names: BTreeSet::new(), home };
+fn scene(
+    services: u32,
+) -> (BTreeMap<ServiceArn, Desired>, BTreeMap<HostedZoneId, ZoneView>, EnvironmentIdentity) {
+    let location =
+        AwsLocation::of_function("arn:aws:lambda:eu-west-1:111122223333:function:discovery");
+    let location = location.expect("a function's ARN");
+    let identity =
+        EnvironmentIdentity { environment: "prod".into(), former_names: BTreeSet::new(), location };
     let name = |text: String| DnsName::parse(&text).expect("a name");
-    let (mut desires, mut rrsets) = (BTreeMap::new(), Vec::new());
+    let (mut desired, mut rrsets) = (BTreeMap::new(), Vec::new());
     for number in 0..services {
-        let service = ServiceArn::new(&owner.home, "prod", &format!("service-{number}"));
+        let service = ServiceArn::new(&identity.location, "prod", &format!("service-{number}"));
         let service = service.expect("a service");
         let at = name(format!("service-{number}.prod.internal"));
         let target = name(format!("internal-{number}.eu-west-1.elb.amazonaws.com"));
@@ -31,22 +35,22 @@ fn scene(services: u32) -> (BTreeMap<ServiceArn, Desire>, BTreeMap<HostedZoneId,
             let old = name("internal-old.eu-west-1.elb.amazonaws.com".into());
             let target = if number % 10 == 0 { &old } else { &target };
             rrsets.push(Rrset::cname(at.clone(), target, Ttl::DEFAULT));
-            rrsets.push(owner.marker(&service).rrset(&at, Stamp::default(), None));
+            rrsets.push(identity.marker(&service).rrset(&at, Nonce::default(), None));
         }
         let form = Form::Cname(Ttl::DEFAULT);
         let record = Record { zone: HostedZoneId::new("Z1"), name: at, target, form };
-        let wish = Wish::Record(record);
-        desires.insert(service, Desire { created_at_ms: number.into(), wish });
+        let state = DesiredState::Record(record);
+        desired.insert(service, Desired { created_at_ms: number.into(), state });
     }
     let zones = BTreeMap::from([(HostedZoneId::new("Z1"), ZoneView::whole(rrsets))]);
-    (desires, zones, owner)
+    (desired, zones, identity)
 }
 
 #[divan::bench(args = [1_000, 5_000, 10_000])]
 fn plan_and_check(bencher: Bencher, services: u32) {
-    let (desires, zones, owner) = scene(services);
+    let (desired, zones, identity) = scene(services);
     let limit = Some(DeleteLimit { free: 3, percent: 30 });
     bencher
         .counter(divan::counter::ItemsCount::new(services))
-        .bench(|| plan(&desires, &zones, &owner, Stamp::new(7)).check(limit));
+        .bench(|| plan(&desired, &zones, &identity, Nonce::new(7)).check(limit));
 }

@@ -1,19 +1,19 @@
-//! One invocation: from a payload to the answer or the error that makes Lambda call again, and
-//! to the log.
+//! One invocation: from the payload to the runs, the log, the metrics, and the answer or the error that
+//! makes Lambda retry.
 
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::marker::Stamp;
-use crate::measure;
+use crate::domain::marker::Nonce;
+use crate::domain::report::{Outcome, Report, Status};
+use crate::domain::service::{ArnError, AwsLocation};
+use crate::domain::trigger::{Message, Payload, Scope, Trigger, runs};
+use crate::metrics;
 use crate::reconcile::{Invocation, Reconciler};
-use crate::report::{Outcome, Report, Status};
-use crate::service::{ArnError, Home};
-use crate::trigger::{Message, Payload, Scope, Trigger, runs};
 
-/// What an invocation answers.
+/// The answer of an invocation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Answer {
@@ -21,13 +21,13 @@ pub enum Answer {
     Batch(BatchAnswer),
 }
 
-/// What SQS is told of a batch: the messages that are to come again, or go to the dead-letter
-/// queue in the end. All others are done.
+/// The answer for a batch of SQS messages. SQS keeps the failed messages, delivers them again, and moves
+/// them to the dead-letter queue in the end. It deletes all others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchAnswer {
     pub batch_item_failures: Vec<BatchItemFailure>,
-    /// The runs that the batch came to.
+    /// The runs for the batch.
     pub runs: Vec<Report>,
 }
 
@@ -37,37 +37,32 @@ pub struct BatchItemFailure {
     pub item_identifier: String,
 }
 
-/// Why an invocation failed. It is safe to be called again, and worth it.
+/// Why an invocation failed. Every one of these is safe to retry, and a retry can succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum InvocationError {
-    #[error("the function's own ARN: {0}")]
-    Home(#[from] ArnError),
-    #[error("not everything could be read, so not everything was decided: {0}")]
-    Unread(String),
-    #[error("{count} of {of} services failed; the first is {first}")]
-    Services { count: usize, of: usize, first: String },
+    #[error("the function's own ARN is invalid: {0}")]
+    FunctionArn(#[from] ArnError),
+    #[error("{0}; whatever depends on this read was left unchanged")]
+    ReadFailed(String),
+    #[error("{count} of {of} services failed. The first: {first}")]
+    ServicesFailed { count: usize, of: usize, first: String },
 }
 
 impl InvocationError {
-    /// One of a closed set, for whoever counts failures.
-    #[must_use]
+    /// A label from a closed set, for counting failures.
     pub fn kind(&self) -> &'static str {
         match self {
-            InvocationError::Home(_) => "FunctionArn",
-            InvocationError::Unread(_) => "ReadFailed",
-            InvocationError::Services { .. } => "ServicesFailed",
+            InvocationError::FunctionArn(_) => "FunctionArn",
+            InvocationError::ReadFailed(_) => "ReadFailed",
+            InvocationError::ServicesFailed { .. } => "ServicesFailed",
         }
     }
 }
 
-/// How long before the function's deadline it stops, to have time for its answer.
-const RESERVE: Duration = Duration::from_secs(10);
+/// The time before the function's deadline that is left for the answer.
+const SHUTDOWN_RESERVE: Duration = Duration::from_secs(10);
 
-/// Answers one payload. `deadline` is when Lambda would end the function.
-///
-/// # Errors
-/// If reading was incomplete or a service failed; for a batch of messages the answer tells which
-/// failed.
+/// Answers one payload. `deadline` is the time at which Lambda ends the function.
 pub async fn answer(
     reconciler: &Reconciler,
     function_arn: &str,
@@ -76,37 +71,32 @@ pub async fn answer(
 ) -> Result<Answer, InvocationError> {
     let now = SystemTime::now();
     let left = deadline.duration_since(now).unwrap_or_default();
-    let stop_at = Instant::now() + left.saturating_sub(RESERVE);
-    // Invocations that could meet hardly begin in the same microsecond of a day.
+    let stop_at = Instant::now() + left.saturating_sub(SHUTDOWN_RESERVE);
+    // Two invocations at the same time rarely start in the same microsecond of the day.
     let micros = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
-    let stamp = Stamp::new(u64::try_from(micros).unwrap_or_default());
-    answer_until(reconciler, function_arn, stamp, stop_at, payload).await
+    let nonce = Nonce::new(u64::try_from(micros).unwrap_or_default());
+    answer_until(reconciler, function_arn, nonce, stop_at, payload).await
 }
 
-/// Answers one payload, and begins no write from `stop_at` on.
-///
-/// # Errors
-/// As [`answer`].
+/// Answers one payload and starts no write after `stop_at`.
 pub async fn answer_until(
     reconciler: &Reconciler,
     function_arn: &str,
-    stamp: Stamp,
+    nonce: Nonce,
     stop_at: Instant,
     payload: &str,
 ) -> Result<Answer, InvocationError> {
-    let home = Home::of_function(function_arn)
-        .inspect_err(|error| tracing::error!(error = %error, "the invocation failed"))?;
-    let payload = Payload::read(payload, &home);
-    let invocation = Invocation { home, stamp, stop_at };
+    let location = AwsLocation::of_function(function_arn)
+        .inspect_err(|error| tracing::error!(error = %error, "invocation failed"))?;
+    let payload = Payload::read(payload, &location);
+    let invocation = Invocation { location, nonce, stop_at };
     match payload {
         Payload::One(trigger) => {
-            let report = reconciler.run(&trigger, &invocation).await;
-            log(&report);
-            measure::record(&report, trigger.since(), SystemTime::now());
+            let report = run(reconciler, &invocation, &trigger).await;
             match failure(&report) {
                 None => Ok(Answer::Report(report)),
                 Some(error) => {
-                    tracing::error!(error = %error, "the invocation failed");
+                    tracing::error!(error = %error, "invocation failed");
                     Err(error)
                 }
             }
@@ -115,6 +105,13 @@ pub async fn answer_until(
             Ok(Answer::Batch(batch(reconciler, &invocation, &messages).await))
         }
     }
+}
+
+async fn run(reconciler: &Reconciler, invocation: &Invocation, trigger: &Trigger) -> Report {
+    let report = reconciler.run(trigger, invocation).await;
+    log(&report);
+    metrics::record(&report, trigger.since(), SystemTime::now());
+    report
 }
 
 async fn batch(
@@ -126,10 +123,10 @@ async fn batch(
     for Message { id, trigger } in messages {
         match trigger {
             Trigger::Ignore { reason } => {
-                tracing::info!(message_id = id, reason, "the message was ignored");
+                tracing::info!(message_id = id, reason, "message ignored");
             }
             Trigger::Unreadable { reason } => {
-                tracing::error!(message_id = id, reason, "the message failed");
+                tracing::error!(message_id = id, reason, "message unreadable");
                 failed.push(id);
             }
             Trigger::Reconcile { .. } | Trigger::Deregister { .. } => {}
@@ -137,14 +134,12 @@ async fn batch(
     }
     let mut reports = Vec::new();
     for (trigger, messages) in runs(messages) {
-        let report = reconciler.run(&trigger, invocation).await;
-        log(&report);
-        measure::record(&report, trigger.since(), SystemTime::now());
+        let report = run(reconciler, invocation, &trigger).await;
         if let Some(error) = failure(&report) {
-            tracing::error!(error = %error, "a run of the batch failed");
+            tracing::error!(error = %error, "run of the batch failed");
         }
         for message in messages {
-            if concerns(&report, &trigger, &message.trigger) {
+            if fails(&message.trigger, &trigger, &report) {
                 failed.push(&message.id);
             }
         }
@@ -154,41 +149,40 @@ async fn batch(
     BatchAnswer { batch_item_failures: failures.collect(), runs: reports }
 }
 
-/// Whether a run failed in what a message, one of those that it was for, asked of it. What failed
-/// for a service that no message named, such as one that holds a name which another wants,
-/// concerns them all.
-fn concerns(report: &Report, run: &Trigger, asked: &Trigger) -> bool {
-    let names = |trigger: &Trigger, outcome: &Outcome| match trigger {
-        Trigger::Reconcile { scope: Scope::Services(named), .. } => {
-            named.services.contains(&outcome.service)
+/// Whether a message of a merged run failed: one of its own services did, or a service that no message
+/// named, for example the holder of a name that another service needs.
+fn fails(message: &Trigger, run: &Trigger, report: &Report) -> bool {
+    let targets = |trigger: &Trigger, outcome: &Outcome| match trigger {
+        Trigger::Reconcile { scope: Scope::Services(targets), .. } => {
+            targets.services.contains(&outcome.service)
         }
         _ => true,
     };
     let mut failures = report.failures();
-    !report.unread.is_empty()
-        || failures.any(|outcome| names(asked, outcome) || !names(run, outcome))
+    !report.read_errors.is_empty()
+        || failures.any(|outcome| targets(message, outcome) || !targets(run, outcome))
 }
 
 fn failure(report: &Report) -> Option<InvocationError> {
     if let Some(first) = report.failures().next() {
         let reason = first.reason.as_deref().unwrap_or("without a reason");
-        return Some(InvocationError::Services {
+        return Some(InvocationError::ServicesFailed {
             count: report.failures().count(),
             of: report.outcomes.len(),
             first: format!("{}: {reason}", first.service),
         });
     }
-    report.unread.first().map(|first| InvocationError::Unread(first.clone()))
+    report.read_errors.first().map(|first| InvocationError::ReadFailed(first.clone()))
 }
 
 fn log(report: &Report) {
     let environment = report.environment.as_str();
     if let Some(reason) = &report.reason {
-        tracing::info!(environment, reason, "the payload was ignored");
+        tracing::info!(environment, reason, "payload ignored");
         return;
     }
-    for reason in &report.unread {
-        tracing::error!(environment, reason, "something could not be read");
+    for reason in &report.read_errors {
+        tracing::error!(environment, reason, "read failed");
     }
     for outcome in &report.outcomes {
         log_outcome(environment, report.dry_run, outcome);
@@ -203,7 +197,7 @@ fn log(report: &Report) {
         ecs_calls = report.api_calls.ecs,
         elb_calls = report.api_calls.elb,
         route53_calls = report.api_calls.route53,
-        "the run is done"
+        "run finished"
     );
 }
 

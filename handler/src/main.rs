@@ -1,4 +1,4 @@
-//! The AWS Lambda function: wiring only.
+//! The AWS Lambda function: wires the configuration, the SDK clients and the Lambda runtime together.
 
 // The futures of concurrent SDK calls nest deeper than the compiler follows by default.
 #![recursion_limit = "256"]
@@ -10,19 +10,20 @@ use aws_config::environment::{
 };
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use handler::config::{self, Config};
-use handler::ecs::Ecs;
-use handler::elb::Elb;
-use handler::elb_classic::ElbClassic;
+use handler::aws::ecs::Ecs;
+use handler::aws::elb::Elb;
+use handler::aws::elb_classic::ElbClassic;
+use handler::aws::route53::Route53;
+use handler::aws::{Aws, retries, timeouts};
+use handler::domain::config::{self, Config};
 use handler::invocation::answer;
-use handler::measure::Measures;
+use handler::metrics::Metrics;
 use handler::reconcile::Reconciler;
-use handler::route53::Route53;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 use tracing::Instrument;
 
-// Lambda gives one processor's share at most sizes, and all the work is waiting for AWS.
+// At most memory sizes Lambda gives a function a part of one processor, and a run mostly waits for AWS.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     tracing_subscriber::fmt()
@@ -36,21 +37,21 @@ async fn main() -> ExitCode {
     let config = match Config::parse(std::env::var(config::VARIABLE).ok().as_deref()) {
         Ok(config) => config,
         Err(error) => {
-            tracing::error!(error = %error, "the configuration is wrong");
+            tracing::error!(error = %error, "invalid configuration");
             return ExitCode::FAILURE;
         }
     };
     let sdk = sdk_config().await;
-    let reconciler = Reconciler {
-        config,
+    let aws = Aws {
         ecs: Ecs::new((&sdk).into()),
         elb: Elb::new((&sdk).into()),
         elb_classic: ElbClassic::new((&sdk).into()),
         route53: Route53::new((&sdk).into()),
     };
+    let reconciler = Reconciler { config, aws };
 
-    let measures = Measures::of(&reconciler.config.environment);
-    let (reconciler, measures) = (&reconciler, &measures);
+    let metrics = Metrics::new(&reconciler.config.environment);
+    let (reconciler, metrics) = (&reconciler, &metrics);
     let handle = |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
         let span = tracing::info_span!("invocation", request_id = context.request_id);
@@ -59,7 +60,7 @@ async fn main() -> ExitCode {
                 .instrument(span)
                 .await
                 .map_err(|error| diagnostic(error.kind(), &error));
-        measures.write(std::io::stdout().lock());
+        metrics.write(std::io::stdout().lock());
         let answer = answer?;
         serde_json::to_value(answer).map_err(|error| diagnostic("Answer", &error))
     };
@@ -72,7 +73,6 @@ async fn main() -> ExitCode {
     }
 }
 
-/// What Lambda keeps of an error.
 fn diagnostic(kind: &str, error: &dyn std::error::Error) -> Diagnostic {
     Diagnostic { error_type: kind.to_owned(), error_message: error.to_string() }
 }
@@ -81,13 +81,14 @@ async fn sdk_config() -> SdkConfig {
     let http_client = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https();
-    // Lambda says all of it in the environment; to look for it anywhere else would take time at init.
+    // Lambda passes the region and the credentials in environment variables. Searching other places
+    // would slow down init.
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(EnvironmentVariableRegionProvider::new())
         .credentials_provider(EnvironmentVariableCredentialsProvider::new())
         .http_client(http_client)
-        .retry_config(handler::aws::retries())
-        .timeout_config(handler::aws::timeouts())
+        .retry_config(retries())
+        .timeout_config(timeouts())
         .load()
         .await
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use handler::service::Home;
-use handler::trigger::{Scope, Trigger};
+use handler::domain::service::AwsLocation;
+use handler::domain::trigger::{Scope, Trigger};
 
 fn taken_for(trigger: Trigger) -> String {
     match trigger {
@@ -25,8 +25,9 @@ fn taken_for(trigger: Trigger) -> String {
 
 #[test]
 fn every_event_is_taken_for_what_it_is() {
-    let home = Home::of_function("arn:aws:lambda:eu-west-1:111122223333:function:discovery");
-    let home = home.expect("a function's ARN");
+    let location =
+        AwsLocation::of_function("arn:aws:lambda:eu-west-1:111122223333:function:discovery");
+    let location = location.expect("a function's ARN");
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/events");
     let mut lines = Vec::new();
     for entry in std::fs::read_dir(directory).expect("the events") {
@@ -34,7 +35,7 @@ fn every_event_is_taken_for_what_it_is() {
         let text = std::fs::read_to_string(&path).expect("readable");
         let event = serde_json::from_str(&text).expect("JSON");
         let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        lines.push(format!("{name}: {}", taken_for(Trigger::parse(&event, &home))));
+        lines.push(format!("{name}: {}", taken_for(Trigger::parse(&event, &location))));
     }
     lines.sort();
     insta::assert_snapshot!(lines.join("\n"), @r#"

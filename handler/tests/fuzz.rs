@@ -3,18 +3,19 @@
 //! --test fuzz`, or with coverage through `cargo bolero`.
 
 use bolero::check;
-use handler::config::Config;
-use handler::dns::{DnsName, Rrset, Ttl};
-use handler::marker::{Marker, Stamp};
-use handler::service::{Home, ServiceArn};
-use handler::tags::Tags;
-use handler::trigger::{Payload, runs};
+use handler::domain::config::Config;
+use handler::domain::dns::{DnsName, Rrset, Ttl};
+use handler::domain::marker::{Marker, Nonce};
+use handler::domain::service::{AwsLocation, ServiceArn};
+use handler::domain::tags::Tags;
+use handler::domain::trigger::{Payload, runs};
 
 const ARN: &str = "arn:aws:ecs:eu-west-1:111122223333:service/dev/orders";
 const ITERATIONS: usize = 20_000;
 
-fn home() -> Home {
-    Home::of_function("arn:aws:lambda:eu-west-1:111122223333:function:x").expect("a function's ARN")
+fn location() -> AwsLocation {
+    AwsLocation::of_function("arn:aws:lambda:eu-west-1:111122223333:function:x")
+        .expect("a function's ARN")
 }
 
 /// Bytes alone rarely get past a parser's door: they are put in place of a part of a good text.
@@ -43,11 +44,11 @@ fn invariant_8_any_payload_is_read() {
     let message = serde_json::json!({"messageId": "1", "eventSource": "aws:sqs", "body": body});
     goods.push(serde_json::json!({ "Records": [message] }).to_string());
     goods.push(r#"{"reconcile":{"cluster":"dev","service":"orders"},"dryRun":true}"#.into());
-    let home = home();
+    let location = location();
     check!().with_iterations(ITERATIONS).with_type::<Vec<u8>>().for_each(|bytes| {
-        let _ = Payload::read(&String::from_utf8_lossy(bytes), &home);
+        let _ = Payload::read(&String::from_utf8_lossy(bytes), &location);
         let good = &goods[bytes.first().map_or(0, |byte| usize::from(*byte)) % goods.len()];
-        if let Payload::Batch(messages) = Payload::read(&spliced(good, bytes), &home) {
+        if let Payload::Batch(messages) = Payload::read(&spliced(good, bytes), &location) {
             let _ = runs(&messages);
         }
     });
@@ -59,7 +60,7 @@ fn a_marker_that_is_accepted_is_written_as_it_was_read() {
     let good = format!("\"heritage=ecs-discovery,version=1,environment=dev,service={ARN}\"");
     check!().with_iterations(ITERATIONS).with_type::<Vec<u8>>().for_each(|bytes| {
         if let Ok(marker) = Marker::parse(&spliced(&good, bytes)) {
-            let rrset: Rrset = marker.rrset(&name, Stamp::default(), None);
+            let rrset: Rrset = marker.rrset(&name, Nonce::default(), None);
             let (value, _) = rrset.single_value().expect("one value");
             assert_eq!(Marker::parse(value), Ok(marker));
         }

@@ -14,17 +14,17 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
-use handler::config::Config;
-use handler::ecs::Ecs;
-use handler::elb::Elb;
-use handler::elb_classic::ElbClassic;
+use handler::aws::ecs::Ecs;
+use handler::aws::elb::Elb;
+use handler::aws::elb_classic::ElbClassic;
+use handler::aws::route53::Route53;
+use handler::domain::config::Config;
+use handler::domain::marker::Nonce;
+use handler::domain::report::Report;
+use handler::domain::service::AwsLocation;
+use handler::domain::trigger::Trigger;
 use handler::invocation::{Answer as Answered, answer_until};
-use handler::marker::Stamp;
 use handler::reconcile::{Invocation, Reconciler};
-use handler::report::Report;
-use handler::route53::Route53;
-use handler::service::Home;
-use handler::trigger::Trigger;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -223,7 +223,7 @@ impl Outcome {
     /// `registered: why`, for each service.
     fn statuses(&self) -> String {
         let outcomes = self.report.outcomes.iter();
-        let line = |outcome: &handler::report::Outcome| {
+        let line = |outcome: &handler::domain::report::Outcome| {
             let reason = outcome.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
             format!("{}{reason}", outcome.status.as_str())
         };
@@ -270,10 +270,10 @@ async fn run(payload: Value, zone: Vec<String>, script: Script) -> Outcome {
 async fn run_until(time: Duration, payload: Value, zone: Vec<String>, script: Script) -> Outcome {
     let aws = Aws { zone, script, log: Vec::new(), batches: Vec::new() };
     let aws = Arc::new(Mutex::new(aws));
-    let home = Home::of_function(FUNCTION).expect("a function's ARN");
-    let trigger = Trigger::parse(&payload, &home);
+    let location = AwsLocation::of_function(FUNCTION).expect("a function's ARN");
+    let trigger = Trigger::parse(&payload, &location);
     let stop_at = Instant::now() + time;
-    let invocation = Invocation { home, stamp: Stamp::new(1), stop_at };
+    let invocation = Invocation { location, nonce: Nonce::new(1), stop_at };
     let report = reconciler(&aws).run(&trigger, &invocation).await;
     Outcome { report, aws }
 }
@@ -942,7 +942,7 @@ async fn a_batch_of_messages_is_one_run_and_a_bad_one_fails_alone() {
         [service("good"), service("bad"), "no JSON".into(), service("good"), service("fine")];
     let stop_at = Instant::now() + Duration::from_secs(300);
     let answer =
-        answer_until(&reconciler(&aws), FUNCTION, Stamp::new(1), stop_at, &queued(&bodies)).await;
+        answer_until(&reconciler(&aws), FUNCTION, Nonce::new(1), stop_at, &queued(&bodies)).await;
     let Ok(Answered::Batch(answer)) = answer else { panic!("{answer:?}") };
     let answer = serde_json::to_value(answer).expect("JSON");
     assert_eq!(

@@ -5,10 +5,10 @@ use std::fmt;
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-use crate::cloud::{Balancer, Behind, Cloud, Ecs, ServiceName, cluster_arn, service_arn};
+use crate::account::{Balancer, Behind, Cloud, Ecs, ServiceName, cluster_arn, service_arn};
+use crate::faults::Weather;
 use crate::oracle::Environment;
 use crate::route53::Zone;
-use crate::weather::Weather;
 
 /// Two of them become the same host name, one cannot become one.
 const SERVICES: [&str; 6] = ["orders", "Shop_API", "shop-api", "web", "odd_", "basket"];
@@ -99,7 +99,6 @@ pub struct History {
 }
 
 impl History {
-    #[must_use]
     pub fn of(seed: u64) -> History {
         let mut rng = Rng::with_seed(seed);
         let environments = environments(&mut rng);
@@ -146,7 +145,6 @@ impl History {
     }
 
     /// Whether the second invariant can be asked for: no event is lost, and ECS is not stale.
-    #[must_use]
     pub fn is_told_whole(&self) -> bool {
         let lost = self.steps.iter().any(|step| step.travel.arrives_ms.is_empty());
         !lost && self.weather.stale_ms == 0
@@ -310,7 +308,7 @@ fn act(rng: &mut Rng, environments: &[Environment]) -> Act {
                 3 => Some(("TXT", "\"of a person\"".to_owned())),
                 4 => Some(("CNAME", "somewhere.example.com".to_owned())),
                 // What the handler may adopt.
-                _ => Some(("CNAME", crate::cloud::dns_name(BALANCERS[rng.usize(0..4)]))),
+                _ => Some(("CNAME", crate::account::dns_name(BALANCERS[rng.usize(0..4)]))),
             };
             Act::Person {
                 zone: id.clone(),
@@ -351,7 +349,6 @@ fn travel(rng: &mut Rng, lossy: bool) -> Travel {
 }
 
 /// The event of an API call as CloudTrail records it.
-#[must_use]
 pub fn event(
     call: &str,
     service: &ServiceName,

@@ -7,16 +7,13 @@
 // The futures of concurrent SDK calls nest deeper than the compiler follows by default.
 #![recursion_limit = "256"]
 
-pub mod cloud;
+pub mod account;
+pub mod faults;
 pub mod route53;
-pub mod weather;
 
-pub mod container;
 pub mod history;
+pub mod invariants;
+pub mod lambda;
 pub mod oracle;
-pub mod play;
-pub mod proof;
+pub mod runner;
 pub mod shrink;
-
-pub mod load;
-pub mod process;

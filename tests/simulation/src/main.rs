@@ -5,11 +5,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use simulation::faults::Counts;
 use simulation::history::History;
-use simulation::play::play;
-use simulation::proof::Violation;
+use simulation::invariants::Violation;
+use simulation::runner::play;
 use simulation::shrink::shrink;
-use simulation::weather::Counts;
 
 const USAGE: &str = "usage: npm run simulate -- [--seeds N] [--first-seed N] [--fresh N]
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::cloud::{
+use crate::account::{
     BALANCER_ZONE, Balancer, Behind, Service, ServiceName, Status, dns_name, service_arn,
 };
 use crate::route53::Rrset;
@@ -22,7 +22,6 @@ pub struct Environment {
 }
 
 impl Environment {
-    #[must_use]
     pub fn to_config(&self) -> String {
         let zone = |(vpc, id, name): &(String, String, String)| serde_json::json!({"vpcId": vpc, "hostedZoneId": id, "name": name});
         serde_json::json!({
@@ -34,7 +33,6 @@ impl Environment {
     }
 
     /// The value of the marker of a service.
-    #[must_use]
     pub fn marker(&self, service: &ServiceName) -> String {
         format!(
             "\"heritage=ecs-discovery,version=1,environment={},service={}\"",
@@ -68,7 +66,6 @@ pub trait Balancers {
 
 /// # Panics
 /// Never: what is missing is unknown.
-#[must_use]
 pub fn due(
     environment: &Environment,
     name: &ServiceName,
@@ -174,7 +171,7 @@ pub fn due(
     Due::Record { zone: zone.clone(), name, rrsets }
 }
 
-impl Balancers for crate::cloud::Cloud {
+impl Balancers for crate::account::Cloud {
     fn group(&self, name: &str) -> Option<Vec<String>> {
         Some(self.groups.get(name).cloned().unwrap_or_default())
     }

@@ -51,7 +51,6 @@ pub struct Zone {
 }
 
 /// Lower case, trailing dot, octal for all but letters, digits, `-`, `_` and `.`.
-#[must_use]
 pub fn normalize(name: &str) -> String {
     let mut out = String::new();
     let mut bytes = name.trim_end_matches('.').bytes().peekable();
@@ -77,7 +76,6 @@ fn key(name: &str, kind: &str) -> Key {
 
 impl Zone {
     /// A zone as it is made: with its SOA and NS.
-    #[must_use]
     pub fn new(name: &str) -> Zone {
         let name = normalize(name);
         let mut zone = Zone { name: name.clone(), rrsets: BTreeMap::new() };
@@ -215,7 +213,6 @@ impl Zone {
     }
 
     /// One page, as XML. `page` is the most that it may hold, for a Route 53 that gives less.
-    #[must_use]
     pub fn list(
         &self,
         start: Option<(&str, Option<&str>)>,
@@ -330,7 +327,6 @@ impl LocalName for Node<'_, '_> {
 }
 
 /// The changes of a ChangeResourceRecordSets request; none if it is malformed.
-#[must_use]
 pub fn read_changes(body: &str) -> Option<Vec<(Action, Rrset)>> {
     let document = Document::parse(body).ok()?;
     let changes = document.descendants().filter(|node| node.has_tag_name_local("Change"));
@@ -351,7 +347,6 @@ pub fn read_changes(body: &str) -> Option<Vec<(Action, Rrset)>> {
 }
 
 /// A refusal in one of the two forms that Route 53 has.
-#[must_use]
 pub fn refusal(messages: &[String], bare: bool) -> String {
     if bare {
         let messages: String = messages

@@ -1,14 +1,13 @@
 //! Makes a failing history small: leaves out what it fails without.
 
+use crate::faults::Weather;
 use crate::history::History;
-use crate::play::play;
-use crate::proof::Violation;
-use crate::weather::Weather;
+use crate::invariants::Violation;
+use crate::runner::play;
 
 /// So many histories are tried at most.
 const TRIES: usize = 400;
 
-#[must_use]
 pub fn shrink(history: &History, violation: &Violation) -> (History, Violation) {
     let mut best = (history.clone(), violation.clone());
     let mut tries = 0;

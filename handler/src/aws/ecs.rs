@@ -1,0 +1,268 @@
+//! Lists and describes the services of Amazon ECS: which of them are alive, which are gone, and which
+//! load balancers they use. Contains no DNS.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use aws_sdk_ecs::Client;
+use aws_sdk_ecs::config::Builder;
+use aws_sdk_ecs::operation::describe_services::DescribeServicesOutput;
+use aws_sdk_ecs::types::{ServiceField, TaskSet};
+use futures_util::{StreamExt, stream};
+
+use crate::aws::rate_limiter::RateLimiter;
+use crate::aws::{AwsError, RequestCounter, omitted};
+use crate::domain::service::{
+    AwsLocation, ClassicName, Gone, LoadBalancerRef, ReadResult, Service, ServiceArn,
+    TargetGroupArn, last_segment,
+};
+use crate::domain::tags::TAG_PREFIX;
+
+/// One DescribeServices request takes ten services, all of one cluster.
+const MAX_SERVICES_PER_DESCRIBE: usize = 10;
+
+/// The limit of ListServices and ListClusters.
+const MAX_PAGE_SIZE: i32 = 100;
+
+const MAX_CONCURRENT_REQUESTS: usize = 5;
+
+/// A little less than the 100 requests at once and 20 a second that ECS allows for the whole account.
+/// Without this limit a full pass over thousands of services may fail: a throttled request retries beside
+/// four others that do not wait, and can lose all of its attempts.
+fn rate_limiter() -> RateLimiter {
+    RateLimiter::new(Duration::from_millis(55), 80)
+}
+
+const DESCRIBE: &str = "ecs:DescribeServices";
+
+#[derive(Debug)]
+pub struct Ecs {
+    client: Client,
+    pub(super) counter: RequestCounter,
+    rate_limiter: RateLimiter,
+}
+
+impl Ecs {
+    pub fn new(config: Builder) -> Ecs {
+        let counter = RequestCounter::default();
+        let config = config.interceptor(counter.clone()).build();
+        Ecs { client: Client::from_conf(config), counter, rate_limiter: rate_limiter() }
+    }
+
+    /// Describes services by name. The result has one entry per service. A service that the answer
+    /// omits is a `ReadError`, never proof that it is gone.
+    pub async fn describe(
+        &self,
+        arns: &BTreeSet<ServiceArn>,
+    ) -> BTreeMap<ServiceArn, ReadResult<Service>> {
+        let mut clusters: BTreeMap<&str, Vec<&ServiceArn>> = BTreeMap::new();
+        for arn in arns {
+            clusters.entry(arn.cluster()).or_default().push(arn);
+        }
+        let chunks: Vec<(&str, &[&ServiceArn])> = clusters
+            .iter()
+            .flat_map(|(cluster, arns)| {
+                arns.chunks(MAX_SERVICES_PER_DESCRIBE).map(move |chunk| (*cluster, chunk))
+            })
+            .collect();
+        stream::iter(chunks)
+            .map(|(cluster, chunk)| self.describe_chunk(cluster, chunk))
+            .buffer_unordered(MAX_CONCURRENT_REQUESTS)
+            .fold(BTreeMap::new(), |mut all, some| async move {
+                all.extend(some);
+                all
+            })
+            .await
+    }
+
+    async fn describe_chunk(
+        &self,
+        cluster: &str,
+        arns: &[&ServiceArn],
+    ) -> Vec<(ServiceArn, ReadResult<Service>)> {
+        // By cluster and name: a service with the short form of ARN is not found by the long one.
+        let names = arns.iter().map(|arn| arn.service().to_owned()).collect();
+        self.rate_limiter.acquire(1).await;
+        let answer = self
+            .client
+            .describe_services()
+            .cluster(cluster)
+            .set_services(Some(names))
+            .include(ServiceField::Tags)
+            .send()
+            .await;
+        let each = |result: &dyn Fn(&ServiceArn) -> ReadResult<Service>| {
+            arns.iter().map(|arn| ((*arn).clone(), result(arn))).collect()
+        };
+        match answer {
+            Ok(answer) => each(&|arn| found(arn, &answer)),
+            // ECS deletes a cluster only when it has no services left.
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_cluster_not_found_exception()) =>
+            {
+                each(&|_| Ok(Service::Gone(Gone::Missing)))
+            }
+            Err(error) => {
+                let error = AwsError::sdk(DESCRIBE, format!("the cluster {cluster}"), &error);
+                each(&|_| Err(error.clone().into()))
+            }
+        }
+    }
+
+    /// Lists the active services of the clusters whose names match `is_included`, together with the
+    /// errors that keep the list from being complete.
+    pub async fn list(
+        &self,
+        location: &AwsLocation,
+        is_included: impl Fn(&str) -> bool,
+    ) -> (BTreeSet<ServiceArn>, Vec<AwsError>) {
+        let (clusters, error) = self.list_clusters().await;
+        let clusters: BTreeSet<String> = clusters
+            .iter()
+            .map(|arn| last_segment(arn).to_owned())
+            .filter(|cluster| is_included(cluster))
+            .collect();
+        stream::iter(clusters)
+            .map(|cluster| self.list_services(location, cluster))
+            .buffer_unordered(MAX_CONCURRENT_REQUESTS)
+            .fold(
+                (BTreeSet::new(), Vec::from_iter(error)),
+                |(mut all, mut errors), (some, error)| async move {
+                    all.extend(some);
+                    errors.extend(error);
+                    (all, errors)
+                },
+            )
+            .await
+    }
+
+    async fn list_clusters(&self) -> (Vec<String>, Option<AwsError>) {
+        let mut arns = Vec::new();
+        let mut token = None;
+        loop {
+            self.rate_limiter.acquire(1).await;
+            let request =
+                self.client.list_clusters().max_results(MAX_PAGE_SIZE).set_next_token(token);
+            let page = match request.send().await {
+                Ok(page) => page,
+                Err(error) => {
+                    let error = AwsError::sdk("ecs:ListClusters", "all clusters", &error);
+                    return (arns, Some(error));
+                }
+            };
+            arns.extend(page.cluster_arns.unwrap_or_default());
+            token = page.next_token;
+            if token.is_none() {
+                return (arns, None);
+            }
+        }
+    }
+
+    async fn list_services(
+        &self,
+        location: &AwsLocation,
+        cluster: String,
+    ) -> (Vec<ServiceArn>, Option<AwsError>) {
+        const LIST: &str = "ecs:ListServices";
+        let subject = || format!("the cluster {cluster}");
+        let mut services = Vec::new();
+        let mut invalid = None;
+        let mut token = None;
+        loop {
+            self.rate_limiter.acquire(1).await;
+            let request = self.client.list_services().cluster(&cluster).max_results(MAX_PAGE_SIZE);
+            let page = match request.set_next_token(token).send().await {
+                Ok(page) => page,
+                // The cluster was deleted, with all its services, after the clusters were listed.
+                Err(error)
+                    if error
+                        .as_service_error()
+                        .is_some_and(|error| error.is_cluster_not_found_exception()) =>
+                {
+                    return (services, invalid);
+                }
+                Err(error) => {
+                    return (services, Some(AwsError::sdk(LIST, subject(), &error)));
+                }
+            };
+            for arn in page.service_arns.unwrap_or_default() {
+                match ServiceArn::new(location, &cluster, last_segment(&arn)) {
+                    Ok(service) => services.push(service),
+                    Err(error) => {
+                        invalid = Some(AwsError::new(LIST, subject(), error.to_string()));
+                    }
+                }
+            }
+            token = page.next_token;
+            if token.is_none() {
+                return (services, invalid);
+            }
+        }
+    }
+}
+
+/// One service in an answer of DescribeServices.
+fn found(arn: &ServiceArn, answer: &DescribeServicesOutput) -> ReadResult<Service> {
+    let named =
+        answer.services().iter().filter(|service| service.service_name() == Some(arn.service()));
+    // After a service was deleted and created again, an answer may describe both. The live one counts.
+    let is_gone = |service: &&aws_sdk_ecs::types::Service| {
+        matches!(service.status(), Some("DRAINING" | "INACTIVE"))
+    };
+    if let Some(service) = named.min_by_key(is_gone) {
+        return Ok(match service.status() {
+            Some("DRAINING") => Service::Gone(Gone::Draining),
+            Some("INACTIVE") => Service::Gone(Gone::Inactive),
+            _ => Service::Live {
+                created_at_ms: service
+                    .created_at()
+                    .and_then(|at| at.to_millis().ok())
+                    .unwrap_or_default(),
+                load_balancers: load_balancers(service),
+                tags: service
+                    .tags()
+                    .iter()
+                    .filter_map(|tag| Some((tag.key()?, tag.value().unwrap_or_default())))
+                    .filter(|(key, _)| key.starts_with(TAG_PREFIX))
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .collect(),
+            },
+        });
+    }
+    let failure = answer
+        .failures()
+        .iter()
+        .find(|failure| failure.arn().is_some_and(|failed| last_segment(failed) == arn.service()));
+    match failure.map(|failure| failure.reason().unwrap_or("no reason given")) {
+        Some("MISSING") => Ok(Service::Gone(Gone::Missing)),
+        Some(reason) => Err(AwsError::new(DESCRIBE, arn.to_string(), reason).into()),
+        None => Err(omitted(DESCRIBE, arn)),
+    }
+}
+
+/// The load balancers of a service, each once: its own ones, then those of its task sets, which the
+/// deployment controllers CODE_DEPLOY and EXTERNAL use instead. The primary task set comes first, draining
+/// ones come last.
+fn load_balancers(service: &aws_sdk_ecs::types::Service) -> Vec<LoadBalancerRef> {
+    let mut sets: Vec<&TaskSet> = service.task_sets().iter().collect();
+    sets.sort_by_key(|set| match set.status() {
+        Some("PRIMARY") => 0,
+        Some("DRAINING") => 2,
+        _ => 1,
+    });
+    let of_sets = sets.iter().flat_map(|set| set.load_balancers());
+    let mut all = Vec::new();
+    for balancer in service.load_balancers().iter().chain(of_sets) {
+        let reference = match (balancer.target_group_arn(), balancer.load_balancer_name()) {
+            (Some(arn), _) => LoadBalancerRef::TargetGroup(TargetGroupArn::new(arn)),
+            (None, Some(name)) => LoadBalancerRef::Classic(ClassicName::new(name)),
+            (None, None) => continue,
+        };
+        if !all.contains(&reference) {
+            all.push(reference);
+        }
+    }
+    all
+}

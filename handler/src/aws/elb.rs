@@ -1,0 +1,151 @@
+//! Describes the target groups and the load balancers of Elastic Load Balancing v2: application and
+//! network load balancers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_elasticloadbalancingv2::Client;
+use aws_sdk_elasticloadbalancingv2::config::Builder;
+use aws_sdk_elasticloadbalancingv2::types::{
+    LoadBalancer as Description, LoadBalancerSchemeEnum, TargetGroup,
+};
+
+use crate::aws::{AwsError, DescribeError, RequestCounter, describe_many};
+use crate::domain::dns::DnsName;
+use crate::domain::service::{
+    LoadBalancer, LoadBalancerArn, ReadResult, Scheme, TargetGroupArn, VpcId,
+};
+
+const MAX_PAGE_SIZE: i32 = 400;
+
+/// DescribeLoadBalancers documents this limit. DescribeTargetGroups enforces the same one.
+const MAX_ARNS_PER_DESCRIBE: usize = 20;
+
+const DESCRIBE_GROUPS: &str = "elasticloadbalancing:DescribeTargetGroups";
+const DESCRIBE_BALANCERS: &str = "elasticloadbalancing:DescribeLoadBalancers";
+
+/// The load balancers of each target group. Empty for a target group that does not exist.
+pub type TargetGroups = BTreeMap<TargetGroupArn, ReadResult<Vec<LoadBalancerArn>>>;
+
+/// `None` for a load balancer that does not exist.
+pub type LoadBalancers = BTreeMap<LoadBalancerArn, ReadResult<Option<LoadBalancer>>>;
+
+#[derive(Debug)]
+pub struct Elb {
+    client: Client,
+    pub(super) counter: RequestCounter,
+}
+
+struct Page {
+    balancers: LoadBalancers,
+    next: Option<String>,
+}
+
+impl Elb {
+    pub fn new(config: Builder) -> Elb {
+        let counter = RequestCounter::default();
+        let config = config.interceptor(counter.clone()).build();
+        Elb { client: Client::from_conf(config), counter }
+    }
+
+    /// The first 400 load balancers. Nearly every account has fewer, so this one request often returns
+    /// the needed one before anybody knows which one that is.
+    pub async fn first_load_balancers(&self) -> Result<LoadBalancers, AwsError> {
+        Ok(self.page(None).await?.balancers)
+    }
+
+    pub async fn all_load_balancers(&self) -> Result<LoadBalancers, AwsError> {
+        let mut page = self.page(None).await?;
+        let mut all = page.balancers;
+        while let Some(next) = page.next {
+            page = self.page(Some(next)).await?;
+            all.append(&mut page.balancers);
+        }
+        Ok(all)
+    }
+
+    async fn page(&self, marker: Option<String>) -> Result<Page, AwsError> {
+        let request =
+            self.client.describe_load_balancers().page_size(MAX_PAGE_SIZE).set_marker(marker);
+        let page = request
+            .send()
+            .await
+            .map_err(|error| AwsError::sdk(DESCRIBE_BALANCERS, "all load balancers", &error))?;
+        let balancers = page.load_balancers().iter().filter_map(read_balancer);
+        Ok(Page {
+            balancers: balancers.map(|(arn, found)| (arn, Ok(found))).collect(),
+            next: page.next_marker,
+        })
+    }
+
+    pub async fn all_target_groups(&self) -> Result<TargetGroups, AwsError> {
+        let mut all = TargetGroups::new();
+        let mut marker = None;
+        loop {
+            let request =
+                self.client.describe_target_groups().page_size(MAX_PAGE_SIZE).set_marker(marker);
+            let page = request
+                .send()
+                .await
+                .map_err(|error| AwsError::sdk(DESCRIBE_GROUPS, "all target groups", &error))?;
+            let groups = page.target_groups().iter().filter_map(read_group);
+            all.extend(groups.map(|(arn, balancers)| (arn, Ok(balancers))));
+            marker = page.next_marker;
+            if marker.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    pub async fn target_groups(&self, arns: &BTreeSet<TargetGroupArn>) -> TargetGroups {
+        let request = async |arns: Vec<String>| {
+            let subject = arns.join(", ");
+            let request = self.client.describe_target_groups().set_target_group_arns(Some(arns));
+            let answer = request.send().await.map_err(|error| match error.as_service_error() {
+                Some(error) if error.is_target_group_not_found_exception() => {
+                    DescribeError::NotFound
+                }
+                _ => DescribeError::Failed(AwsError::sdk(DESCRIBE_GROUPS, subject, &error)),
+            })?;
+            Ok(answer.target_groups().iter().filter_map(read_group).collect())
+        };
+        describe_many(DESCRIBE_GROUPS, arns, MAX_ARNS_PER_DESCRIBE, Vec::new(), request).await
+    }
+
+    pub async fn load_balancers(&self, arns: &BTreeSet<LoadBalancerArn>) -> LoadBalancers {
+        let request = async |arns: Vec<String>| {
+            let subject = arns.join(", ");
+            let request = self.client.describe_load_balancers().set_load_balancer_arns(Some(arns));
+            let answer = request.send().await.map_err(|error| match error.as_service_error() {
+                Some(error) if error.is_load_balancer_not_found_exception() => {
+                    DescribeError::NotFound
+                }
+                _ => DescribeError::Failed(AwsError::sdk(DESCRIBE_BALANCERS, subject, &error)),
+            })?;
+            Ok(answer.load_balancers().iter().filter_map(read_balancer).collect())
+        };
+        describe_many(DESCRIBE_BALANCERS, arns, MAX_ARNS_PER_DESCRIBE, None, request).await
+    }
+}
+
+fn read_group(group: &TargetGroup) -> Option<(TargetGroupArn, Vec<LoadBalancerArn>)> {
+    let balancers = group.load_balancer_arns().iter().map(LoadBalancerArn::new).collect();
+    Some((TargetGroupArn::new(group.target_group_arn()?), balancers))
+}
+
+fn read_balancer(balancer: &Description) -> Option<(LoadBalancerArn, Option<LoadBalancer>)> {
+    let arn = LoadBalancerArn::new(balancer.load_balancer_arn()?);
+    let read = LoadBalancer {
+        name: balancer.load_balancer_name().unwrap_or(arn.as_str()).to_owned(),
+        vpc: VpcId::new(balancer.vpc_id().unwrap_or_default()),
+        scheme: match balancer.scheme() {
+            Some(LoadBalancerSchemeEnum::Internal) => Scheme::Internal,
+            _ => Scheme::InternetFacing,
+        },
+        dns_name: balancer.dns_name().and_then(|name| DnsName::parse(name).ok()),
+        canonical_zone: balancer.canonical_hosted_zone_id().map(str::to_owned),
+        dualstack: balancer
+            .ip_address_type()
+            .is_some_and(|kind| kind.as_str().starts_with("dualstack")),
+    };
+    Some((arn, Some(read)))
+}

@@ -1,0 +1,71 @@
+//! Describes classic load balancers. They have an API of their own, with its own rate limit, and are
+//! identified by name instead of ARN.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+use aws_sdk_elasticloadbalancing::config::Builder;
+use aws_sdk_elasticloadbalancing::types::LoadBalancerDescription;
+use aws_sdk_elasticloadbalancing::{Client, Config};
+
+use crate::aws::{AwsError, DescribeError, RequestCounter, describe_many};
+use crate::domain::dns::DnsName;
+use crate::domain::service::{ClassicName, LoadBalancer, ReadResult, Scheme, VpcId};
+
+/// AWS documents no limit for names in one request. 20 is the limit of the newer API.
+const MAX_NAMES_PER_DESCRIBE: usize = 20;
+
+const DESCRIBE: &str = "elasticloadbalancing:DescribeLoadBalancers";
+
+/// `None` for a load balancer that does not exist.
+pub type ClassicBalancers = BTreeMap<ClassicName, ReadResult<Option<LoadBalancer>>>;
+
+#[derive(Debug)]
+pub struct ElbClassic {
+    config: Config,
+    /// Created on first use: few environments have classic load balancers, and an SDK client costs time
+    /// at each cold start.
+    client: OnceLock<Client>,
+    pub(super) counter: RequestCounter,
+}
+
+impl ElbClassic {
+    pub fn new(config: Builder) -> ElbClassic {
+        let counter = RequestCounter::default();
+        let config = config.interceptor(counter.clone()).build();
+        ElbClassic { config, client: OnceLock::new(), counter }
+    }
+
+    pub async fn load_balancers(&self, names: &BTreeSet<ClassicName>) -> ClassicBalancers {
+        let client = || self.client.get_or_init(|| Client::from_conf(self.config.clone()));
+        let request = async |names: Vec<String>| {
+            let subject = names.join(", ");
+            let request = client().describe_load_balancers().set_load_balancer_names(Some(names));
+            let answer = request.send().await.map_err(|error| match error.as_service_error() {
+                Some(error) if error.is_access_point_not_found_exception() => {
+                    DescribeError::NotFound
+                }
+                _ => DescribeError::Failed(AwsError::sdk(DESCRIBE, subject, &error)),
+            })?;
+            Ok(answer.load_balancer_descriptions().iter().filter_map(read).collect())
+        };
+        describe_many(DESCRIBE, names, MAX_NAMES_PER_DESCRIBE, None, request).await
+    }
+}
+
+fn read(balancer: &LoadBalancerDescription) -> Option<(ClassicName, Option<LoadBalancer>)> {
+    let name = balancer.load_balancer_name()?;
+    let read = LoadBalancer {
+        name: name.to_owned(),
+        vpc: VpcId::new(balancer.vpc_id().unwrap_or_default()),
+        scheme: match balancer.scheme() {
+            Some("internal") => Scheme::Internal,
+            _ => Scheme::InternetFacing,
+        },
+        dns_name: balancer.dns_name().and_then(|name| DnsName::parse(name).ok()),
+        canonical_zone: balancer.canonical_hosted_zone_name_id().map(str::to_owned),
+        // Inside a VPC, classic load balancers have IPv4 addresses only.
+        dualstack: false,
+    };
+    Some((ClassicName::new(name), Some(read)))
+}

@@ -1,0 +1,64 @@
+//! Keeps requests below AWS's documented rates.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// A token bucket: it allows `burst` units at once, then one per `interval`.
+#[derive(Debug)]
+pub struct RateLimiter {
+    interval: Duration,
+    burst: u32,
+    /// When the bucket would be full again if every unit acquired so far took one `interval`.
+    busy_until: Mutex<Option<Instant>>,
+}
+
+impl RateLimiter {
+    pub const fn new(interval: Duration, burst: u32) -> RateLimiter {
+        RateLimiter { interval, burst, busy_until: Mutex::new(None) }
+    }
+
+    /// Waits until the rate allows `units` more.
+    pub async fn acquire(&self, units: u32) {
+        let allowed_at = {
+            let mut busy_until = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let start = busy_until.map_or(now, |until| until.max(now));
+            *busy_until = Some(start + self.interval * units);
+            let ahead = self.interval * self.burst.saturating_sub(units);
+            start.checked_sub(ahead).unwrap_or(now)
+        };
+        sleep_until(allowed_at).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn concurrent_callers_share_one_rate() {
+        let start = Instant::now();
+        let limiter = RateLimiter::new(Duration::from_millis(200), 1);
+        let acquired = (0..6).map(async |_| {
+            limiter.acquire(1).await;
+            start.elapsed().as_millis()
+        });
+        let at = futures_util::future::join_all(acquired).await;
+        assert_eq!(at, [0, 200, 400, 600, 800, 1_000]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_limiter_allows_one_burst_and_then_the_rate() {
+        let start = Instant::now();
+        let limiter = RateLimiter::new(Duration::from_millis(10), 1_000);
+        let mut at = Vec::new();
+        for units in [600, 300, 300, 100] {
+            limiter.acquire(units).await;
+            at.push(start.elapsed().as_millis());
+        }
+        // The first 1,000 units pass at once. Later units wait until the bucket has refilled.
+        assert_eq!(at, [0, 0, 2_000, 3_000]);
+    }
+}

@@ -1,0 +1,369 @@
+//! Lists and changes the records of Route 53 hosted zones.
+//!
+//! The only writer. Every change is a CREATE, or a DELETE of exactly the record that was read, never an
+//! UPSERT. So Route 53 refuses a change that was planned on an outdated view.
+
+use std::time::Duration;
+
+use aws_sdk_route53::Client;
+use aws_sdk_route53::config::Builder;
+use aws_sdk_route53::error::SdkError;
+use aws_sdk_route53::operation::change_resource_record_sets::ChangeResourceRecordSetsError;
+use aws_sdk_route53::operation::list_resource_record_sets::ListResourceRecordSetsError;
+use aws_sdk_route53::types::{
+    AliasTarget, Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
+use crate::aws::rate_limiter::RateLimiter;
+use crate::aws::{AwsError, RequestCounter};
+use crate::domain::dns::{DnsName, NameError, RecordData, RecordType, Rrset};
+use crate::domain::plan::NameChange;
+use crate::domain::service::{HostedZoneId, ReadError};
+
+const MAX_PAGE_SIZE: i32 = 300;
+
+const LIST: &str = "route53:ListResourceRecordSets";
+const CHANGE: &str = "route53:ChangeResourceRecordSets";
+
+/// Half of the ten requests a second that Route 53 allows for the whole account.
+fn request_limiter() -> RateLimiter {
+    RateLimiter::new(Duration::from_millis(200), 1)
+}
+
+/// Half of the hundred changes a second, and of the 1,500 at once, that Route 53 allows for the whole
+/// account. The two batches of a queue that are handled at the same time use up the rate without exceeding
+/// it.
+fn change_limiter() -> RateLimiter {
+    RateLimiter::new(Duration::from_millis(20), 750)
+}
+
+/// How a run shares Route 53's rate with the rest of the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// A client waits for the name: every request is sent at once.
+    Event,
+    /// A full pass or a large batch: it uses half of the rate, and leaves the other half to others.
+    Background,
+}
+
+#[derive(Debug)]
+pub struct Route53 {
+    client: Client,
+    pub(super) counter: RequestCounter,
+    request_limiter: RateLimiter,
+    change_limiter: RateLimiter,
+}
+
+/// Why a change batch was not applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// At least one change does not fit the zone's records. Route 53 applied nothing of the batch.
+    #[error("Route 53 refused the change: {0}")]
+    Refused(Refusal),
+    /// Route 53 may or may not have applied the batch.
+    #[error(transparent)]
+    Failed(AwsError),
+}
+
+/// Why a zone could not be listed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ListError {
+    #[error(transparent)]
+    NoSuchZone(AwsError),
+    #[error(transparent)]
+    Failed(AwsError),
+}
+
+impl From<ListError> for ReadError {
+    fn from(error: ListError) -> ReadError {
+        ReadError(error.to_string())
+    }
+}
+
+/// Route 53's messages about a batch that it refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(String);
+
+impl Refusal {
+    /// Whether a message names the change's name or marker. The messages have several forms. All of
+    /// them contain the whole name.
+    pub fn blames(&self, change: &NameChange) -> bool {
+        let is_separator = |c: char| c.is_whitespace() || "'\"[]()=,;".contains(c);
+        let (name, marker) = (&change.name, change.name.marker());
+        self.0
+            .split(is_separator)
+            .filter_map(|word| DnsName::parse(word).ok())
+            .any(|word| word == *name || word == marker)
+    }
+}
+
+impl Route53 {
+    pub fn new(config: Builder) -> Route53 {
+        let counter = RequestCounter::default();
+        let config = config.interceptor(counter.clone()).build();
+        Route53 {
+            client: Client::from_conf(config),
+            counter,
+            request_limiter: request_limiter(),
+            change_limiter: change_limiter(),
+        }
+    }
+
+    async fn acquire(&self, priority: Priority, changes: usize) {
+        if priority == Priority::Background {
+            self.change_limiter.acquire(u32::try_from(changes).unwrap_or(u32::MAX)).await;
+            self.request_limiter.acquire(1).await;
+        }
+    }
+
+    /// Lists a whole zone, or only the records at `name` and below it, its marker included. Route 53
+    /// sorts names by their labels from the right, so those records follow each other, usually on one
+    /// page.
+    pub async fn list(
+        &self,
+        zone: &HostedZoneId,
+        name: Option<&DnsName>,
+        priority: Priority,
+    ) -> Result<Vec<Rrset>, ListError> {
+        let subject = || match name {
+            Some(name) => format!("{name} in the zone {zone}"),
+            None => format!("the zone {zone}"),
+        };
+        let mut rrsets = Vec::new();
+        let mut request = self.client.list_resource_record_sets().hosted_zone_id(zone.as_str());
+        if let Some(name) = name {
+            request = request.start_record_name(name.as_str());
+        }
+        loop {
+            self.acquire(priority, 0).await;
+            let page = request.max_items(MAX_PAGE_SIZE).send().await.map_err(|error| {
+                let failed = AwsError::sdk(LIST, subject(), &error);
+                match error.as_service_error() {
+                    Some(ListResourceRecordSetsError::NoSuchHostedZone(_)) => {
+                        ListError::NoSuchZone(failed)
+                    }
+                    _ => ListError::Failed(failed),
+                }
+            })?;
+            for rrset in page.resource_record_sets() {
+                rrsets.push(read(rrset).map_err(|error| {
+                    ListError::Failed(AwsError::new(LIST, subject(), error.to_string()))
+                })?);
+            }
+            let Some(next) = page.next_record_name().filter(|_| page.is_truncated()) else {
+                return Ok(rrsets);
+            };
+            let is_beyond = name
+                .is_some_and(|name| DnsName::parse(next).is_ok_and(|next| !next.is_within(name)));
+            if is_beyond {
+                return Ok(rrsets);
+            }
+            request = self
+                .client
+                .list_resource_record_sets()
+                .hosted_zone_id(zone.as_str())
+                .start_record_name(next)
+                .set_start_record_type(page.next_record_type().cloned())
+                .set_start_record_identifier(page.next_record_identifier().map(str::to_owned));
+        }
+    }
+
+    /// Applies a batch of changes of one zone. Route 53 applies all of them or none.
+    pub async fn change(
+        &self,
+        batch: &[&NameChange],
+        priority: Priority,
+    ) -> Result<(), ChangeError> {
+        let Some(first) = batch.first() else {
+            return Ok(());
+        };
+        let subject = || match batch {
+            [only] => only.name.to_string(),
+            several => format!("{} and {} more names", first.name, several.len() - 1),
+        };
+        let failed = |cause: String| ChangeError::Failed(AwsError::new(CHANGE, subject(), cause));
+        let mut changes = Vec::new();
+        for name_change in batch {
+            // Deletes come first: a CNAME can only be created at a name without other records.
+            let deletes = name_change.deletes.iter().map(|rrset| (ChangeAction::Delete, rrset));
+            let creates = name_change.creates.iter().map(|rrset| (ChangeAction::Create, rrset));
+            for (action, rrset) in deletes.chain(creates) {
+                let rrset = write(rrset).map_err(&failed)?;
+                let change = Change::builder().action(action).resource_record_set(rrset).build();
+                changes.push(change.map_err(|error| failed(error.to_string()))?);
+            }
+        }
+        self.acquire(priority, changes.len()).await;
+        let changes = ChangeBatch::builder().set_changes(Some(changes)).build();
+        let changes = changes.map_err(|error| failed(error.to_string()))?;
+        self.client
+            .change_resource_record_sets()
+            .hosted_zone_id(first.zone.as_str())
+            .change_batch(changes)
+            .send()
+            .await
+            .map(drop)
+            .map_err(|error| match refusal(&error) {
+                Some(messages) => ChangeError::Refused(Refusal(messages)),
+                None => ChangeError::Failed(AwsError::sdk(CHANGE, subject(), &error)),
+            })
+    }
+}
+
+/// Route 53's messages if it refused the batch. They arrive in two forms: an `ErrorResponse` with the code
+/// InvalidChangeBatch, which the SDK parses, and a bare `InvalidChangeBatch` element with a list of
+/// messages, which the SDK leaves unhandled.
+fn refusal(error: &SdkError<ChangeResourceRecordSetsError, HttpResponse>) -> Option<String> {
+    if let Some(ChangeResourceRecordSetsError::InvalidChangeBatch(refusal)) =
+        error.as_service_error()
+    {
+        let mut messages: Vec<&str> = refusal.messages().iter().map(String::as_str).collect();
+        messages.extend(refusal.message());
+        return Some(messages.join(", "));
+    }
+    let body = error.raw_response()?.body().bytes()?;
+    let body = std::str::from_utf8(body).ok()?;
+    bare_refusal(body)
+}
+
+fn bare_refusal(body: &str) -> Option<String> {
+    let (_, inside) = body.split_once("<InvalidChangeBatch")?;
+    let messages: Vec<String> = inside
+        .split("<Message>")
+        .skip(1)
+        .filter_map(|rest| rest.split_once("</Message>"))
+        .map(|(message, _)| {
+            // The five predefined entities of XML. `&amp;` comes last, so that it creates no new ones.
+            message
+                .replace("&lt;", "<")
+                .replace("&gt;", ">")
+                .replace("&quot;", "\"")
+                .replace("&apos;", "'")
+                .replace("&amp;", "&")
+        })
+        .collect();
+    Some(messages.join(", "))
+}
+
+fn read(rrset: &ResourceRecordSet) -> Result<Rrset, NameError> {
+    let special = if let Some(identifier) = rrset.set_identifier() {
+        Some(format!("one of several by routing policy, {identifier:?}"))
+    } else if rrset.health_check_id().is_some() {
+        Some("with a health check".to_owned())
+    } else if rrset.traffic_policy_instance_id().is_some() {
+        Some("made by a traffic policy".to_owned())
+    } else {
+        None
+    };
+    let data = match (special, rrset.alias_target(), rrset.ttl()) {
+        (Some(special), _, _) => RecordData::Special(special),
+        (None, Some(alias), _) if alias.evaluate_target_health() => RecordData::Special(format!(
+            "an alias to {} that depends on its health",
+            alias.dns_name()
+        )),
+        (None, Some(alias), _) => RecordData::Alias {
+            zone: alias.hosted_zone_id().to_owned(),
+            target: alias.dns_name().to_owned(),
+        },
+        (None, None, None) => RecordData::Special("without a TTL".to_owned()),
+        (None, None, Some(ttl_seconds)) => RecordData::Plain {
+            ttl_seconds,
+            values: rrset
+                .resource_records()
+                .iter()
+                .map(|record| record.value().to_owned())
+                .collect(),
+        },
+    };
+    Ok(Rrset {
+        name: DnsName::parse(rrset.name())?,
+        record_type: RecordType::parse(rrset.r#type().as_str()),
+        data,
+    })
+}
+
+fn write(rrset: &Rrset) -> Result<ResourceRecordSet, String> {
+    let builder = ResourceRecordSet::builder()
+        .name(rrset.name.as_str())
+        .r#type(RrType::from(rrset.record_type.as_str()));
+    let builder = match &rrset.data {
+        RecordData::Plain { ttl_seconds, values } => {
+            let records: Result<Vec<_>, _> =
+                values.iter().map(|value| ResourceRecord::builder().value(value).build()).collect();
+            let records = records.map_err(|error| error.to_string())?;
+            builder.ttl(*ttl_seconds).set_resource_records(Some(records))
+        }
+        RecordData::Alias { zone, target } => {
+            let alias = AliasTarget::builder().hosted_zone_id(zone).dns_name(target);
+            // With target-health evaluation, a load balancer without targets would not resolve at all.
+            let alias = alias.evaluate_target_health(false).build();
+            builder.alias_target(alias.map_err(|error| error.to_string())?)
+        }
+        RecordData::Special(_) => return Err(format!("{} {rrset} cannot be written", rrset.name)),
+    };
+    builder.build().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use insta::assert_snapshot;
+
+    #[test]
+    fn a_refusal_blames_exactly_the_names_in_its_messages() {
+        let blamed = |messages: &str| {
+            let blames = |name: &&str| {
+                let name = format!("{name}.example.internal");
+                Refusal(messages.into()).blames(&NameChange {
+                    zone: HostedZoneId::new("Z1"),
+                    name: DnsName::parse(&name).expect("a valid name"),
+                    deletes: vec![],
+                    creates: vec![],
+                    services: std::collections::BTreeSet::new(),
+                    is_loss: false,
+                })
+            };
+            ["a", "b", "c"].into_iter().filter(blames).collect::<String>()
+        };
+        assert_eq!(
+            blamed(
+                "Tried to create resource record set [name='a.example.internal.', type='CNAME'] but it already exists"
+            ),
+            "a"
+        );
+        assert_eq!(
+            blamed(
+                "[Tried to delete resource record set [name='_discovery.b.example.internal.', type='TXT'] but it was not found, RRSet of type CNAME with DNS name C.example.internal. is not permitted as it conflicts with other records with the same DNS name in zone example.internal.]"
+            ),
+            "bc"
+        );
+        assert_eq!(
+            blamed(
+                "RRSet of type A with DNS name a.example.internal. is not permitted because a conflicting RRSet of type CNAME with the same DNS name already exists in zone example.internal."
+            ),
+            "a"
+        );
+        assert_eq!(
+            blamed(
+                "The request contains an invalid set of changes for a resource record set 'TXT _discovery.c.example.internal.'"
+            ),
+            "c"
+        );
+        assert_eq!(blamed("Some changes in example.internal. are not permitted"), "");
+    }
+
+    #[test]
+    fn the_bare_form_of_a_refusal_is_parsed() {
+        let body = "<?xml version=\"1.0\"?><InvalidChangeBatch xmlns=\"https://route53.amazonaws.com/doc/2013-04-01/\"><Messages><Message>Tried to create resource record set [name=&apos;x.&apos;, type=&apos;CNAME&apos;] but it already exists</Message><Message>a &amp;lt; b</Message></Messages></InvalidChangeBatch>";
+        assert_snapshot!(
+            bare_refusal(body).unwrap_or_default(),
+            @"Tried to create resource record set [name='x.', type='CNAME'] but it already exists, a &lt; b"
+        );
+        assert_eq!(
+            bare_refusal("<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>"),
+            None
+        );
+    }
+}

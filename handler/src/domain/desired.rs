@@ -1,0 +1,438 @@
+//! The record that each service should have: its state in AWS, combined with the environment's
+//! configuration and the service's tags.
+//!
+//! Decides name, zone, target and record type. Does not contain the current records of the zone.
+
+use std::collections::BTreeMap;
+
+use crate::domain::config::Config;
+use crate::domain::dns::{DnsName, RecordData, RecordKind, RecordType, Rrset, Ttl};
+use crate::domain::service::{
+    Gone, HostedZoneId, LoadBalancer, LoadBalancerRef, ReadError, ReadResult, Service, ServiceArn,
+};
+use crate::domain::tags::Tags;
+use crate::domain::world::World;
+
+/// The desired state of a service, and its age: among new candidates for a name the older service wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Desired {
+    pub created_at_ms: i64,
+    pub state: DesiredState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DesiredState {
+    /// Exactly this record.
+    Record(Record),
+    /// No record: the service is alive, but is not registered.
+    Nothing { reason: String },
+    /// No record: ECS reports that the service is gone.
+    Gone(Gone),
+    /// The current record stays: AWS has not finished creating the load balancer.
+    Waiting { reason: String },
+    /// The current record stays: the configuration or a tag is impossible to follow.
+    Invalid { reason: String },
+    /// The current record stays: the state of the service in AWS is unknown.
+    ReadFailed(ReadError),
+}
+
+/// A record that a service should have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub zone: HostedZoneId,
+    pub name: DnsName,
+    pub target: DnsName,
+    pub form: Form,
+}
+
+/// How a record leads to its target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    Cname(Ttl),
+    Alias {
+        /// The load balancer's canonical hosted zone, which an alias must contain.
+        zone: String,
+        dualstack: bool,
+    },
+}
+
+impl Record {
+    pub fn rrsets(&self) -> Vec<Rrset> {
+        match &self.form {
+            Form::Cname(ttl) => vec![Rrset::cname(self.name.clone(), &self.target, *ttl)],
+            Form::Alias { zone, dualstack } => {
+                let types = [Some(RecordType::A), dualstack.then_some(RecordType::Aaaa)];
+                let alias = |kind| Rrset::alias(self.name.clone(), kind, zone, &self.target);
+                types.into_iter().flatten().map(alias).collect()
+            }
+        }
+    }
+
+    /// Whether `rrsets` are equivalent to this record. Upper case and a trailing dot make no difference.
+    pub fn is_met_by(&self, rrsets: &[Rrset]) -> bool {
+        let meaning = |rrset: &Rrset| {
+            let alias_zone = match &rrset.data {
+                RecordData::Alias { zone, .. } => Some(zone.clone()),
+                RecordData::Plain { .. } | RecordData::Special(_) => None,
+            };
+            let ttl = rrset.cname_target().map(|(_, ttl_seconds)| ttl_seconds);
+            (rrset.record_type.clone(), rrset.leads_to(), alias_zone, ttl)
+        };
+        let meanings = |rrsets: &[Rrset]| {
+            let mut all: Vec<_> = rrsets.iter().map(meaning).collect();
+            all.sort();
+            all
+        };
+        meanings(rrsets) == meanings(&self.rrsets())
+    }
+
+    /// Whether unmarked records have the same target already. Taking them over changes nothing for a
+    /// client that resolves the name.
+    pub fn may_adopt(&self, rrsets: &[Rrset]) -> bool {
+        !rrsets.is_empty()
+            && rrsets.iter().all(|rrset| rrset.leads_to().as_ref() == Some(&self.target))
+    }
+}
+
+/// The desired state of each service in `world`, which must contain everything that the services refer to.
+pub fn desired(world: &World, config: &Config) -> BTreeMap<ServiceArn, Desired> {
+    let desired = |arn: &ServiceArn, service: &ReadResult<Service>| match service {
+        Err(error) => Desired { created_at_ms: 0, state: DesiredState::ReadFailed(error.clone()) },
+        Ok(Service::Gone(gone)) => Desired { created_at_ms: 0, state: DesiredState::Gone(*gone) },
+        Ok(Service::Outside) => Desired { created_at_ms: 0, state: outside(arn) },
+        Ok(Service::Live { created_at_ms, load_balancers, tags }) => {
+            let state = match Tags::parse(tags) {
+                Ok(tags) => state(arn, load_balancers, &tags, world, config),
+                Err(error) => DesiredState::Invalid { reason: error.to_string() },
+            };
+            Desired { created_at_ms: *created_at_ms, state }
+        }
+    };
+    world.services.iter().map(|(arn, service)| (arn.clone(), desired(arn, service))).collect()
+}
+
+fn outside(arn: &ServiceArn) -> DesiredState {
+    let cluster = arn.cluster();
+    DesiredState::Nothing {
+        reason: format!("the cluster {cluster} does not belong to this environment"),
+    }
+}
+
+fn state(
+    arn: &ServiceArn,
+    references: &[LoadBalancerRef],
+    tags: &Tags,
+    world: &World,
+    config: &Config,
+) -> DesiredState {
+    if tags.opted_out {
+        return DesiredState::Nothing { reason: "the tag discovery:enabled is false".into() };
+    }
+    if references.is_empty() {
+        return DesiredState::Nothing { reason: "the service has no load balancer".into() };
+    }
+
+    let mut balancers: Vec<&LoadBalancer> = Vec::new();
+    let mut incomplete: Option<&LoadBalancerRef> = None;
+    for reference in references {
+        match world.balancers(reference) {
+            // The load balancer that cannot be read may be the preferred one.
+            Err(error) => return DesiredState::ReadFailed(error),
+            Ok(found) if found.is_empty() => {
+                incomplete.get_or_insert(reference);
+            }
+            Ok(found) => balancers.extend(found),
+        }
+    }
+    let has_tagged_name = |balancer: &LoadBalancer| {
+        tags.load_balancer.as_ref().is_none_or(|name| *name == balancer.name)
+    };
+
+    // Among equals the service's own order decides, because the sort is stable.
+    let mut usable: Vec<_> = balancers
+        .iter()
+        .filter(|balancer| has_tagged_name(balancer))
+        .filter_map(|balancer| Some((balancer, config.zone(&balancer.vpc)?)))
+        .collect();
+    usable.sort_by_key(|(balancer, _)| balancer.scheme);
+
+    let Some((balancer, zone)) = usable.first() else {
+        return match (incomplete, &tags.load_balancer) {
+            (Some(LoadBalancerRef::TargetGroup(group)), _) => DesiredState::Waiting {
+                reason: format!("the target group has no load balancer yet: {group}"),
+            },
+            (Some(LoadBalancerRef::Classic(name)), _) => DesiredState::Waiting {
+                reason: format!("the classic load balancer {name} does not exist yet"),
+            },
+            (None, Some(name)) => DesiredState::Invalid {
+                reason: format!(
+                    "the tag discovery:load-balancer is {name:?}, but the service's load balancers \
+                     are {}",
+                    list(&balancers)
+                ),
+            },
+            (None, None) => DesiredState::Nothing {
+                reason: format!(
+                    "no load balancer of the service is in a VPC with a zone of this environment: {}",
+                    list(&balancers)
+                ),
+            },
+        };
+    };
+    let Some(target) = &balancer.dns_name else {
+        return DesiredState::Waiting {
+            reason: format!("the load balancer {} has no DNS name yet", balancer.name),
+        };
+    };
+    let form = match tags.record.unwrap_or(config.record) {
+        RecordKind::Cname => Form::Cname(tags.ttl.unwrap_or(config.ttl)),
+        RecordKind::Alias => match &balancer.canonical_zone {
+            Some(zone) => Form::Alias { zone: zone.clone(), dualstack: balancer.dualstack },
+            None => {
+                return DesiredState::Waiting {
+                    reason: format!(
+                        "the load balancer {} has no canonical hosted zone yet",
+                        balancer.name
+                    ),
+                };
+            }
+        },
+    };
+    match config.name(arn, tags.name.as_deref(), &zone.name) {
+        Err(error) if tags.name.is_some() => {
+            DesiredState::Invalid { reason: format!("the tag discovery:name: {error}") }
+        }
+        Err(error) => DesiredState::Invalid { reason: error.to_string() },
+        Ok(name) => DesiredState::Record(Record {
+            zone: zone.id.clone(),
+            name,
+            target: target.clone(),
+            form,
+        }),
+    }
+}
+
+/// Load balancers with their VPCs.
+fn list(balancers: &[&LoadBalancer]) -> String {
+    let texts: Vec<String> =
+        balancers.iter().map(|balancer| format!("{} in {}", balancer.name, balancer.vpc)).collect();
+    texts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::service::{ClassicName, LoadBalancerArn, Scheme, TargetGroupArn, VpcId};
+    use insta::assert_snapshot;
+
+    fn config() -> Config {
+        Config::parse(Some(
+            r#"{"environment":"dev","clusters":["dev*"],"nameTemplate":"{service}.{cluster}","zones":[
+                {"vpcId":"vpc-1","hostedZoneId":"Z1","name":"internal"},
+                {"vpcId":"vpc-2","hostedZoneId":"Z2","name":"internal"}]}"#,
+        ))
+        .expect("valid")
+    }
+
+    struct Balancers(World);
+
+    impl Balancers {
+        fn behind(group: &str, name: &str, vpc: &str, scheme: Scheme) -> Balancers {
+            Balancers(World::default()).and(group, name, vpc, scheme)
+        }
+
+        /// LoadBalancerRef a target group, or itself where `behind` is `classic:` and its name.
+        fn and(mut self, behind: &str, name: &str, vpc: &str, scheme: Scheme) -> Balancers {
+            let balancer = LoadBalancer {
+                name: name.into(),
+                vpc: VpcId::new(vpc),
+                scheme,
+                canonical_zone: Some("ZLB".into()),
+                dualstack: name.ends_with("-6"),
+                dns_name: DnsName::parse(&format!("{name}.elb.amazonaws.com")).ok(),
+            };
+            match self::behind(behind) {
+                LoadBalancerRef::Classic(name) => {
+                    self.0.classic.insert(name, Ok(Some(balancer)));
+                }
+                LoadBalancerRef::TargetGroup(group) => {
+                    let arn = LoadBalancerArn::new(name);
+                    let arns = self.0.target_groups.entry(group).or_insert(Ok(Vec::new()));
+                    arns.as_mut().expect("it was read").push(arn.clone());
+                    self.0.load_balancers.insert(arn, Ok(Some(balancer)));
+                }
+            }
+            self
+        }
+
+        fn without_dns_name(mut self) -> Balancers {
+            for balancer in self.0.load_balancers.values_mut().flatten().flatten() {
+                balancer.dns_name = None;
+            }
+            self
+        }
+    }
+
+    fn behind(text: &str) -> LoadBalancerRef {
+        match text.strip_prefix("classic:") {
+            Some(name) => LoadBalancerRef::Classic(ClassicName::new(name)),
+            None => LoadBalancerRef::TargetGroup(TargetGroupArn::new(text)),
+        }
+    }
+
+    fn check(service: &str, groups: &[&str], balancers: Balancers) -> String {
+        tagged(service, groups, balancers, &[])
+    }
+
+    fn tagged(
+        service: &str,
+        groups: &[&str],
+        balancers: Balancers,
+        tags: &[(&str, &str)],
+    ) -> String {
+        let mut world = balancers.0;
+        let arn = format!("arn:aws:ecs:eu-west-1:111122223333:service/{service}");
+        let arn = ServiceArn::parse(&arn).expect("a valid ARN");
+        let behind = groups.iter().map(|group| behind(group)).collect::<Vec<_>>();
+        for behind in &behind {
+            // What nobody made was asked for, and is not there.
+            match behind {
+                LoadBalancerRef::TargetGroup(group) => {
+                    world.target_groups.entry(group.clone()).or_insert(Ok(Vec::new()));
+                }
+                LoadBalancerRef::Classic(name) => {
+                    world.classic.entry(name.clone()).or_insert(Ok(None));
+                }
+            }
+        }
+        let tags =
+            tags.iter().map(|(key, value)| (format!("discovery:{key}"), (*value).to_owned()));
+        let service = Service::Live { created_at_ms: 7, behind, tags: tags.collect() };
+        world.services.insert(arn.clone(), Ok(service));
+        match desired(&world, &config()).remove(&arn).expect("a desire for each service").state {
+            DesiredState::Record(record) => {
+                let form = match &record.form {
+                    Form::Cname(ttl) if *ttl == Ttl::DEFAULT => String::new(),
+                    _ => format!(", {}", crate::domain::zone::list(&record.rrsets())),
+                };
+                format!("{} -> {} in {}{form}", record.name, record.target, record.zone)
+            }
+            DesiredState::Nothing { reason } => format!("nothing: {reason}"),
+            DesiredState::Gone(gone) => format!("gone: {gone}"),
+            DesiredState::Waiting { reason } => format!("waiting: {reason}"),
+            DesiredState::Invalid { reason } => format!("invalid: {reason}"),
+            DesiredState::ReadFailed(why) => format!("unread: {why}"),
+        }
+    }
+
+    fn none() -> Balancers {
+        Balancers(World::default())
+    }
+
+    #[test]
+    fn the_vpc_of_the_load_balancer_chooses_the_zone() {
+        let in_vpc = |vpc| {
+            check("dev/orders", &["tg"], Balancers::behind("tg", "lb", vpc, Scheme::Internal))
+        };
+        assert_snapshot!(in_vpc("vpc-1"), @"orders.dev.internal -> lb.elb.amazonaws.com in Z1");
+        assert_snapshot!(in_vpc("vpc-2"), @"orders.dev.internal -> lb.elb.amazonaws.com in Z2");
+        assert_snapshot!(in_vpc("vpc-3"), @"nothing: no zone of this environment is for the VPC of its load balancer (lb in vpc-3)");
+    }
+
+    #[test]
+    fn an_internal_load_balancer_is_preferred_then_the_first_listed() {
+        let public = || Balancers::behind("tg1", "public", "vpc-1", Scheme::InternetFacing);
+        assert_snapshot!(
+            check("dev/orders", &["tg1", "tg2"], public().and("tg2", "inside", "vpc-1", Scheme::Internal)),
+            @"orders.dev.internal -> inside.elb.amazonaws.com in Z1"
+        );
+        assert_snapshot!(
+            check("dev/orders", &["tg2", "tg1"], Balancers::behind("tg1", "b", "vpc-1", Scheme::Internal).and("tg2", "a", "vpc-2", Scheme::Internal)),
+            @"orders.dev.internal -> a.elb.amazonaws.com in Z2"
+        );
+        assert_snapshot!(
+            check("dev/orders", &["tg1", "tg2"], public().and("tg2", "elsewhere", "vpc-9", Scheme::Internal)),
+            @"orders.dev.internal -> public.elb.amazonaws.com in Z1"
+        );
+    }
+
+    #[test]
+    fn a_load_balancer_that_is_not_there_yet_is_waited_for() {
+        assert_snapshot!(check("dev/orders", &["tg"], none()), @"waiting: the target group tg has no load balancer yet");
+        assert_snapshot!(
+            check("dev/orders", &["tg"], Balancers::behind("tg", "lb", "vpc-1", Scheme::Internal).without_dns_name()),
+            @"waiting: the load balancer lb has no DNS name yet"
+        );
+        assert_snapshot!(
+            check("dev/orders", &["tg", "tg2"], Balancers::behind("tg", "lb", "vpc-9", Scheme::Internal)),
+            @"waiting: the target group tg2 has no load balancer yet"
+        );
+    }
+
+    #[test]
+    fn a_classic_load_balancer_is_a_candidate_like_any_other() {
+        let classic = || Balancers::behind("classic:old", "old", "vpc-1", Scheme::Internal);
+        assert_snapshot!(check("dev/orders", &["classic:old"], classic()), @"orders.dev.internal -> old.elb.amazonaws.com in Z1");
+        assert_snapshot!(
+            check("dev/orders", &["tg", "classic:old"], classic().and("tg", "public", "vpc-1", Scheme::InternetFacing)),
+            @"orders.dev.internal -> old.elb.amazonaws.com in Z1"
+        );
+        assert_snapshot!(check("dev/orders", &["classic:old"], none()), @"waiting: there is no classic load balancer old yet");
+    }
+
+    #[test]
+    fn a_read_that_failed_leaves_its_services_undecided() {
+        let denied = || ReadError("denied".into());
+        let mut balancers = Balancers::behind("tg", "public", "vpc-1", Scheme::InternetFacing);
+        balancers.0.target_groups.insert(TargetGroupArn::new("tg2"), Err(denied()));
+        assert_snapshot!(check("dev/orders", &["tg", "tg2"], balancers), @"unread: denied");
+        let mut balancers = Balancers::behind("tg", "lb", "vpc-1", Scheme::Internal);
+        balancers.0.load_balancers.insert(LoadBalancerArn::new("lb"), Err(denied()));
+        assert_snapshot!(check("dev/orders", &["tg"], balancers), @"unread: denied");
+    }
+
+    #[test]
+    fn a_service_outside_the_environment_wants_nothing() {
+        assert_snapshot!(check("dev/orders", &[], none()), @"nothing: the service has no load balancer");
+        let arn = ServiceArn::parse("arn:aws:ecs:eu-west-1:111122223333:service/prod/orders");
+        let state = outside(&arn.expect("a valid ARN"));
+        let reason = "the cluster prod is not one of this environment's".to_owned();
+        assert_eq!(state, DesiredState::Nothing { reason });
+    }
+
+    #[test]
+    fn a_name_that_dns_forbids_is_invalid() {
+        assert_snapshot!(
+            check("dev/_orders", &["tg"], Balancers::behind("tg", "lb", "vpc-1", Scheme::Internal)),
+            @r#"invalid: the name "-orders.dev" has the label "-orders", which starts or ends with -"#
+        );
+    }
+
+    #[test]
+    fn tags_choose_name_ttl_record_and_load_balancer() {
+        let one = || Balancers::behind("tg", "lb", "vpc-1", Scheme::Internal);
+        let with = |tags: &[(&str, &str)]| tagged("dev/orders", &["tg"], one(), tags);
+        assert_snapshot!(with(&[("name", "Shop.eu")]), @"shop.eu.internal -> lb.elb.amazonaws.com in Z1");
+        assert_snapshot!(with(&[("record", "ALIAS")]), @"orders.dev.internal -> lb.elb.amazonaws.com in Z1, A alias to lb.elb.amazonaws.com.");
+        assert_snapshot!(with(&[("enabled", "false")]), @"nothing: its tag discovery:enabled says false");
+        let dualstack = Balancers::behind("tg", "lb-6", "vpc-1", Scheme::Internal);
+        assert_snapshot!(
+            tagged("dev/orders", &["tg"], dualstack, &[("record", "ALIAS")]),
+            @"orders.dev.internal -> lb-6.elb.amazonaws.com in Z1, A alias to lb-6.elb.amazonaws.com. and AAAA alias to lb-6.elb.amazonaws.com."
+        );
+        let two = one().and("tg2", "public", "vpc-1", Scheme::InternetFacing);
+        assert_snapshot!(
+            tagged("dev/orders", &["tg", "tg2"], two, &[("load-balancer", "public")]),
+            @"orders.dev.internal -> public.elb.amazonaws.com in Z1"
+        );
+    }
+
+    #[test]
+    fn a_tag_that_cannot_be_followed_is_invalid_and_named() {
+        let one = || Balancers::behind("tg", "lb", "vpc-1", Scheme::Internal);
+        let with = |tags: &[(&str, &str)]| tagged("dev/orders", &["tg"], one(), tags);
+        assert_snapshot!(with(&[("name", "*")]), @r#"invalid: the tag discovery:name: the name "*" holds '*', and a label is made of a-z, 0-9 and -"#);
+        assert_snapshot!(with(&[("ttl", "-1")]), @r#"invalid: the tag discovery:ttl is "-1", and it may be 1 to 86400 seconds"#);
+        assert_snapshot!(with(&[("load-balancer", "other")]), @r#"invalid: the tag discovery:load-balancer is "other", and the service's load balancers are lb in vpc-1"#);
+    }
+}

@@ -1,0 +1,370 @@
+//! Names and records, as Route 53 writes them, and the rules that a registered name must keep.
+//!
+//! Knows nothing of services or of who manages what.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The label under which the ownership marker of a name stands.
+const MARKER_LABEL: &str = "_discovery";
+
+/// A whole domain name has at most 253 characters in text (RFC 1035, section 2.3.4).
+const MAX_NAME: usize = 253;
+
+/// A label has at most 63 characters (RFC 1035, section 2.3.4).
+const MAX_LABEL: usize = 63;
+
+/// An absolute domain name: lower case, without the trailing dot, odd characters as the octal
+/// escapes that Route 53 answers with (`*` is `\052`). Shared, since plans hold most names more than once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DnsName(Arc<str>);
+
+/// Why a text is not a usable name. Lower case, no full stop, names what was found.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NameError(String);
+
+impl DnsName {
+    /// Any name that Route 53 or Elastic Load Balancing may answer with.
+    ///
+    /// # Errors
+    /// If it or a label is empty, or it holds white space or characters that are not printable
+    /// ASCII.
+    pub fn parse(text: &str) -> Result<DnsName, NameError> {
+        let name = text.strip_suffix('.').unwrap_or(text);
+        if name.is_empty() {
+            return Err(NameError("the name is empty".into()));
+        }
+        if let Some(odd) = name.chars().find(|c| !c.is_ascii_graphic()) {
+            return Err(NameError(format!("{name:?} holds {odd:?}, which a name cannot")));
+        }
+        if name.split('.').any(str::is_empty) {
+            return Err(NameError(format!("the name {name:?} has an empty label")));
+        }
+        Ok(DnsName(name.to_ascii_lowercase().into()))
+    }
+
+    /// The name of a hosted zone that services may be registered in.
+    ///
+    /// # Errors
+    /// If a label breaks the rules of [`DnsName::in_zone`].
+    pub fn zone(text: &str) -> Result<DnsName, NameError> {
+        let name = DnsName::parse(text)?;
+        check_labels(&name.0)?;
+        name.check_length()?;
+        Ok(name)
+    }
+
+    /// The name that a service gets: `relative`, one or more labels, below `zone`.
+    ///
+    /// Letters become lower case and `_` becomes `-`, since ECS allows both in a service's
+    /// name and host names allow neither.
+    ///
+    /// # Errors
+    /// If a label is empty, longer than 63 characters, holds anything but `a-z 0-9 -`, or
+    /// starts or ends with `-`; or if the name, or that of its marker, gets longer than 253.
+    pub fn in_zone(relative: &str, zone: &DnsName) -> Result<DnsName, NameError> {
+        let relative = relative.to_ascii_lowercase().replace('_', "-");
+        check_labels(&relative)?;
+        let name = DnsName(format!("{relative}.{}", zone.0).into());
+        name.marker().check_length()?;
+        Ok(name)
+    }
+
+    /// The name of this name's ownership marker.
+    pub fn marker(&self) -> DnsName {
+        DnsName(format!("{MARKER_LABEL}.{}", self.0).into())
+    }
+
+    /// The name whose ownership marker stands here, if this is the place of one.
+    pub fn marked(&self) -> Option<DnsName> {
+        let rest = self.0.strip_prefix(MARKER_LABEL)?.strip_prefix('.')?;
+        Some(DnsName(rest.into()))
+    }
+
+    /// Whether this is `ancestor` itself or stands somewhere below it.
+    pub fn is_within(&self, ancestor: &DnsName) -> bool {
+        self.0.strip_suffix(&*ancestor.0).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn check_length(&self) -> Result<(), NameError> {
+        if self.0.len() > MAX_NAME {
+            return Err(NameError(format!(
+                "the name {} has {} characters, and {MAX_NAME} is the most that DNS allows",
+                self.0,
+                self.0.len()
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for DnsName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn check_labels(name: &str) -> Result<(), NameError> {
+    for label in name.split('.') {
+        let fault = if label.is_empty() {
+            "has an empty label".to_owned()
+        } else if label.len() > MAX_LABEL {
+            format!("has a label of {} characters, and {MAX_LABEL} is the most", label.len())
+        } else if let Some(odd) = label.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-'))
+        {
+            format!("holds {odd:?}, and a label is made of a-z, 0-9 and -")
+        } else if label.starts_with('-') || label.ends_with('-') {
+            format!("has the label {label:?}, which starts or ends with -")
+        } else {
+            continue;
+        };
+        return Err(NameError(format!("the name {name:?} {fault}")));
+    }
+    Ok(())
+}
+
+/// Seconds that a resolver may keep an answer: 1 to 86,400.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ttl(u32);
+
+impl Ttl {
+    pub const DEFAULT: Ttl = Ttl(60);
+
+    pub fn from_seconds(seconds: u32) -> Option<Ttl> {
+        (1..=86_400).contains(&seconds).then_some(Ttl(seconds))
+    }
+
+    pub fn seconds(self) -> i64 {
+        i64::from(self.0)
+    }
+}
+
+/// The types of record that matter here; every other is only ever in the way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RecordType {
+    A,
+    Aaaa,
+    Cname,
+    Txt,
+    Other(String),
+}
+
+impl RecordType {
+    pub fn parse(text: &str) -> RecordType {
+        match text {
+            "A" => RecordType::A,
+            "AAAA" => RecordType::Aaaa,
+            "CNAME" => RecordType::Cname,
+            "TXT" => RecordType::Txt,
+            other => RecordType::Other(other.to_owned()),
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        match self {
+            RecordType::A => "A",
+            RecordType::Aaaa => "AAAA",
+            RecordType::Cname => "CNAME",
+            RecordType::Txt => "TXT",
+            RecordType::Other(other) => other,
+        }
+    }
+}
+
+/// A resource record set: all records of one type at one name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rrset {
+    pub name: DnsName,
+    pub record_type: RecordType,
+    pub data: RecordData,
+}
+
+/// What a resource record set holds.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RecordData {
+    /// Values with a TTL, just as Route 53 has them: a DELETE must repeat both exactly.
+    Plain { ttl_seconds: i64, values: Vec<String> },
+    /// An alias to a name in another zone, without evaluation of the target's health.
+    Alias { zone: String, target: String },
+    /// Anything with more to it (a routing policy, a health check), in words. It cannot be
+    /// written, so it cannot be deleted by mistake.
+    Special(String),
+}
+
+/// The kinds of record that a service can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKind {
+    /// A CNAME to the load balancer's name, with a TTL.
+    Cname,
+    /// Alias records (A, and AAAA where there are such addresses), without a TTL of their own.
+    Alias,
+}
+
+impl RecordKind {
+    /// `CNAME` or `ALIAS`.
+    pub fn parse(text: &str) -> Option<RecordKind> {
+        match text {
+            "CNAME" => Some(RecordKind::Cname),
+            "ALIAS" => Some(RecordKind::Alias),
+            _ => None,
+        }
+    }
+}
+
+impl Rrset {
+    pub fn cname(name: DnsName, target: &DnsName, ttl: Ttl) -> Rrset {
+        Rrset {
+            name,
+            record_type: RecordType::Cname,
+            data: RecordData::Plain {
+                ttl_seconds: ttl.seconds(),
+                values: vec![target.to_string()],
+            },
+        }
+    }
+
+    /// An alias record: `zone` is the one that the target's identity names for it.
+    pub fn alias(name: DnsName, record_type: RecordType, zone: &str, target: &DnsName) -> Rrset {
+        let data = RecordData::Alias { zone: zone.to_owned(), target: format!("{target}.") };
+        Rrset { name, record_type, data }
+    }
+
+    /// The single value of a plain record set; none if it has several, or is not plain.
+    pub fn single_value(&self) -> Option<(&str, i64)> {
+        match &self.data {
+            RecordData::Plain { ttl_seconds, values } => match values.as_slice() {
+                [value] => Some((value, *ttl_seconds)),
+                _ => None,
+            },
+            RecordData::Alias { .. } | RecordData::Special(_) => None,
+        }
+    }
+
+    /// Where an alias for addresses leads to. AWS's console writes `dualstack.` before the names
+    /// of load balancers, which resolve to the same with and without it.
+    pub fn alias_target(&self) -> Option<DnsName> {
+        match (&self.record_type, &self.data) {
+            (RecordType::A | RecordType::Aaaa, RecordData::Alias { target, .. }) => {
+                DnsName::parse(target.strip_prefix("dualstack.").unwrap_or(target)).ok()
+            }
+            _ => None,
+        }
+    }
+
+    /// Where a plain CNAME of one value points to, and its TTL in seconds.
+    pub fn cname_target(&self) -> Option<(DnsName, i64)> {
+        if self.record_type != RecordType::Cname {
+            return None;
+        }
+        let (value, ttl_seconds) = self.single_value()?;
+        Some((DnsName::parse(value).ok()?, ttl_seconds))
+    }
+
+    /// Where whoever resolves the name ends up, if one name tells it.
+    pub fn leads_to(&self) -> Option<DnsName> {
+        self.cname_target().map(|(target, _)| target).or_else(|| self.alias_target())
+    }
+
+    /// The values that count against the limits of a change batch.
+    pub fn values(&self) -> &[String] {
+        match &self.data {
+            RecordData::Plain { values, .. } => values,
+            RecordData::Alias { target, .. } => std::slice::from_ref(target),
+            RecordData::Special(_) => &[],
+        }
+    }
+}
+
+/// For an operator: `A 10.0.0.7` or `A alias to x`.
+impl fmt::Display for Rrset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let record_type = self.record_type.as_str();
+        match &self.data {
+            RecordData::Plain { values, .. } => write!(f, "{record_type} {}", values.join(", ")),
+            RecordData::Alias { target, .. } => write!(f, "{record_type} alias to {target}"),
+            RecordData::Special(what) => write!(f, "{record_type} ({what})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use insta::assert_snapshot;
+    use proptest::prelude::*;
+
+    fn check(relative: &str) -> String {
+        let zone = DnsName::zone("dev.internal").expect("a valid zone");
+        match DnsName::in_zone(relative, &zone) {
+            Ok(name) => name.to_string(),
+            Err(error) => format!("error: {error}"),
+        }
+    }
+
+    #[test]
+    fn a_service_name_becomes_a_host_name() {
+        assert_snapshot!(check("orders"), @"orders.dev.internal");
+        assert_snapshot!(check("Orders_API"), @"orders-api.dev.internal");
+        assert_snapshot!(check("orders.team-a"), @"orders.team-a.dev.internal");
+    }
+
+    #[test]
+    fn what_dns_forbids_is_named() {
+        assert_snapshot!(check(""), @r#"error: the name "" has an empty label"#);
+        assert_snapshot!(check("a..b"), @r#"error: the name "a..b" has an empty label"#);
+        assert_snapshot!(check("*"), @r#"error: the name "*" holds '*', and a label is made of a-z, 0-9 and -"#);
+        assert_snapshot!(check("_dmarc"), @r#"error: the name "-dmarc" has the label "-dmarc", which starts or ends with -"#);
+        assert_snapshot!(check("orders-"), @r#"error: the name "orders-" has the label "orders-", which starts or ends with -"#);
+        assert_snapshot!(check("bücher"), @r#"error: the name "bücher" holds 'ü', and a label is made of a-z, 0-9 and -"#);
+        assert!(check(&"a".repeat(64)).contains("has a label of 64 characters"));
+    }
+
+    #[test]
+    fn a_name_leaves_room_for_its_marker() {
+        let label = "a".repeat(63);
+        let fits = format!("{label}.{label}.{label}.{}", "b".repeat(37));
+        assert_eq!(check(&fits).len() + "_discovery.".len(), MAX_NAME);
+        assert!(check(&format!("{fits}b")).starts_with("error: the name _discovery."));
+    }
+
+    #[test]
+    fn a_name_is_within_itself_and_its_ancestors_only() {
+        let name = |text| DnsName::parse(text).expect("a valid name");
+        assert!(name("orders.internal").is_within(&name("internal.")));
+        assert!(name("internal").is_within(&name("internal")));
+        assert!(!name("xinternal").is_within(&name("internal")));
+    }
+
+    #[test]
+    fn a_marker_name_leads_back_to_its_name() {
+        let name = DnsName::parse("orders.internal").expect("a valid name");
+        assert_eq!(name.marker().as_str(), "_discovery.orders.internal");
+        assert_eq!(name.marker().marked(), Some(name.clone()));
+        assert_eq!(name.marked(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_accepted_is_a_host_name_below_the_zone(relative in ".{0,80}") {
+            let zone = DnsName::zone("dev.internal").expect("a valid zone");
+            if let Ok(name) = DnsName::in_zone(&relative, &zone) {
+                prop_assert!(name.is_within(&zone) && name != zone);
+                prop_assert!(name.marker().as_str().len() <= MAX_NAME);
+                prop_assert_eq!(&DnsName::zone(name.as_str()).expect("still valid"), &name);
+            }
+        }
+
+        #[test]
+        fn parsing_what_was_displayed_changes_nothing(text in "[!-~]{1,60}") {
+            if let Ok(name) = DnsName::parse(&text) {
+                let again = DnsName::parse(&format!("{name}.")).expect("still a name");
+                prop_assert_eq!(again, name);
+            }
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Parses EventBridge events: calls recorded by CloudTrail, ECS's own events, and the schedule.
+//!
+//! Decides which service an event is about. Contains no rule about names or records.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::domain::service::{
+    AwsLocation, ClassicName, LoadBalancerRef, ServiceArn, TargetGroupArn, last_segment,
+};
+use crate::domain::trigger::{Scope, Targets, Trigger};
+
+/// The calls of the ECS API that can change a service's name. The EventBridge rule lists the same calls.
+pub const ECS_CALLS: [&str; 8] = [
+    "CreateService",
+    "UpdateService",
+    "DeleteService",
+    "CreateTaskSet",
+    "DeleteTaskSet",
+    "UpdateServicePrimaryTaskSet",
+    "TagResource",
+    "UntagResource",
+];
+
+/// The limit of load balancers that are read ahead for one event. It is also the limit of one Describe
+/// request.
+const MAX_HINTS: usize = 20;
+
+pub(super) fn parse(event: &Value, location: &AwsLocation) -> Trigger {
+    let text = |key: &str| event[key].as_str().unwrap_or_default();
+    match (text("source"), text("detail-type")) {
+        ("aws.events", "Scheduled Event") => Trigger::reconcile(Scope::FullPass),
+        ("aws.ecs", "AWS API Call via CloudTrail") => {
+            api_call(&event["detail"], event["time"].as_str(), location)
+        }
+        ("aws.ecs", "ECS Deployment State Change" | "ECS Service Action") => {
+            service_event(event, location)
+        }
+        (source, detail_type) => {
+            Trigger::ignore(format!("events {detail_type:?} of {source:?} do not change names"))
+        }
+    }
+}
+
+/// ECS's own events name the service in their resources.
+fn service_event(event: &Value, location: &AwsLocation) -> Trigger {
+    let Some(resource) = event["resources"][0].as_str() else {
+        return Trigger::ignore("the event's resources[0] names no service");
+    };
+    let invalid = |error| Trigger::ignore(format!("the event's resources[0]: {error}"));
+    let targets = Targets::default();
+    match (ServiceArn::parse(resource), event["detail"]["clusterArn"].as_str()) {
+        (Ok(service), _) => Trigger::service(service, targets, location),
+        (Err(error), _) if !is_short_service_arn(resource) => invalid(error),
+        // Some of these events contain the cluster, which a short ARN omits.
+        (Err(_), Some(cluster)) => {
+            match ServiceArn::new(location, last_segment(cluster), last_segment(resource)) {
+                Ok(service) => Trigger::service(service, targets, location),
+                Err(error) => invalid(error),
+            }
+        }
+        (Err(_), None) => Trigger::reconcile(Scope::FullPass),
+    }
+}
+
+/// A call of the ECS API that CloudTrail recorded. Only the needed fields are read, each of them as
+/// optional: the crates that model these events reject real ones (a root user's empty `sessionIssuer`,
+/// absent fields).
+fn api_call(detail: &Value, sent: Option<&str>, location: &AwsLocation) -> Trigger {
+    let source = detail["eventSource"].as_str().unwrap_or_default();
+    let call = detail["eventName"].as_str().unwrap_or_default();
+    if source != "ecs.amazonaws.com" || !ECS_CALLS.contains(&call) {
+        return Trigger::ignore(format!("calls of {call:?} to {source:?} do not change names"));
+    }
+    if let Some(code) = detail.get("errorCode").filter(|code| !code.is_null()) {
+        return Trigger::ignore(format!("the call failed with {code}, so it changed nothing"));
+    }
+    if call == "UpdateService" && keeps_its_load_balancers(detail) {
+        return Trigger::ignore("the update does not change load balancers, so it changes no name");
+    }
+    match identity(detail, call, location) {
+        Identity::Service(service) => {
+            let service_if = |calls: &[&str]| {
+                calls.contains(&call).then(|| service.clone()).into_iter().collect()
+            };
+            let targets = Targets {
+                services: BTreeSet::new(),
+                hint: hint(detail),
+                retagged: service_if(&["TagResource", "UntagResource"]),
+                deleted: service_if(&["DeleteService"]),
+                since: detail["eventTime"].as_str().or(sent).map(str::to_owned),
+            };
+            Trigger::service(service, targets, location)
+        }
+        Identity::NotAService(reason) => Trigger::ignore(reason),
+        // CloudTrail cuts fields over 100 KB, so the event may not say which service changed.
+        Identity::Unknown => Trigger::reconcile(Scope::FullPass),
+    }
+}
+
+/// Whether an UpdateService call leaves the load balancers alone. Most updates change the image or the
+/// number of tasks. Only a complete request proves it.
+fn keeps_its_load_balancers(detail: &Value) -> bool {
+    let request = &detail["requestParameters"];
+    let is_complete = request["service"].is_string() && detail.get("omitted").is_none();
+    is_complete && request.get("loadBalancers").is_none() && request.get("omitted").is_none()
+}
+
+/// The subject of a call.
+enum Identity {
+    Service(ServiceArn),
+    NotAService(String),
+    Unknown,
+}
+
+fn identity(detail: &Value, call: &str, location: &AwsLocation) -> Identity {
+    let request = &detail["requestParameters"];
+    if matches!(call, "TagResource" | "UntagResource") {
+        return match request["resourceArn"].as_str() {
+            None => Identity::Unknown,
+            Some(arn) if is_short_service_arn(arn) => Identity::Unknown,
+            Some(arn) => match ServiceArn::parse(arn) {
+                Ok(service) => Identity::Service(service),
+                Err(_) => {
+                    Identity::NotAService(format!("the tagged resource {arn:?} is no service"))
+                }
+            },
+        };
+    }
+    if let Some(arn) = detail["responseElements"]["service"]["serviceArn"].as_str()
+        && let Ok(service) = ServiceArn::parse(arn)
+    {
+        return Identity::Service(service);
+    }
+    let key = if call == "CreateService" { "serviceName" } else { "service" };
+    let Some(service) = request[key].as_str() else {
+        return Identity::Unknown;
+    };
+    if let Ok(service) = ServiceArn::parse(service) {
+        return Identity::Service(service);
+    }
+    // Without a cluster the call is about the cluster `default`, unless CloudTrail cut the request.
+    let cluster = match &request["cluster"] {
+        Value::Null if detail["omitted"] == true || request["omitted"] == true => {
+            return Identity::Unknown;
+        }
+        Value::Null => "default",
+        cluster => cluster.as_str().unwrap_or_default(),
+    };
+    match ServiceArn::new(location, last_segment(cluster), last_segment(service)) {
+        Ok(service) => Identity::Service(service),
+        Err(_) => Identity::Unknown,
+    }
+}
+
+/// Whether an ARN has the old form without a cluster: `arn:…:service/<name>`.
+fn is_short_service_arn(arn: &str) -> bool {
+    arn.split_once(":service/").is_some_and(|(_, name)| !name.contains('/'))
+}
+
+/// The load balancers and target groups that a call mentions.
+fn hint(detail: &Value) -> BTreeSet<LoadBalancerRef> {
+    let lists = [
+        &detail["requestParameters"]["loadBalancers"],
+        &detail["responseElements"]["service"]["loadBalancers"],
+    ];
+    let reference = |entry: &Value| {
+        if let Some(arn) = entry["targetGroupArn"].as_str() {
+            return (arn.starts_with("arn:") && arn.contains(":targetgroup/"))
+                .then(|| LoadBalancerRef::TargetGroup(TargetGroupArn::new(arn)));
+        }
+        let name = entry["loadBalancerName"].as_str()?;
+        let is_valid = (1..=32).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        is_valid.then(|| LoadBalancerRef::Classic(ClassicName::new(name)))
+    };
+    let entries = lists.into_iter().filter_map(Value::as_array).flatten();
+    entries.filter_map(reference).take(MAX_HINTS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::fixtures::{location, show};
+    use insta::assert_snapshot;
+    use serde_json::json;
+
+    fn check(payload: Value) -> String {
+        show(&Trigger::parse(&payload, &location()))
+    }
+
+    fn api_call(name: &str, request: Value, more: Value) -> Value {
+        let mut detail = json!({
+            "eventSource": "ecs.amazonaws.com", "eventName": name,
+            "requestParameters": request, "responseElements": null,
+        });
+        for (key, value) in more.as_object().expect("an object") {
+            detail[key] = value.clone();
+        }
+        json!({ "source": "aws.ecs", "detail-type": "AWS API Call via CloudTrail", "detail": detail })
+    }
+
+    fn call(name: &str, request: Value) -> String {
+        check(api_call(name, request, json!({})))
+    }
+
+    #[test]
+    fn services_and_clusters_are_names_arns_or_absent() {
+        let cluster = "arn:aws:ecs:eu-west-1:111122223333:cluster/dev";
+        let service = "arn:aws:ecs:eu-west-1:111122223333:service/dev/web";
+        assert_snapshot!(call("CreateService", json!({"cluster": "dev", "serviceName": "web"})), @"dev/web");
+        assert_snapshot!(call("CreateService", json!({"cluster": cluster, "serviceName": "web"})), @"dev/web");
+        assert_snapshot!(call("CreateService", json!({"serviceName": "web"})), @"default/web");
+        assert_snapshot!(call("UpdateService", json!({"cluster": "dev", "service": "web", "loadBalancers": []})), @"dev/web");
+        assert_snapshot!(call("DeleteService", json!({"service": service})), @"dev/web deleted");
+        assert_snapshot!(call("DeleteService", json!({"cluster": "dev", "service": "arn:aws:ecs:eu-west-1:111122223333:service/web"})), @"dev/web deleted");
+        assert_snapshot!(call("CreateTaskSet", json!({"cluster": cluster, "service": service})), @"dev/web");
+        assert_snapshot!(call("TagResource", json!({"resourceArn": service})), @"dev/web retagged");
+    }
+
+    #[test]
+    fn the_response_is_preferred_to_the_request() {
+        let response = json!({"responseElements": {"service": {"serviceArn": "arn:aws:ecs:eu-west-1:111122223333:service/blue/web"}}});
+        assert_snapshot!(check(api_call("UpdateServicePrimaryTaskSet", json!({"service": "web"}), response)), @"blue/web");
+    }
+
+    #[test]
+    fn load_balancers_in_an_event_are_only_a_hint() {
+        let group = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web-tg/0123";
+        assert_snapshot!(
+            call("CreateService", json!({"serviceName": "web", "loadBalancers": [{"targetGroupArn": group}, {"targetGroupArn": "x"}, {"loadBalancerName": "old-web"}, {"loadBalancerName": "x/y"}, 7]})),
+            @"default/web hint the target group arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web-tg/0123, the classic load balancer old-web"
+        );
+    }
+
+    #[test]
+    fn a_failed_call_is_ignored() {
+        assert_snapshot!(
+            check(api_call("CreateService", json!({"serviceName": "web"}), json!({"errorCode": "InvalidParameterException"}))),
+            @r#"ignored: the call failed with "InvalidParameterException", so it changed nothing"#
+        );
+    }
+
+    #[test]
+    fn an_update_without_load_balancers_is_ignored() {
+        assert_snapshot!(
+            call("UpdateService", json!({"cluster": "dev", "service": "web", "forceNewDeployment": true})),
+            @"ignored: the call changed no load balancer, so it changes no name"
+        );
+        // The part that CloudTrail cut may have contained load balancers.
+        assert_snapshot!(call("UpdateService", json!({"service": "web", "omitted": true})), @"everything");
+    }
+
+    #[test]
+    fn an_event_without_an_identifiable_service_becomes_a_full_pass() {
+        assert_snapshot!(call("UpdateService", json!({"omitted": true})), @"everything");
+        assert_snapshot!(call("UpdateService", json!(null)), @"everything");
+        assert_snapshot!(call("UpdateService", json!({"service": 7})), @"everything");
+        assert_snapshot!(call("TagResource", json!({"resourceArn": "arn:aws:ecs:eu-west-1:111122223333:service/web"})), @"everything");
+    }
+
+    #[test]
+    fn the_schedule_is_a_full_pass() {
+        assert_snapshot!(check(json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}})), @"everything");
+    }
+
+    #[test]
+    fn ecs_events_name_their_service_in_the_resources() {
+        let event = |resources: Value| json!({"source": "aws.ecs", "detail-type": "ECS Service Action", "resources": resources, "detail": {}});
+        assert_snapshot!(check(event(json!(["arn:aws:ecs:eu-west-1:111122223333:service/dev/web"]))), @"dev/web");
+        assert_snapshot!(check(event(json!([]))), @"ignored: the event names no service in resources[0]");
+        assert_snapshot!(check(event(json!(["arn:aws:ecs:eu-west-1:111122223333:cluster/dev"]))), @r#"ignored: resources[0]: "arn:aws:ecs:eu-west-1:111122223333:cluster/dev" is not an ECS service ARN, arn:…:ecs:<region>:<account>:service/<cluster>/<service>"#);
+        let short = json!(["arn:aws:ecs:eu-west-1:111122223333:service/web"]);
+        assert_snapshot!(check(event(short.clone())), @"everything");
+        let mut with_cluster = event(short);
+        with_cluster["detail"]["clusterArn"] =
+            json!("arn:aws:ecs:eu-west-1:111122223333:cluster/dev");
+        assert_snapshot!(check(with_cluster), @"dev/web");
+    }
+
+    #[test]
+    fn a_service_of_another_region_is_ignored() {
+        assert_snapshot!(
+            call("DeleteService", json!({"service": "arn:aws:ecs:us-east-1:111122223333:service/dev/web"})),
+            @"ignored: arn:aws:ecs:us-east-1:111122223333:service/dev/web is in another account or region than this handler (111122223333, eu-west-1)"
+        );
+    }
+
+    #[test]
+    fn other_events_and_payloads_are_ignored_with_a_reason() {
+        assert_snapshot!(call("RunTask", json!({})), @r#"ignored: calls of "RunTask" to "ecs.amazonaws.com" change no name"#);
+        assert_snapshot!(call("TagResource", json!({"resourceArn": "arn:aws:ecs:eu-west-1:111122223333:cluster/dev"})), @r#"ignored: "arn:aws:ecs:eu-west-1:111122223333:cluster/dev" was tagged, which is not a service"#);
+        assert_snapshot!(check(json!({"source": "aws.ec2", "detail-type": "x"})), @r#"ignored: events "x" of "aws.ec2" change no name"#);
+        for payload in
+            [json!(null), json!(7), json!("x"), json!([]), json!({}), json!({"detail": {}})]
+        {
+            assert!(check(payload).starts_with("unreadable: the payload is neither"));
+        }
+    }
+}

@@ -1,0 +1,831 @@
+//! Compares the current records of the zones with the desired ones, and decides every name.
+//!
+//! A *candidate* is a service that should have the name. The oldest candidate comes first, then the one
+//! with the smaller ARN. The *holder* is the service in the name's marker.
+//!
+//! | current state of the name | candidates | result |
+//! |---|---|---|
+//! | free | none | – |
+//! | free | one or more | the first is `registered`; the others are a `conflict` |
+//! | managed, holder alive | the holder, same record | `unchanged`; others are a `conflict` |
+//! | managed, holder alive | the holder, other record | `updated` in one change; others are a `conflict` |
+//! | managed, record missing beside the marker | the holder | `updated`: the record is created again |
+//! | managed under a former name of the environment | the holder | `updated`: the marker is written again |
+//! | managed, holder gone, opted out or renamed | none | the name is deleted: `deregistered`, or `updated` where the service has another name |
+//! | managed, holder gone, opted out or renamed | other services | the first is `registered` in one change; the others are a `conflict` |
+//! | managed, holder `waiting`, `invalid`, failed to read, or not read in this run | none | the record stays |
+//! | managed, holder `waiting`, `invalid`, failed to read, or not read in this run | other services | `conflict` for all of them; the record stays |
+//! | managed, with records of others that leave no room | any service | `conflict` for all of them; a holder keeps its record, or loses it if it is gone |
+//! | unmarked: one CNAME, or aliases | a service with the same target | the first such is `adopted` in one change; the others are a `conflict` |
+//! | unmarked: one CNAME, or aliases | only services with other targets | `conflict` for all of them |
+//! | foreign | any service | `conflict` for all of them |
+//! | not read, or failed to read | any service | `failed` for all of them |
+//!
+//! The module contains neither AWS's services nor the sending of a change. A [`Plan`] cannot be applied:
+//! only the [check](super::check) turns it into a [`SafePlan`](super::check::SafePlan), which can.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::domain::desired::{Desired, DesiredState, Record};
+use crate::domain::dns::{DnsName, RecordType, Rrset};
+use crate::domain::marker::Nonce;
+use crate::domain::report::{Changes, Outcome, Status};
+use crate::domain::service::{HostedZoneId, ReadError, ServiceArn};
+use crate::domain::zone::{EnvironmentIdentity, Managed, NameState, ZoneView, list};
+
+/// Everything that changes at one name. Route 53 applies it whole or not at all, so a record and its marker
+/// are never separated.
+///
+/// The marker is deleted and created again even where only the record changes. So Route 53 refuses the
+/// change if another service got the name after it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameChange {
+    pub zone: HostedZoneId,
+    pub name: DnsName,
+    /// Exactly the record sets that were read.
+    pub deletes: Vec<Rrset>,
+    pub creates: Vec<Rrset>,
+    /// The services whose outcome depends on the change: the one that gets the name and the one that had
+    /// it.
+    pub services: BTreeSet<ServiceArn>,
+    /// Whether a service loses its only name. A service that gets another name in the same plan, as after
+    /// a change of the template, loses nothing.
+    pub is_loss: bool,
+}
+
+impl NameChange {
+    /// Whether the name does not exist after the change.
+    pub fn removes_the_name(&self) -> bool {
+        self.creates.is_empty()
+    }
+
+    /// Whether the name was not managed before the change.
+    pub fn adds_the_name(&self) -> bool {
+        self.deletes.iter().all(|rrset| rrset.name == self.name)
+    }
+
+    pub fn count(&self) -> Changes {
+        Changes { created: self.creates.len(), deleted: self.deletes.len() }
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &String> {
+        self.deletes.iter().chain(&self.creates).flat_map(Rrset::values)
+    }
+}
+
+/// The changes that lead from the current state to the desired one, not checked yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub(super) changes: Vec<NameChange>,
+    pub(super) outcomes: Vec<Outcome>,
+    /// The number of names that the environment manages now, among those that were read.
+    pub(super) managed: usize,
+}
+
+/// One row of the table: a name with its current state and its candidates.
+struct Case<'a> {
+    current: NameState,
+    /// The first one has the best claim.
+    candidates: Vec<Candidate<'a>>,
+}
+
+/// A service that should have the name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Candidate<'a> {
+    created_at_ms: i64,
+    service: &'a ServiceArn,
+    record: &'a Record,
+}
+
+/// The decisions about one service, at all names that it holds or should have.
+#[derive(Default)]
+struct Decision {
+    /// At the name that it should have.
+    result: Option<(Status, Option<String>)>,
+    /// The names that it loses.
+    lost: Vec<(HostedZoneId, DnsName)>,
+    /// A name that it keeps although its desired state is unknown.
+    kept: Option<(HostedZoneId, DnsName)>,
+}
+
+impl Decision {
+    /// Whether the service has the desired name after the plan.
+    fn has_its_name(&self) -> bool {
+        matches!(
+            self.result,
+            Some((Status::Unchanged | Status::Registered | Status::Updated | Status::Adopted, _))
+        )
+    }
+}
+
+/// Compares the desired records with the current ones. The order of the input never changes the plan.
+///
+/// Every name that a service in `desired` should have must have been read.
+pub fn plan(
+    desired: &BTreeMap<ServiceArn, Desired>,
+    zones: &BTreeMap<HostedZoneId, ZoneView>,
+    identity: &EnvironmentIdentity,
+    nonce: Nonce,
+) -> Plan {
+    let cases = cases(desired, zones, identity);
+    let mut changes = Vec::new();
+    let mut decisions: BTreeMap<ServiceArn, Decision> = BTreeMap::new();
+
+    for ((zone, name), case) in &cases {
+        let at = || (zone.clone(), name.clone());
+        let holder = case.holder();
+        let winner = case.winner(desired);
+        let is_removed =
+            winner.is_none() && holder.is_some_and(|holder| !case.keeps(holder, desired));
+
+        for candidate in &case.candidates {
+            let result = match &case.current {
+                NameState::ReadFailed(error) => (Status::Failed, Some(error.to_string())),
+                current if winner == Some(candidate) => success(current, candidate),
+                current => (Status::Conflict, Some(conflict(current, candidate, winner))),
+            };
+            decisions.entry(candidate.service.clone()).or_default().result = Some(result);
+        }
+        if let Some(holder) = holder {
+            let decision = decisions.entry(holder.service.clone()).or_default();
+            match winner {
+                Some(winner) if *winner.service == holder.service => {}
+                None if !is_removed => decision.kept = Some(at()),
+                Some(_) | None => decision.lost.push(at()),
+            }
+        }
+
+        let is_in_sync = match winner {
+            Some(winner) => is_in_sync(&case.current, winner),
+            None => !is_removed,
+        };
+        if !is_in_sync {
+            let mut creates = Vec::new();
+            if let Some(winner) = winner {
+                creates.extend(winner.record.rrsets());
+                let before = holder.map(|holder| &holder.marker);
+                creates.push(identity.marker(winner.service).rrset(name, nonce, before));
+            }
+            let services = winner.map(|winner| winner.service).into_iter();
+            changes.push(NameChange {
+                zone: zone.clone(),
+                name: name.clone(),
+                deletes: case.replaceable(),
+                creates,
+                services: services.chain(holder.map(|holder| &holder.service)).cloned().collect(),
+                is_loss: is_removed,
+            });
+        }
+    }
+    for change in changes.iter_mut().filter(|change| change.is_loss) {
+        let has_its_name = |service| decisions.get(service).is_some_and(Decision::has_its_name);
+        change.is_loss = !change.services.iter().all(has_its_name);
+    }
+
+    let managed = cases.values().filter(|case| case.holder().is_some()).count();
+    let outcomes = desired
+        .iter()
+        .map(|(service, desired)| {
+            outcome(service, &desired.state, decisions.remove(service).unwrap_or_default())
+        })
+        .collect();
+    Plan { changes, outcomes, managed }
+}
+
+impl<'a> Case<'a> {
+    fn holder(&self) -> Option<&Managed> {
+        match &self.current {
+            NameState::Managed(holder) => Some(holder),
+            NameState::Free
+            | NameState::Unmarked(_)
+            | NameState::Foreign(_)
+            | NameState::ReadFailed(_) => None,
+        }
+    }
+
+    /// The record sets that a change at this name deletes.
+    fn replaceable(&self) -> Vec<Rrset> {
+        match &self.current {
+            NameState::Managed(holder) => holder.rrsets().cloned().collect(),
+            NameState::Unmarked(records) => records.clone(),
+            NameState::Free | NameState::Foreign(_) | NameState::ReadFailed(_) => Vec::new(),
+        }
+    }
+
+    /// Whether the holder has the name in its desired state, or may have it.
+    fn keeps(&self, holder: &Managed, desired: &BTreeMap<ServiceArn, Desired>) -> bool {
+        let is_candidate =
+            self.candidates.iter().any(|candidate| *candidate.service == holder.service);
+        is_candidate || may_keep(desired, &holder.service)
+    }
+
+    /// The candidate that gets or keeps the name. A holder keeps its name while it lives.
+    fn winner(&self, desired: &BTreeMap<ServiceArn, Desired>) -> Option<&Candidate<'a>> {
+        match &self.current {
+            NameState::Foreign(_) | NameState::ReadFailed(_) => None,
+            NameState::Free => self.candidates.first(),
+            NameState::Unmarked(records) => {
+                self.candidates.iter().find(|candidate| candidate.record.may_adopt(records))
+            }
+            NameState::Managed(holder) => {
+                let keeps = self.keeps(holder, desired);
+                self.candidates.iter().find(|candidate| {
+                    fits(holder, candidate) && (!keeps || *candidate.service == holder.service)
+                })
+            }
+        }
+    }
+}
+
+/// Whether the records of others at a managed name leave room for the candidate's record. A CNAME tolerates
+/// no other record. Aliases tolerate records of other types.
+fn fits(holder: &Managed, candidate: &Candidate) -> bool {
+    let rrsets = candidate.record.rrsets();
+    holder.others.iter().all(|(other, _)| {
+        *other != RecordType::Cname
+            && rrsets
+                .iter()
+                .all(|rrset| rrset.record_type != *other && rrset.record_type != RecordType::Cname)
+    })
+}
+
+/// Whether the name already has exactly the candidate's record and a current marker.
+fn is_in_sync(current: &NameState, candidate: &Candidate) -> bool {
+    let NameState::Managed(holder) = current else { return false };
+    holder.service == *candidate.service
+        && holder.is_current
+        && candidate.record.is_met_by(&holder.records)
+}
+
+/// The result for the candidate that gets or keeps the name.
+fn success(current: &NameState, candidate: &Candidate) -> (Status, Option<String>) {
+    match current {
+        NameState::Free | NameState::Foreign(_) | NameState::ReadFailed(_) => {
+            (Status::Registered, None)
+        }
+        NameState::Unmarked(_) => {
+            (Status::Adopted, Some("the record existed without a marker".into()))
+        }
+        NameState::Managed(holder) if holder.service != *candidate.service => {
+            (Status::Registered, Some(format!("the name was held by {}", holder.service)))
+        }
+        current if is_in_sync(current, candidate) => (Status::Unchanged, None),
+        NameState::Managed(holder) if candidate.record.is_met_by(&holder.records) => {
+            (Status::Updated, Some("the marker had a former name of the environment".into()))
+        }
+        NameState::Managed(holder) if holder.records.is_empty() => {
+            (Status::Updated, Some("the record was missing beside its marker".into()))
+        }
+        NameState::Managed(holder) => {
+            (Status::Updated, Some(format!("the record was {}", with_ttl(&holder.records))))
+        }
+    }
+}
+
+/// Every name that is managed now, or that a service should have.
+fn cases<'a>(
+    desired: &'a BTreeMap<ServiceArn, Desired>,
+    zones: &BTreeMap<HostedZoneId, ZoneView>,
+    identity: &EnvironmentIdentity,
+) -> BTreeMap<(HostedZoneId, DnsName), Case<'a>> {
+    let mut cases = BTreeMap::new();
+    for (zone, view) in zones {
+        for (name, managed) in view.managed(identity) {
+            let current = NameState::Managed(managed);
+            cases.insert((zone.clone(), name.clone()), Case { current, candidates: Vec::new() });
+        }
+    }
+    for (service, desired) in desired {
+        if let DesiredState::Record(record) = &desired.state {
+            let current = || zones.get(&record.zone)?.state(&record.name, identity);
+            cases
+                .entry((record.zone.clone(), record.name.clone()))
+                .or_insert_with(|| Case {
+                    // The state of a name that nobody read is unknown, never free.
+                    current: current().unwrap_or_else(|| {
+                        NameState::ReadFailed(ReadError("the name was not read".into()))
+                    }),
+                    candidates: Vec::new(),
+                })
+                .candidates
+                .push(Candidate { created_at_ms: desired.created_at_ms, service, record });
+        }
+    }
+    for case in cases.values_mut() {
+        case.candidates.sort_by_key(|candidate| (candidate.created_at_ms, candidate.service));
+    }
+    cases
+}
+
+/// Whether a holder that is no candidate keeps its name: it was not read, or its desired state is unknown.
+fn may_keep(desired: &BTreeMap<ServiceArn, Desired>, holder: &ServiceArn) -> bool {
+    match desired.get(holder).map(|desired| &desired.state) {
+        None
+        | Some(
+            DesiredState::Waiting { .. }
+            | DesiredState::Invalid { .. }
+            | DesiredState::ReadFailed(_),
+        ) => true,
+        // It should have another name or none, or ECS reports that it is gone.
+        Some(DesiredState::Record(_) | DesiredState::Nothing { .. } | DesiredState::Gone(_)) => {
+            false
+        }
+    }
+}
+
+/// The reason for a candidate that does not get the name.
+fn conflict(current: &NameState, candidate: &Candidate, winner: Option<&Candidate>) -> String {
+    match (current, winner) {
+        (NameState::Foreign(reason), _) => format!("the name is taken: {reason}"),
+        (NameState::Unmarked(records), None) => {
+            format!("the name is taken by {}, which has no marker", list(records))
+        }
+        (NameState::Managed(holder), None) if !fits(holder, candidate) => {
+            let others: Vec<&str> =
+                holder.others.iter().map(|(_, record)| record.as_str()).collect();
+            format!("the name also has a record of others: {}", others.join(" and "))
+        }
+        (NameState::Managed(holder), None) => format!("the name is held by {}", holder.service),
+        (NameState::Managed(holder), Some(winner)) if holder.service == *winner.service => {
+            format!("the name is held by {}", holder.service)
+        }
+        (_, Some(winner)) => {
+            format!("the name goes to an older service: {}", winner.service)
+        }
+        (NameState::Free | NameState::ReadFailed(_), None) => "the name is taken".into(),
+    }
+}
+
+/// Records in words, with their TTL: it may be the only difference.
+fn with_ttl(records: &[Rrset]) -> String {
+    let ttl = records.iter().find_map(|rrset| Some(rrset.cname_target()?.1));
+    let ttl = ttl.map_or(String::new(), |seconds| format!(", TTL {seconds} s"));
+    format!("{}{ttl}", list(records))
+}
+
+/// The outcome of one service.
+fn outcome(service: &ServiceArn, state: &DesiredState, decision: Decision) -> Outcome {
+    let Decision { result, lost, kept } = decision;
+    let at = |name: Option<(HostedZoneId, DnsName)>, status, reason: Option<String>| {
+        let (zone, name) = name.unzip();
+        Outcome { service: service.clone(), name, zone, status, target: None, reason }
+    };
+    let affected = kept.or_else(|| lost.first().cloned());
+    let is_lost = !lost.is_empty();
+    match state {
+        DesiredState::Record(record) => {
+            let missing = || (Status::Failed, Some("the name was not planned".to_owned()));
+            let (status, reason) = match result.unwrap_or_else(missing) {
+                (Status::Unchanged | Status::Registered, _) if is_lost => {
+                    let names: Vec<&str> = lost.iter().map(|(_, name)| name.as_str()).collect();
+                    (Status::Updated, Some(format!("renamed from {}", names.join(", "))))
+                }
+                result => result,
+            };
+            // A name in conflict leads to another target, and that of a failed one is unknown.
+            let leads_to_target = !matches!(status, Status::Conflict | Status::Failed);
+            Outcome {
+                target: leads_to_target.then(|| record.target.clone()),
+                ..at(Some((record.zone.clone(), record.name.clone())), status, reason)
+            }
+        }
+        DesiredState::Nothing { reason } if is_lost => {
+            at(affected, Status::Deregistered, Some(reason.clone()))
+        }
+        DesiredState::Nothing { reason } => at(None, Status::Ignored, Some(reason.clone())),
+        DesiredState::Gone(gone) if is_lost => {
+            at(affected, Status::Deregistered, Some(format!("ECS reports {gone}")))
+        }
+        DesiredState::Gone(gone) => at(
+            None,
+            Status::Unchanged,
+            Some(format!("ECS reports {gone}; the service had no name")),
+        ),
+        DesiredState::Waiting { reason } => at(affected, Status::Waiting, Some(reason.clone())),
+        DesiredState::Invalid { reason } => at(affected, Status::Invalid, Some(reason.clone())),
+        DesiredState::ReadFailed(error) => at(affected, Status::Failed, Some(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::desired::Form;
+    use crate::domain::dns::Ttl;
+    use crate::domain::fixtures::{
+        Scene, arn, balancer, identity, marker_of, name, record, show_plan,
+    };
+    use crate::domain::service::Gone;
+    use insta::assert_snapshot;
+    use proptest::prelude::*;
+
+    fn nothing() -> DesiredState {
+        DesiredState::Nothing { reason: "the service has no load balancer".into() }
+    }
+
+    fn waiting() -> DesiredState {
+        DesiredState::Waiting { reason: "not there yet".into() }
+    }
+
+    fn check(scene: Scene) -> String {
+        show_plan(&scene.plan().check(None))
+    }
+
+    #[test]
+    fn a_new_service_gets_a_record_and_its_marker() {
+        assert_snapshot!(check(Scene::default().service("orders", record("orders", "lb"))), @r#"
+        + orders.internal CNAME lb.elb.amazonaws.com
+        + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        orders registered
+        "#);
+    }
+
+    #[test]
+    fn a_service_in_order_is_left_alone() {
+        let scene = Scene::default()
+            .managed("orders", "orders", "lb")
+            .service("orders", record("orders", "lb"));
+        assert_snapshot!(check(scene), @"orders unchanged");
+    }
+
+    #[test]
+    fn a_moved_service_is_replaced_in_one_change() {
+        let scene = Scene::default()
+            .managed("orders", "orders", "old")
+            .service("orders", record("orders", "new"));
+        assert_snapshot!(check(scene), @r#"
+        - orders.internal CNAME old.elb.amazonaws.com
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        + orders.internal CNAME new.elb.amazonaws.com
+        + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        orders updated: it was CNAME old.elb.amazonaws.com, 60 s
+        "#);
+    }
+
+    #[test]
+    fn a_renamed_service_loses_its_old_name_in_the_same_run() {
+        let scene = Scene::default()
+            .managed("orders", "orders", "lb")
+            .service("orders", record("shop", "lb"));
+        assert_snapshot!(check(scene), @r#"
+        - orders.internal CNAME lb.elb.amazonaws.com
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        + shop.internal CNAME lb.elb.amazonaws.com
+        + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        orders updated: it is no longer called orders.internal
+        "#);
+    }
+
+    #[test]
+    fn a_service_that_is_gone_or_opted_out_loses_its_name() {
+        let held = Scene::default().managed("orders", "orders", "lb");
+        assert_snapshot!(check(held.clone().service("orders", DesiredState::Gone(Gone::Draining))), @r#"
+        - orders.internal CNAME lb.elb.amazonaws.com
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        orders deregistered: ECS says DRAINING
+        "#);
+        assert_snapshot!(check(held.service("orders", nothing())), @r#"
+        - orders.internal CNAME lb.elb.amazonaws.com
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        orders deregistered: the service has no load balancer
+        "#);
+    }
+
+    #[test]
+    fn a_service_without_current_and_desired_name_is_ignored() {
+        assert_snapshot!(check(Scene::default().service("orders", nothing())), @"orders ignored: the service has no load balancer");
+        assert_snapshot!(check(Scene::default().service("orders", DesiredState::Gone(Gone::Missing))), @"orders unchanged: ECS says MISSING, and it holds no name");
+    }
+
+    #[test]
+    fn a_waiting_service_keeps_its_record() {
+        let scene = Scene::default().managed("orders", "orders", "lb").service("orders", waiting());
+        assert_snapshot!(check(scene), @"orders waiting: not there yet");
+    }
+
+    #[test]
+    fn a_holder_that_was_not_read_keeps_its_name() {
+        let scene = Scene::default()
+            .managed("orders", "elder", "lb")
+            .service("orders", record("orders", "lb2"));
+        assert_snapshot!(check(scene), @"orders conflict: the name is held by …/dev/elder");
+    }
+
+    #[test]
+    fn a_record_of_another_owner_is_a_conflict() {
+        let scene = Scene::default()
+            .foreign("orders", "A", "10.0.0.7")
+            .service("orders", record("orders", "lb"));
+        assert_snapshot!(check(scene), @"orders conflict: the name is taken: it holds A 10.0.0.7, without a marker");
+    }
+
+    #[test]
+    fn an_unmarked_record_with_the_same_target_is_adopted() {
+        let there = Scene::default().foreign("orders", "CNAME", "LB.elb.amazonaws.com.");
+        assert_snapshot!(check(there.clone().service("orders", record("orders", "lb"))), @r#"
+        - orders.internal CNAME LB.elb.amazonaws.com.
+        + orders.internal CNAME lb.elb.amazonaws.com
+        + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        orders adopted: the record was there, without a marker
+        "#);
+        assert_snapshot!(
+            check(there.service("orders", record("orders", "lb2"))),
+            @"orders conflict: the name is taken: it holds CNAME LB.elb.amazonaws.com., without a marker"
+        );
+    }
+
+    #[test]
+    fn a_cname_becomes_an_alias_in_one_change() {
+        let alias = DesiredState::Record(Record {
+            zone: HostedZoneId::new("Z1"),
+            name: name("orders"),
+            target: balancer("lb"),
+            form: Form::Alias { zone: "ZLB".into(), dualstack: true },
+        });
+        let mut scene = Scene::default().managed("orders", "orders", "lb").service("orders", alias);
+        assert_snapshot!(check(scene.clone()), @r#"
+        - orders.internal CNAME lb.elb.amazonaws.com
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        + orders.internal A alias to lb.elb.amazonaws.com.
+        + orders.internal AAAA alias to lb.elb.amazonaws.com.
+        + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        orders updated: it was CNAME lb.elb.amazonaws.com, 60 s
+        "#);
+        scene.apply(&scene.plan().check(None)).expect("it fits");
+        assert_snapshot!(check(scene.clone()), @"orders unchanged");
+        // And back.
+        scene.desired.clear();
+        assert_snapshot!(check(scene.service("orders", record("orders", "lb"))), @r#"
+        - orders.internal A alias to lb.elb.amazonaws.com.
+        - orders.internal AAAA alias to lb.elb.amazonaws.com.
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        + orders.internal CNAME lb.elb.amazonaws.com
+        + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        orders updated: it was A alias to lb.elb.amazonaws.com. and AAAA alias to lb.elb.amazonaws.com.
+        "#);
+    }
+
+    #[test]
+    fn records_of_others_beside_aliases_stay_and_leave_no_room_for_a_cname() {
+        let alias = DesiredState::Record(Record {
+            zone: HostedZoneId::new("Z1"),
+            name: name("orders"),
+            target: balancer("lb"),
+            form: Form::Alias { zone: "ZLB".into(), dualstack: false },
+        });
+        let mut scene = Scene::default().service("orders", alias.clone());
+        scene.apply(&scene.plan().check(None)).expect("it fits");
+        let scene = scene.foreign("orders", "TXT", "\"proof\"");
+        assert_snapshot!(check(scene.clone()), @"orders unchanged");
+        let wishing = |state: DesiredState| {
+            let mut scene = scene.clone();
+            scene.desired.clear();
+            check(scene.service("orders", state))
+        };
+        assert_snapshot!(wishing(record("orders", "lb")), @r#"orders conflict: the name also holds TXT "proof", which was not written by this tool"#);
+        assert_snapshot!(wishing(DesiredState::Gone(Gone::Missing)), @r#"
+        - orders.internal A alias to lb.elb.amazonaws.com.
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        orders deregistered: ECS says MISSING
+        "#);
+    }
+
+    #[test]
+    fn a_failed_read_changes_nothing_and_stops_no_other_service() {
+        let scene = Scene::default()
+            .managed("orders", "orders", "lb")
+            .service("orders", DesiredState::ReadFailed(ReadError("denied".into())))
+            .service("rival", record("orders", "lb2"))
+            .service("web", record("web", "lb"));
+        assert_snapshot!(check(scene), @r#"
+        + web.internal CNAME lb.elb.amazonaws.com
+        + _discovery.web.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/web"
+        orders failed: denied
+        rival conflict: the name is held by …/dev/orders
+        web registered
+        "#);
+        let desired = Scene::default().service("orders", record("orders", "lb")).desired;
+        let mut view = ZoneView::default();
+        view.set_failed(ReadError("denied".into()));
+        let zones = BTreeMap::from([(HostedZoneId::new("Z1"), view)]);
+        let plan = plan(&desired.into_iter().collect(), &zones, &identity(), Nonce::default());
+        assert_snapshot!(show_plan(&plan.check(None)), @"orders failed: denied");
+    }
+
+    #[test]
+    fn one_conflict_does_not_stop_the_others() {
+        let scene = Scene::default()
+            .foreign("orders", "A", "10.0.0.7")
+            .service("orders", record("orders", "lb"))
+            .service("web", record("web", "lb"));
+        assert_snapshot!(check(scene), @r#"
+        + web.internal CNAME lb.elb.amazonaws.com
+        + _discovery.web.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/web"
+        orders conflict: the name is taken: it holds A 10.0.0.7, without a marker
+        web registered
+        "#);
+    }
+
+    #[test]
+    fn the_holder_of_a_name_keeps_it_while_it_lives() {
+        let scene = Scene::default()
+            .managed("shop", "young", "lb")
+            .older_service("young", 9, record("shop", "lb"))
+            .older_service("old", 1, record("shop", "lb2"));
+        assert_snapshot!(check(scene), @r"
+        old conflict: the name is held by …/dev/young
+        young unchanged
+        ");
+    }
+
+    #[test]
+    fn among_newcomers_the_older_wins_then_the_smaller_arn() {
+        let scene = Scene::default()
+            .older_service("a", 9, record("shop", "a"))
+            .older_service("b", 1, record("shop", "b"))
+            .older_service("c", 1, record("shop", "c"));
+        assert_snapshot!(check(scene), @r#"
+        + shop.internal CNAME b.elb.amazonaws.com
+        + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/b"
+        a conflict: the name goes to …/dev/b, which is older
+        b registered
+        c conflict: the name goes to …/dev/b, which is older
+        "#);
+    }
+
+    #[test]
+    fn a_name_passes_from_a_service_that_is_gone_in_one_change() {
+        let scene = Scene::default()
+            .managed("shop", "old", "lb")
+            .service("old", DesiredState::Gone(Gone::Inactive))
+            .service("new", record("shop", "lb"));
+        assert_snapshot!(check(scene), @r#"
+        - shop.internal CNAME lb.elb.amazonaws.com
+        - _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/old"
+        + shop.internal CNAME lb.elb.amazonaws.com
+        + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/new"
+        new registered: the name was held by …/dev/old
+        old deregistered: ECS says INACTIVE
+        "#);
+    }
+
+    #[test]
+    fn a_record_missing_beside_its_marker_is_repaired() {
+        let scene = Scene::default()
+            .marker_only("orders", "orders")
+            .service("orders", record("orders", "lb"));
+        assert_snapshot!(check(scene), @r#"
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        + orders.internal CNAME lb.elb.amazonaws.com
+        + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        orders updated: its record was missing beside its marker
+        "#);
+    }
+
+    #[test]
+    fn a_marker_with_a_former_name_of_the_environment_is_written_anew() {
+        let mut scene = Scene::default().service("orders", record("orders", "lb"));
+        let marker = Marker { environment: "old-dev".into(), service: arn("orders") };
+        scene = scene.managed("orders", "orders", "lb");
+        scene.rrsets.pop();
+        scene.rrsets.push(marker.rrset(&name("orders"), Nonce::default(), None));
+        assert_snapshot!(check(scene), @r#"
+        - orders.internal CNAME lb.elb.amazonaws.com
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=old-dev,service=…/dev/orders"
+        + orders.internal CNAME lb.elb.amazonaws.com
+        + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
+        orders updated: its marker had a former name of the environment
+        "#);
+    }
+
+    /// Any small scene: few names and services, so that they meet often.
+    fn any_scene() -> impl Strategy<Value = Scene> {
+        let label = || prop::sample::select(vec!["a", "b", "c", "d"]);
+        let state = prop_oneof![
+            4 => (label(), prop::sample::select(vec!["x", "y"])).prop_map(|(at, lb)| record(at, lb)),
+            1 => Just(nothing()),
+            1 => Just(DesiredState::Gone(Gone::Missing)),
+            1 => Just(waiting()),
+            1 => Just(DesiredState::Invalid { reason: "no".into() }),
+        ];
+        let desired = prop::collection::btree_map(
+            prop::sample::select(vec!["s1", "s2", "s3", "s4"]),
+            (0_i64..3, state),
+            0..4,
+        );
+        let standing = prop::collection::btree_map(
+            label(),
+            prop_oneof![
+                (
+                    prop::sample::select(vec!["s1", "s2", "s3", "s4", "s5"]),
+                    prop::sample::select(vec!["x", "y"])
+                )
+                    .prop_map(|(service, lb)| (0, service, lb)),
+                prop::sample::select(vec!["s1", "s5"]).prop_map(|service| (1, service, "")),
+                Just((2, "", "")),
+                Just((3, "", "")),
+                Just((4, "s1", "")),
+                Just((5, "", "")),
+            ],
+            0..4,
+        );
+        (standing, desired).prop_map(|(standing, desired)| {
+            let mut scene = Scene::default();
+            for (at, (kind, service, lb)) in standing {
+                scene = match kind {
+                    0 => scene.managed(at, service, lb),
+                    1 => scene.marker_only(at, service),
+                    2 => scene.foreign(at, "A", "10.0.0.7"),
+                    3 => scene.foreign(at, "CNAME", "person.example.com"),
+                    // Adopted by whoever wants just that.
+                    5 => scene.foreign(at, "CNAME", "x.elb.amazonaws.com"),
+                    _ => scene.foreign(at, "A", "10.0.0.7").marker_only(at, service),
+                };
+            }
+            for (service, (age, state)) in desired {
+                scene = scene.older_service(service, age, state);
+            }
+            scene
+        })
+    }
+
+    /// What may never be touched: whatever has no marker, except what a service may adopt.
+    fn foreign(scene: &Scene) -> Vec<Rrset> {
+        let marked =
+            |rrset: &&Rrset| scene.rrsets.iter().any(|other| other.name == rrset.name.marker());
+        let is_foreign = |rrset: &&Rrset| match rrset.cname_target() {
+            Some((target, _)) => !marked(rrset) && target.as_str() == "person.example.com",
+            None => rrset.record_type != RecordType::Txt,
+        };
+        scene.rrsets.iter().filter(is_foreign).cloned().collect()
+    }
+
+    proptest! {
+        #[test]
+        fn invariant_1_a_second_run_changes_nothing(scene in any_scene()) {
+            let mut after = scene.clone();
+            after.apply(&scene.plan().check(None)).map_err(TestCaseError::fail)?;
+            let again = after.plan().check(None);
+            prop_assert_eq!(again.changes(), &[], "{}", show_plan(&again));
+        }
+
+        #[test]
+        fn invariant_4_a_foreign_record_is_never_touched(scene in any_scene()) {
+            let safe = scene.plan().check(None);
+            let before = foreign(&scene);
+            for change in safe.changes() {
+                for rrset in &change.deletes {
+                    prop_assert!(!before.contains(rrset), "{rrset:?} is foreign");
+                }
+            }
+            let mut after = scene.clone();
+            after.apply(&safe).map_err(TestCaseError::fail)?;
+            for rrset in &before {
+                prop_assert!(after.rrsets.contains(rrset), "{rrset:?} is lost");
+            }
+        }
+
+        #[test]
+        fn invariant_6_a_record_and_its_marker_change_together(scene in any_scene()) {
+            let types = |rrsets: &[Rrset]| {
+                rrsets.iter().map(|rrset| rrset.record_type.clone()).collect::<Vec<_>>()
+            };
+            let both = [RecordType::Cname, RecordType::Txt];
+            for change in scene.plan().check(None).changes() {
+                let (deleted, created) = (types(&change.deletes), types(&change.creates));
+                prop_assert!(created.is_empty() || created == both);
+                // One without the other is what somebody else left, or what is adopted.
+                let half = deleted == [RecordType::Txt]
+                    || (deleted == [RecordType::Cname] && created == both);
+                prop_assert!(deleted.is_empty() || deleted == both || half, "{deleted:?}");
+            }
+        }
+
+        #[test]
+        fn invariant_7_an_unregistrable_service_stops_no_other(scene in any_scene()) {
+            let mut with = scene.clone().foreign("taken", "A", "10.0.0.7");
+            let without = with.plan();
+            with = with.service("unlucky", record("taken", "x"));
+            prop_assert_eq!(with.plan().changes, without.changes);
+        }
+
+        #[test]
+        fn invariant_9_the_order_of_input_never_changes_the_plan(
+            scene in any_scene(), seed in any::<u64>()
+        ) {
+            let mut shuffled = scene.clone();
+            let mut state = seed | 1;
+            let mut next = |below: usize| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                usize::try_from(state >> 33).unwrap_or(0) % below
+            };
+            for index in (1..shuffled.rrsets.len()).rev() {
+                shuffled.rrsets.swap(index, next(index + 1));
+            }
+            for index in (1..shuffled.desired.len()).rev() {
+                shuffled.desired.swap(index, next(index + 1));
+            }
+            prop_assert_eq!(scene.plan(), shuffled.plan());
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! What a run answers: one outcome for each service, with a reason that an operator
+//! understands.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::domain::dns::DnsName;
+use crate::domain::service::{HostedZoneId, ServiceArn};
+
+/// What became of a service in this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Registered,
+    Updated,
+    Unchanged,
+    /// Its record was there already, and is managed from now on.
+    Adopted,
+    Deregistered,
+    /// Its name is held by something that this environment does not manage, or by another
+    /// service.
+    Conflict,
+    /// Not to be registered.
+    Ignored,
+    /// Its name is not possible.
+    Invalid,
+    /// Its load balancer is not there yet.
+    Waiting,
+    /// Its name would be deleted, and so would too many others.
+    Refused,
+    Failed,
+}
+
+impl Status {
+    /// As in the answer: `registered`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Registered => "registered",
+            Status::Updated => "updated",
+            Status::Unchanged => "unchanged",
+            Status::Adopted => "adopted",
+            Status::Deregistered => "deregistered",
+            Status::Conflict => "conflict",
+            Status::Ignored => "ignored",
+            Status::Invalid => "invalid",
+            Status::Waiting => "waiting",
+            Status::Refused => "refused",
+            Status::Failed => "failed",
+        }
+    }
+}
+
+/// What became of one service, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    #[serde(serialize_with = "as_text")]
+    pub service: ServiceArn,
+    #[serde(serialize_with = "as_optional_text")]
+    pub name: Option<DnsName>,
+    #[serde(serialize_with = "as_optional_text")]
+    pub zone: Option<HostedZoneId>,
+    pub status: Status,
+    #[serde(serialize_with = "as_optional_text")]
+    pub target: Option<DnsName>,
+    pub reason: Option<String>,
+}
+
+/// How many record sets were created and deleted; in a dry run, would have been.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Changes {
+    pub created: usize,
+    pub deleted: usize,
+}
+
+impl std::ops::AddAssign for Changes {
+    fn add_assign(&mut self, more: Changes) {
+        self.created += more.created;
+        self.deleted += more.deleted;
+    }
+}
+
+/// Requests sent to each service, without the SDK's retries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ApiCalls {
+    pub ecs: u32,
+    pub elb: u32,
+    pub route53: u32,
+}
+
+/// What a full pass found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FullPass {
+    /// Names that the environment manages, after the pass.
+    pub managed_names: usize,
+    /// Record sets of each zone, whoever made them, before the pass. A zone holds 10,000.
+    #[serde(serialize_with = "as_text_keys")]
+    pub zone_records: BTreeMap<HostedZoneId, usize>,
+}
+
+/// What a run was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReportScope {
+    Service,
+    All,
+    Deregister,
+    /// The payload asked for nothing that could be done.
+    None,
+}
+
+/// The answer to an invocation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    pub environment: String,
+    pub scope: ReportScope,
+    pub dry_run: bool,
+    /// Why nothing was done, if the payload was ignored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub outcomes: Vec<Outcome>,
+    /// Errors while listing services and names. Nothing that depends on the missing data was decided.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub read_errors: Vec<String>,
+    pub changes: Changes,
+    pub api_calls: ApiCalls,
+    /// Requests that AWS refused because they were too many; the SDK tried them again.
+    pub throttles: ApiCalls,
+    /// Present after a full pass.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub full_pass: Option<FullPass>,
+}
+
+impl Report {
+    /// A report without outcomes.
+    pub fn new(environment: &str, scope: ReportScope, dry_run: bool) -> Report {
+        Report {
+            environment: environment.to_owned(),
+            scope,
+            dry_run,
+            reason: None,
+            outcomes: Vec::new(),
+            read_errors: Vec::new(),
+            changes: Changes::default(),
+            api_calls: ApiCalls::default(),
+            throttles: ApiCalls::default(),
+            full_pass: None,
+        }
+    }
+
+    /// The outcomes for which trying again may help.
+    pub fn failures(&self) -> impl Iterator<Item = &Outcome> {
+        self.outcomes.iter().filter(|outcome| outcome.status == Status::Failed)
+    }
+}
+
+/// The outcomes of a run of several rounds.
+#[derive(Clone, Debug, Default)]
+pub struct Outcomes(BTreeMap<ServiceArn, Outcome>);
+
+impl Outcomes {
+    /// Takes in a later round: what it says replaces what was said before, except that a
+    /// service which a round changed and the next found in order was changed by this run.
+    pub fn add(&mut self, round: impl IntoIterator<Item = Outcome>) {
+        for outcome in round {
+            let changed_before = self.0.get(&outcome.service).is_some_and(|before| {
+                matches!(
+                    before.status,
+                    Status::Registered | Status::Updated | Status::Adopted | Status::Deregistered
+                )
+            });
+            let in_order_now = matches!(outcome.status, Status::Unchanged | Status::Ignored);
+            if !(changed_before && in_order_now) {
+                self.0.insert(outcome.service.clone(), outcome);
+            }
+        }
+    }
+
+    /// Marks what a service was to become as failed.
+    pub fn fail(&mut self, service: &ServiceArn, reason: &str) {
+        let blank = || Outcome {
+            service: service.clone(),
+            name: None,
+            zone: None,
+            status: Status::Failed,
+            target: None,
+            reason: None,
+        };
+        let outcome = self.0.entry(service.clone()).or_insert_with(blank);
+        outcome.status = Status::Failed;
+        outcome.reason = Some(reason.to_owned());
+    }
+
+    /// In the order of the services' ARNs.
+    pub fn into_vec(self) -> Vec<Outcome> {
+        self.0.into_values().collect()
+    }
+}
+
+fn as_text<S: serde::Serializer>(
+    value: &impl std::fmt::Display,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn as_text_keys<S: serde::Serializer>(
+    map: &BTreeMap<HostedZoneId, usize>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(map.iter().map(|(zone, records)| (zone.as_str(), records)))
+}
+
+#[allow(clippy::ref_option, reason = "serde passes the field by reference")]
+fn as_optional_text<S: serde::Serializer>(
+    value: &Option<impl std::fmt::Display>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(status: Status) -> Outcome {
+        let arn = "arn:aws:ecs:eu-west-1:111122223333:service/dev/orders";
+        Outcome {
+            service: ServiceArn::parse(arn).expect("a valid ARN"),
+            name: DnsName::parse("orders.internal").ok(),
+            zone: Some(HostedZoneId::new("Z1")),
+            status,
+            target: None,
+            reason: None,
+        }
+    }
+
+    fn check(rounds: &[Status]) -> Vec<&'static str> {
+        let mut outcomes = Outcomes::default();
+        for status in rounds {
+            outcomes.add([outcome(*status)]);
+        }
+        outcomes.into_vec().iter().map(|outcome| outcome.status.as_str()).collect()
+    }
+
+    #[test]
+    fn what_an_earlier_round_changed_is_reported_though_a_later_one_finds_it_in_order() {
+        assert_eq!(check(&[Status::Registered, Status::Unchanged]), ["registered"]);
+        assert_eq!(check(&[Status::Deregistered, Status::Ignored]), ["deregistered"]);
+        assert_eq!(check(&[Status::Registered, Status::Conflict]), ["conflict"]);
+        assert_eq!(check(&[Status::Failed, Status::Unchanged]), ["unchanged"]);
+    }
+
+    #[test]
+    fn the_answer_has_the_documented_shape() {
+        let report = Report {
+            outcomes: vec![outcome(Status::Registered)],
+            changes: Changes { created: 2, deleted: 0 },
+            api_calls: ApiCalls { ecs: 1, elb: 2, route53: 2 },
+            ..Report::new("dev", ReportScope::Service, false)
+        };
+        insta::assert_json_snapshot!(report, @r#"
+        {
+          "environment": "dev",
+          "scope": "service",
+          "dryRun": false,
+          "outcomes": [
+            {
+              "service": "arn:aws:ecs:eu-west-1:111122223333:service/dev/orders",
+              "name": "orders.internal",
+              "zone": "Z1",
+              "status": "registered",
+              "target": null,
+              "reason": null
+            }
+          ],
+          "changes": {
+            "created": 2,
+            "deleted": 0
+          },
+          "apiCalls": {
+            "ecs": 1,
+            "elb": 2,
+            "route53": 2
+          },
+          "throttles": {
+            "ecs": 0,
+            "elb": 0,
+            "route53": 0
+          }
+        }
+        "#);
+    }
+}

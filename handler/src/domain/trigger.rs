@@ -1,0 +1,407 @@
+//! The request that an invocation carries: which services to look at, and which options apply.
+//!
+//! A payload is only a hint. Nothing in it decides which record is written. Unknown payloads are ignored
+//! with a reason, since a retry would not help. [`event`](super::event) parses events,
+//! [`request`](super::request) parses commands. This module contains their common result, and merges the
+//! messages of a queue's batch into as few runs as possible.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::domain::service::{AwsLocation, HostedZoneId, LoadBalancerRef, ServiceArn};
+use crate::domain::{event, request};
+
+/// The payload of an invocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    One(Trigger),
+    /// Messages of a queue, each of which may fail alone.
+    Batch(Vec<Message>),
+}
+
+/// A message of an SQS batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Identifies the message in the answer to SQS.
+    pub id: String,
+    pub trigger: Trigger,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    Reconcile {
+        scope: Scope,
+        options: Options,
+    },
+    /// Deletes every record that this environment manages. With `zone`, only those of one zone, which may
+    /// have been removed from the configuration.
+    Deregister {
+        zone: Option<HostedZoneId>,
+        options: Options,
+    },
+    /// A payload that needs no work.
+    Ignore {
+        reason: String,
+    },
+    /// Neither an event nor a valid request. In a batch the message fails, so that the sender finds it in
+    /// the dead-letter queue.
+    Unreadable {
+        reason: String,
+    },
+}
+
+/// The services that a run looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    FullPass,
+    Services(Targets),
+}
+
+/// The services that events or requests name, with the facts that the events report about them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Targets {
+    pub services: BTreeSet<ServiceArn>,
+    /// The load balancers and target groups in the events. They are read ahead, and prove nothing.
+    pub hint: BTreeSet<LoadBalancerRef>,
+    /// Services whose tags changed. They may still own a name that their current tags no longer give.
+    pub retagged: BTreeSet<ServiceArn>,
+    /// Services that were deleted. One that is alive was created again, maybe with other tags.
+    pub deleted: BTreeSet<ServiceArn>,
+    /// The time of the first event, taken from the event. Only a metric uses it.
+    pub since: Option<String>,
+}
+
+/// The options of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Write nothing, and report the changes that a real run would make.
+    pub dry_run: bool,
+    /// Ignore the delete limit of the full pass.
+    pub override_delete_limit: bool,
+}
+
+impl Trigger {
+    /// Reads an event or a request. Never fails: unknown JSON becomes [`Trigger::Ignore`], anything else
+    /// [`Trigger::Unreadable`].
+    pub fn read(payload: &str, location: &AwsLocation) -> Trigger {
+        match serde_json::from_str(payload) {
+            Ok(payload) => Trigger::parse(&payload, location),
+            Err(error) => Trigger::not_json(&error),
+        }
+    }
+
+    pub fn parse(payload: &Value, location: &AwsLocation) -> Trigger {
+        // Lambda wraps a failed event before it sends it to the failure destination. After a redrive the
+        // event arrives in that wrapper.
+        let payload = match (payload.get("requestContext"), payload.get("requestPayload")) {
+            (Some(_), Some(failed)) => failed,
+            _ => payload,
+        };
+        if payload.get("detail-type").is_some() {
+            event::parse(payload, location)
+        } else if payload.get("RequestType").is_some() {
+            request::parse_custom_resource(payload, location)
+        } else if payload.get("reconcile").is_some() || payload.get("deregister").is_some() {
+            request::parse(payload, location)
+        } else {
+            let reason = "the payload is neither an EventBridge event nor a request such as \
+                          {\"reconcile\":\"all\"}";
+            Trigger::Unreadable { reason: reason.into() }
+        }
+    }
+
+    /// A run without options.
+    pub(super) fn reconcile(scope: Scope) -> Trigger {
+        Trigger::Reconcile { scope, options: Options::default() }
+    }
+
+    /// A run for one service. A service of another account or region is ignored, because this handler
+    /// cannot read it.
+    pub(super) fn service(
+        service: ServiceArn,
+        mut targets: Targets,
+        location: &AwsLocation,
+    ) -> Trigger {
+        if service.location() != location {
+            return Trigger::ignore(format!(
+                "this handler works in account {}, region {}; the service belongs to another: {service}",
+                location.account, location.region
+            ));
+        }
+        targets.services.insert(service);
+        Trigger::reconcile(Scope::Services(targets))
+    }
+
+    pub(super) fn ignore(reason: impl Into<String>) -> Trigger {
+        Trigger::Ignore { reason: reason.into() }
+    }
+
+    pub(super) fn not_json(error: &serde_json::Error) -> Trigger {
+        Trigger::Unreadable { reason: format!("the payload is not valid JSON: {error}") }
+    }
+
+    /// The time of the first event, in the event's own spelling.
+    pub fn since(&self) -> Option<&str> {
+        match self {
+            Trigger::Reconcile { scope: Scope::Services(targets), .. } => targets.since.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Extends this trigger by `other`, if one run can serve both. Returns whether it did.
+    fn merge(&mut self, other: &Trigger) -> bool {
+        match (self, other) {
+            (
+                Trigger::Deregister { zone, options },
+                Trigger::Deregister { zone: other_zone, options: other_options },
+            ) => zone == other_zone && options == other_options,
+            (
+                Trigger::Reconcile { scope, options },
+                Trigger::Reconcile { scope: other_scope, options: other_options },
+            ) if options == other_options => {
+                match (&mut *scope, other_scope) {
+                    (Scope::Services(targets), Scope::Services(more)) => targets.extend(more),
+                    (Scope::Services(_), Scope::FullPass) => *scope = Scope::FullPass,
+                    (Scope::FullPass, _) => {}
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Targets {
+    fn extend(&mut self, more: &Targets) {
+        self.services.extend(more.services.iter().cloned());
+        self.hint.extend(more.hint.iter().cloned());
+        self.retagged.extend(more.retagged.iter().cloned());
+        self.deleted.extend(more.deleted.iter().cloned());
+        // Both times have the same format, so the smaller text is the earlier time.
+        self.since = self.since.take().into_iter().chain(more.since.clone()).min();
+    }
+}
+
+impl Payload {
+    /// Reads a payload as Lambda passes it. Never fails, like [`Trigger::read`].
+    pub fn read(payload: &str, location: &AwsLocation) -> Payload {
+        let payload: Value = match serde_json::from_str(payload) {
+            Ok(payload) => payload,
+            Err(error) => return Payload::One(Trigger::not_json(&error)),
+        };
+        match messages(&payload, location) {
+            Some(messages) => Payload::Batch(messages),
+            None => Payload::One(Trigger::parse(&payload, location)),
+        }
+    }
+}
+
+/// The messages of an SQS batch. `None` if the payload is not one.
+fn messages(payload: &Value, location: &AwsLocation) -> Option<Vec<Message>> {
+    let records = payload.get("Records")?.as_array().filter(|records| !records.is_empty())?;
+    let message = |record: &Value| {
+        let id = record["messageId"].as_str().filter(|_| record["eventSource"] == "aws:sqs")?;
+        let trigger = match record["body"].as_str() {
+            Some(body) => Trigger::read(body, location),
+            None => Trigger::Unreadable { reason: "the message has no body".into() },
+        };
+        Some(Message { id: id.to_owned(), trigger })
+    };
+    records.iter().map(message).collect()
+}
+
+/// Merges the messages of a batch into as few runs as possible, in the order of their first messages. Each
+/// run comes with its messages. Messages that need no run are left out.
+pub fn runs(messages: &[Message]) -> Vec<(Trigger, Vec<&Message>)> {
+    let mut runs: Vec<(Trigger, Vec<&Message>)> = Vec::new();
+    for message in messages {
+        if matches!(message.trigger, Trigger::Ignore { .. } | Trigger::Unreadable { .. }) {
+            continue;
+        }
+        match runs
+            .iter_mut()
+            .find_map(|(trigger, merged)| trigger.merge(&message.trigger).then_some(merged))
+        {
+            Some(merged) => merged.push(message),
+            None => runs.push((message.trigger.clone(), vec![message])),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::fixtures::{location, show};
+    use insta::assert_snapshot;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn check(payload: Value) -> String {
+        show(&Trigger::parse(&payload, &location()))
+    }
+
+    fn api_call(name: &str, request: Value, more: Value) -> Value {
+        let mut detail = json!({
+            "eventSource": "ecs.amazonaws.com", "eventName": name,
+            "requestParameters": request, "responseElements": null,
+        });
+        for (key, value) in more.as_object().expect("an object") {
+            detail[key] = value.clone();
+        }
+        json!({ "source": "aws.ecs", "detail-type": "AWS API Call via CloudTrail", "detail": detail })
+    }
+
+    /// Any JSON, with the keys that the parser looks for among its keys.
+    fn any_json() -> impl Strategy<Value = Value> {
+        let key = prop_oneof![
+            Just("detail"),
+            Just("detail-type"),
+            Just("source"),
+            Just("resources"),
+            Just("requestParameters"),
+            Just("responseElements"),
+            Just("service"),
+            Just("cluster"),
+            Just("serviceArn"),
+            Just("loadBalancers"),
+            Just("reconcile"),
+            Just("deregister"),
+            Just("eventSource"),
+            Just("eventName"),
+            Just("errorCode"),
+            Just("x"),
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            ".{0,20}".prop_map(Value::from),
+            Just(json!("all")),
+            Just(json!("aws.ecs")),
+            Just(json!("CreateService")),
+            Just(json!("ecs.amazonaws.com")),
+            Just(json!("AWS API Call via CloudTrail")),
+        ];
+        leaf.prop_recursive(5, 40, 8, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(key.clone().prop_map(str::to_owned), inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn batch(bodies: &[Value]) -> Vec<Message> {
+        let records = bodies.iter().enumerate().map(|(number, body)| {
+            json!({"messageId": number.to_string(), "eventSource": "aws:sqs", "body": body})
+        });
+        let payload = json!({"Records": records.collect::<Vec<_>>()});
+        match Payload::read(&payload.to_string(), &location()) {
+            Payload::Batch(messages) => messages,
+            Payload::One(trigger) => panic!("not a batch: {}", show(&trigger)),
+        }
+    }
+
+    #[test]
+    fn a_deeply_nested_payload_is_unreadable() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let Payload::One(Trigger::Unreadable { reason }) = Payload::read(&deep, &location()) else {
+            panic!("the payload was accepted");
+        };
+        assert!(
+            reason.starts_with("the payload cannot be read as JSON: recursion limit"),
+            "{reason}"
+        );
+    }
+
+    #[test]
+    fn an_event_is_unwrapped_from_lambdas_failure_record() {
+        let event =
+            api_call("DeleteService", json!({"cluster": "dev", "service": "web"}), json!({}));
+        let failed = json!({
+            "version": "1.0", "requestContext": {"condition": "RetriesExhausted"},
+            "requestPayload": event, "responsePayload": {"errorMessage": "…"},
+        });
+        assert_snapshot!(check(failed.clone()), @"dev/web deleted");
+        let twice = json!({"requestContext": {}, "requestPayload": failed});
+        assert!(check(twice).starts_with("unreadable"), "it is unwrapped once");
+    }
+
+    #[test]
+    fn a_merged_run_has_the_time_of_its_first_event() {
+        let at = |service: &str, time: &str| {
+            let request = json!({"cluster": "dev", "service": service});
+            let more = json!({"eventTime": time});
+            Value::from(api_call("DeleteService", request, more).to_string())
+        };
+        let messages = batch(&[
+            at("a", "2026-11-01T10:00:07Z"),
+            at("b", "2026-11-01T10:00:03Z"),
+            Value::from(json!({"reconcile": {"cluster": "dev", "service": "c"}}).to_string()),
+        ]);
+        let all = runs(&messages);
+        let since: Vec<_> = all.iter().map(|(trigger, _)| trigger.since()).collect();
+        assert_eq!(since, [Some("2026-11-01T10:00:03Z")]);
+    }
+
+    #[test]
+    fn messages_of_a_batch_are_merged_into_as_few_runs_as_possible() {
+        let text = |value: Value| Value::from(value.to_string());
+        let service = |name: &str, dry: bool| {
+            text(json!({"reconcile": {"cluster": "dev", "service": name}, "dryRun": dry}))
+        };
+        let messages = batch(&[
+            service("a", false),
+            text(api_call("RunTask", json!({}), json!({}))),
+            service("b", true),
+            text(api_call("DeleteService", json!({"cluster": "dev", "service": "c"}), json!({}))),
+            json!("not JSON"),
+            json!(7),
+            text(json!({"deregister": "all"})),
+            text(json!({"deregister": "all"})),
+        ]);
+        let show_runs = |messages: &[Message]| {
+            let line = |(trigger, messages): &(Trigger, Vec<&Message>)| {
+                let ids: Vec<&str> = messages.iter().map(|message| message.id.as_str()).collect();
+                format!("{}: {}", ids.join(", "), show(trigger))
+            };
+            runs(messages).iter().map(line).collect::<Vec<_>>().join("\n")
+        };
+        assert_snapshot!(show_runs(&messages), @r"
+        0, 3: dev/a, dev/c deleted
+        2: dev/b dry
+        6, 7: deregister
+        ");
+        assert_snapshot!(show(&messages[4].trigger), @"unreadable: the payload cannot be read as JSON: expected ident at line 1 column 2");
+        assert_snapshot!(show(&messages[5].trigger), @"unreadable: the message has no body");
+        let all = batch(&[service("a", false), text(json!({"reconcile": "all"}))]);
+        assert_snapshot!(show_runs(&all), @"0, 1: everything");
+    }
+
+    #[test]
+    fn records_of_other_sources_are_no_batch() {
+        for records in [json!([]), json!([{"messageId": "1", "eventSource": "aws:s3"}]), json!(7)] {
+            let payload = json!({ "Records": records }).to_string();
+            assert!(matches!(
+                Payload::read(&payload, &location()),
+                Payload::One(Trigger::Unreadable { .. })
+            ));
+        }
+    }
+
+    proptest! {
+        /// Invariant 8 for any text.
+        #[test]
+        fn invariant_8_no_text_makes_the_parser_panic(text in ".{0,200}") {
+            let _ = Payload::read(&text, &location());
+        }
+
+        /// Invariant 8: no input, however malformed, crashes the handler.
+        #[test]
+        fn invariant_8_no_payload_makes_the_parser_panic(payload in any_json()) {
+            let _ = Trigger::parse(&payload, &location());
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! Everything that was read for one run, and the reads that are still missing for a decision.
+//!
+//! Reading continues until nothing is missing. This module decides which reads those are without doing
+//! them, so that the reads of one step can run at the same time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::domain::config::Config;
+use crate::domain::dns::{DnsName, Rrset};
+use crate::domain::service::{
+    ClassicName, HostedZoneId, LoadBalancer, LoadBalancerArn, LoadBalancerRef, ReadError,
+    ReadResult, Service, ServiceArn, TargetGroupArn,
+};
+use crate::domain::tags::Tags;
+use crate::domain::zone::{EnvironmentIdentity, NameState, ZoneView};
+
+/// The answers of ECS, Elastic Load Balancing and Route 53, and the errors in their place. A failed read
+/// affects only decisions that depend on it.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    pub services: BTreeMap<ServiceArn, ReadResult<Service>>,
+    /// The load balancers of each target group. Empty if it has none or does not exist.
+    pub target_groups: BTreeMap<TargetGroupArn, ReadResult<Vec<LoadBalancerArn>>>,
+    /// `None` if the load balancer does not exist.
+    pub load_balancers: BTreeMap<LoadBalancerArn, ReadResult<Option<LoadBalancer>>>,
+    /// `None` if the load balancer does not exist.
+    pub classic: BTreeMap<ClassicName, ReadResult<Option<LoadBalancer>>>,
+    pub zones: BTreeMap<HostedZoneId, ZoneView>,
+    /// Errors while listing services. A service that is on no list and holds no name is unknown to the run.
+    pub read_errors: Vec<String>,
+}
+
+/// The part of the world that a run reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReadScope {
+    /// Whether the run reads all services and all managed names.
+    pub full_pass: bool,
+    pub services: BTreeSet<ServiceArn>,
+    /// Names to read in addition to those of the services.
+    pub names: BTreeSet<(HostedZoneId, DnsName)>,
+    /// Services whose tags changed. They may hold a name that neither their tags nor the template give, so
+    /// only their markers lead to it.
+    pub retagged: BTreeSet<ServiceArn>,
+    /// Services that were deleted according to an event. One that is alive was created again, and may hold
+    /// the name that an earlier tag gave it.
+    pub deleted: BTreeSet<ServiceArn>,
+}
+
+/// A zone with more pending names than this is listed whole. A page has 300 record sets and a zone at most
+/// 10,000, so that takes 34 requests at most, and 7 for a thousand services.
+pub const LIST_ZONE_THRESHOLD: usize = 20;
+
+/// The reads that are still missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PendingReads {
+    pub services: BTreeSet<ServiceArn>,
+    pub target_groups: BTreeSet<TargetGroupArn>,
+    pub load_balancers: BTreeSet<LoadBalancerArn>,
+    pub classic: BTreeSet<ClassicName>,
+    pub names: BTreeSet<(HostedZoneId, DnsName)>,
+    /// Zones to list whole.
+    pub zones: BTreeSet<HostedZoneId>,
+}
+
+impl PendingReads {
+    pub fn is_empty(&self) -> bool {
+        *self == PendingReads::default()
+    }
+}
+
+impl World {
+    /// Adds the record sets of a whole zone.
+    pub fn add_zone(&mut self, zone: HostedZoneId, rrsets: ReadResult<Vec<Rrset>>) {
+        let view = self.zones.entry(zone).or_default();
+        match rrsets {
+            Ok(rrsets) => *view = ZoneView::whole(rrsets),
+            Err(error) => view.set_failed(error),
+        }
+    }
+
+    /// Adds the record sets at one name and below it.
+    pub fn add_name(&mut self, zone: HostedZoneId, name: &DnsName, rrsets: ReadResult<Vec<Rrset>>) {
+        let view = self.zones.entry(zone).or_default();
+        match rrsets {
+            Ok(rrsets) => view.add(name, rrsets),
+            Err(error) => view.add_failed(name, error),
+        }
+    }
+
+    /// Errors while listing services and names. An error about one service or its load balancers is part
+    /// of that service's outcome instead.
+    pub fn read_errors(&self) -> Vec<String> {
+        let zones = self.zones.values().flat_map(ZoneView::read_errors).map(ToString::to_string);
+        self.read_errors.iter().cloned().chain(zones).collect()
+    }
+
+    /// The reads that are missing to decide the services in `scope`, and the services that hold a name
+    /// which one of them may need.
+    pub fn missing(
+        &self,
+        scope: &ReadScope,
+        config: &Config,
+        identity: &EnvironmentIdentity,
+    ) -> PendingReads {
+        let mut reads = PendingReads { names: scope.names.clone(), ..PendingReads::default() };
+        let mut services: BTreeSet<&ServiceArn> = self.services.keys().collect();
+        services.extend(&scope.services);
+        for arn in &services {
+            reads.names.extend(self.names(arn, config));
+        }
+
+        // Absence from a list is not treated as deletion: holders are described by name before anything is
+        // deleted.
+        let holders = self.holders(scope, &reads.names, identity);
+        services.extend(&holders);
+
+        for arn in services {
+            match self.services.get(arn) {
+                Some(Ok(Service::Gone(_) | Service::Outside) | Err(_)) => {}
+                Some(Ok(Service::Live { load_balancers, .. })) => {
+                    for reference in load_balancers {
+                        self.missing_load_balancers(reference, &mut reads);
+                    }
+                }
+                None => {
+                    reads.services.insert(arn.clone());
+                }
+            }
+        }
+        reads
+            .names
+            .retain(|(zone, name)| !self.zones.get(zone).is_some_and(|view| view.was_read(name)));
+        for zone in config.zones().into_keys() {
+            if reads.names.iter().filter(|(at, _)| *at == zone).count() > LIST_ZONE_THRESHOLD {
+                reads.names.retain(|(at, _)| *at != zone);
+                reads.zones.insert(zone);
+            }
+        }
+        if self.may_hold_any_name(scope) || self.may_hold_another_name(scope, &reads, identity) {
+            let was_listed =
+                |zone: &HostedZoneId| self.zones.get(zone).is_some_and(ZoneView::was_listed);
+            reads.zones = config.zones().into_keys().filter(|zone| !was_listed(zone)).collect();
+            reads.names.retain(|(zone, _)| !reads.zones.contains(zone));
+        }
+        reads
+    }
+
+    /// The holders of all managed names in a full pass, or of `names` otherwise.
+    fn holders(
+        &self,
+        scope: &ReadScope,
+        names: &BTreeSet<(HostedZoneId, DnsName)>,
+        identity: &EnvironmentIdentity,
+    ) -> BTreeSet<ServiceArn> {
+        if scope.full_pass {
+            let managed = self.zones.values().flat_map(|zone| zone.managed(identity));
+            return managed.map(|(_, managed)| managed.service).collect();
+        }
+        let holder = |(zone, name): &(HostedZoneId, DnsName)| match self
+            .zones
+            .get(zone)?
+            .state(name, identity)?
+        {
+            NameState::Managed(managed) => Some(managed.service),
+            _ => None,
+        };
+        names.iter().filter_map(holder).collect()
+    }
+
+    /// The existing load balancers that a reference of a service leads to, in order.
+    pub fn balancers(&self, reference: &LoadBalancerRef) -> ReadResult<Vec<&LoadBalancer>> {
+        let not_read = || ReadError(format!("{reference} was not read"));
+        match reference {
+            LoadBalancerRef::Classic(name) => {
+                let balancer = self.classic.get(name).ok_or_else(not_read)?.as_ref();
+                Ok(balancer.map_err(ReadError::clone)?.iter().collect())
+            }
+            LoadBalancerRef::TargetGroup(group) => {
+                let arns = self.target_groups.get(group).ok_or_else(not_read)?.as_ref();
+                let mut balancers = Vec::new();
+                for arn in arns.map_err(ReadError::clone)? {
+                    let balancer = self.load_balancers.get(arn).ok_or_else(not_read)?.as_ref();
+                    balancers.extend(balancer.map_err(ReadError::clone)?);
+                }
+                Ok(balancers)
+            }
+        }
+    }
+
+    /// Whether a service may hold a name that neither its tags nor the template give.
+    fn may_hold_any_name(&self, scope: &ReadScope) -> bool {
+        let is_alive = |arn| matches!(self.services.get(arn), Some(Ok(Service::Live { .. })));
+        let is_inside = |arn| !matches!(self.services.get(arn), Some(Ok(Service::Outside)));
+        scope.retagged.iter().any(is_inside) || scope.deleted.iter().any(is_alive)
+    }
+
+    /// Whether a deleted service's record is not at its expected name. Its name may have come from a tag,
+    /// which is gone with the service, so all zones are searched for its marker.
+    fn may_hold_another_name(
+        &self,
+        scope: &ReadScope,
+        reads: &PendingReads,
+        identity: &EnvironmentIdentity,
+    ) -> bool {
+        let holds_a_name = |arn: &ServiceArn| {
+            let mut managed = self.zones.values().flat_map(|zone| zone.managed(identity));
+            managed.any(|(_, managed)| managed.service == *arn)
+        };
+        reads.names.is_empty()
+            && scope.services.iter().any(|arn| {
+                matches!(self.services.get(arn), Some(Ok(Service::Gone(_)))) && !holds_a_name(arn)
+            })
+    }
+
+    /// The possible names of a service: the one from the template, which needs no read, and the one from
+    /// its tag.
+    fn names(&self, arn: &ServiceArn, config: &Config) -> BTreeSet<(HostedZoneId, DnsName)> {
+        let tagged = match self.services.get(arn) {
+            Some(Ok(Service::Live { tags, .. })) => {
+                Tags::parse(tags).ok().and_then(|tags| tags.name)
+            }
+            Some(Ok(Service::Outside)) => return BTreeSet::new(),
+            Some(Ok(Service::Gone(_)) | Err(_)) | None => None,
+        };
+        let mut names = BTreeSet::new();
+        for (zone, zone_name) in config.zones() {
+            for label in [None, tagged.as_deref()] {
+                if let Ok(name) = config.name(arn, label, &zone_name) {
+                    names.insert((zone.clone(), name));
+                }
+            }
+        }
+        names
+    }
+
+    fn missing_load_balancers(&self, reference: &LoadBalancerRef, reads: &mut PendingReads) {
+        match reference {
+            LoadBalancerRef::Classic(name) if !self.classic.contains_key(name) => {
+                reads.classic.insert(name.clone());
+            }
+            LoadBalancerRef::Classic(_) => {}
+            LoadBalancerRef::TargetGroup(group) => match self.target_groups.get(group) {
+                None => {
+                    reads.target_groups.insert(group.clone());
+                }
+                Some(Ok(balancers)) => {
+                    let missing =
+                        balancers.iter().filter(|arn| !self.load_balancers.contains_key(arn));
+                    reads.load_balancers.extend(missing.cloned());
+                }
+                Some(Err(_)) => {}
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::fixtures::{arn, cname, identity, marker, name};
+    use crate::domain::service::Gone;
+    use insta::assert_snapshot;
+
+    fn config() -> Config {
+        let zone = r#"{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"internal"}"#;
+        let json = format!(r#"{{"environment":"dev","zones":[{zone}],"clusters":["dev","old"]}}"#);
+        Config::parse(Some(&json)).expect("valid")
+    }
+
+    fn live(groups: &[&str]) -> ReadResult<Service> {
+        let references = groups.iter().map(|group| match group.strip_prefix("classic:") {
+            Some(name) => LoadBalancerRef::Classic(ClassicName::new(name)),
+            None => LoadBalancerRef::TargetGroup(TargetGroupArn::new(*group)),
+        });
+        Ok(Service::Live {
+            created_at_ms: 0,
+            load_balancers: references.collect(),
+            tags: BTreeMap::new(),
+        })
+    }
+
+    fn check(world: &World) -> String {
+        let services = BTreeSet::from([arn("dev/orders")]);
+        let scope = ReadScope { services, ..ReadScope::default() };
+        let PendingReads { services, target_groups, load_balancers, classic, names, zones } =
+            world.missing(&scope, &config(), &identity());
+        let mut all: Vec<String> = Vec::new();
+        all.extend(services.iter().map(|arn| format!("{}/{}", arn.cluster(), arn.service())));
+        all.extend(target_groups.iter().map(ToString::to_string));
+        all.extend(load_balancers.iter().map(ToString::to_string));
+        all.extend(classic.iter().map(|name| format!("classic {name}")));
+        all.extend(names.iter().map(|(zone, name)| format!("{name} in {zone}")));
+        all.extend(zones.iter().map(|zone| format!("all of {zone}")));
+        all.join(", ")
+    }
+
+    #[test]
+    fn reading_starts_with_the_service_and_its_name_and_follows_their_references() {
+        let mut world = World::default();
+        assert_snapshot!(check(&world), @"dev/orders, orders.internal in Z1");
+        let name = name("orders");
+        world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name, vec![]);
+        world.services.insert(arn("dev/orders"), live(&["tg"]));
+        assert_snapshot!(check(&world), @"tg");
+        let balancers = Ok(vec![LoadBalancerArn::new("lb")]);
+        world.target_groups.insert(TargetGroupArn::new("tg"), balancers);
+        assert_snapshot!(check(&world), @"lb");
+        world.load_balancers.insert(LoadBalancerArn::new("lb"), Ok(None));
+        assert_snapshot!(check(&world), @"");
+        world.services.insert(arn("dev/orders"), live(&["classic:old", "tg"]));
+        assert_snapshot!(check(&world), @"classic old");
+    }
+
+    #[test]
+    fn the_holder_of_the_name_is_described_by_name() {
+        let mut world = World::default();
+        let name = name("orders");
+        let rrsets = vec![cname("orders", "lb"), marker("orders", "old/orders")];
+        world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name, rrsets);
+        world.services.insert(arn("dev/orders"), live(&[]));
+        assert_snapshot!(check(&world), @"old/orders");
+    }
+
+    #[test]
+    fn the_name_from_a_tag_is_read_as_well() {
+        let mut world = World::default();
+        let tags = BTreeMap::from([("discovery:name".to_owned(), "shop".to_owned())]);
+        let service = Service::Live { created_at_ms: 0, load_balancers: vec![], tags };
+        world.services.insert(arn("dev/orders"), Ok(service));
+        assert_snapshot!(check(&world), @"orders.internal in Z1, shop.internal in Z1");
+    }
+
+    #[test]
+    fn the_marker_of_a_deleted_service_is_searched_in_all_zones() {
+        let mut world = World::default();
+        world.services.insert(arn("dev/orders"), Ok(Service::Gone(Gone::Missing)));
+        assert_snapshot!(check(&world), @"orders.internal in Z1");
+        let name = name("orders");
+        world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name, vec![]);
+        assert_snapshot!(check(&world), @"all of Z1");
+        world.zones.insert(HostedZoneId::new("Z1"), ZoneView::whole(vec![]));
+        assert_snapshot!(check(&world), @"");
+    }
+
+    #[test]
+    fn a_service_that_was_deleted_and_is_alive_may_hold_any_name() {
+        let mut world = World::default();
+        let services = BTreeSet::from([arn("dev/orders")]);
+        let scope = ReadScope { deleted: services.clone(), services, ..ReadScope::default() };
+        let zones = |world: &World| world.missing(&scope, &config(), &identity()).zones.len();
+        assert_eq!(zones(&world), 0);
+        world.services.insert(arn("dev/orders"), live(&[]));
+        assert_eq!(zones(&world), 1);
+    }
+
+    #[test]
+    fn many_names_in_one_zone_are_read_as_the_whole_zone() {
+        let reads = |services: usize| {
+            let services = (0..services).map(|number| arn(&format!("dev/service-{number}")));
+            let scope = ReadScope { services: services.collect(), ..ReadScope::default() };
+            let reads = World::default().missing(&scope, &config(), &identity());
+            (reads.names.len(), reads.zones.len())
+        };
+        assert_eq!(reads(LIST_ZONE_THRESHOLD), (LIST_ZONE_THRESHOLD, 0));
+        assert_eq!(reads(LIST_ZONE_THRESHOLD + 1), (0, 1));
+    }
+
+    #[test]
+    fn a_failed_read_is_not_repeated() {
+        let mut world = World::default();
+        let denied = || ReadError("denied".into());
+        let name = name("orders");
+        world.services.insert(arn("dev/orders"), Err(denied()));
+        world.zones.entry(HostedZoneId::new("Z1")).or_default().add_failed(&name, denied());
+        assert_snapshot!(check(&world), @"");
+        world.services.insert(arn("dev/orders"), live(&["tg"]));
+        world.target_groups.insert(TargetGroupArn::new("tg"), Err(denied()));
+        assert_snapshot!(check(&world), @"");
+    }
+
+    #[test]
+    fn listing_a_whole_zone_adds_its_holders_only_in_a_full_pass() {
+        let mut world = World::default();
+        let view = ZoneView::whole(vec![cname("web", "lb"), marker("web", "web")]);
+        world.zones.insert(HostedZoneId::new("Z1"), view);
+        world.services.insert(arn("dev/orders"), live(&[]));
+        assert_snapshot!(check(&world), @"");
+        let full_pass = ReadScope { full_pass: true, ..ReadScope::default() };
+        let reads = world.missing(&full_pass, &config(), &identity());
+        assert_eq!(reads.services, BTreeSet::from([arn("dev/web")]));
+    }
+}

@@ -1,0 +1,127 @@
+//! The metrics of a run. CloudWatch extracts them from lines in the log (its embedded metric format), so
+//! they cost no API call.
+//!
+//! Every metric has the dimension `Environment`. The other dimensions have few values: `Status` the
+//! outcomes, `Service` the APIs, `Zone` the configured zones.
+
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
+
+use aws_smithy_types::date_time::{DateTime, Format};
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+use metrics_cloudwatch_embedded::{Builder, Collector};
+
+use crate::domain::report::{Report, ReportScope, Status};
+
+pub const NAMESPACE: &str = "EcsDiscovery";
+
+/// Collects the metrics of this process until they are written.
+pub struct Metrics(Option<&'static Collector>);
+
+impl Metrics {
+    /// Starts the collection. A process has one collector. If it exists already, this one writes nothing.
+    pub fn new(environment: &str) -> Metrics {
+        let collector = Builder::new()
+            .cloudwatch_namespace(NAMESPACE)
+            .with_dimension("Environment", environment.to_owned())
+            .init()
+            .inspect_err(|error| tracing::error!(error = %error, "metrics are disabled"))
+            .ok();
+        describe_histogram!("EventToChange", Unit::Seconds, "");
+        describe_histogram!("LastFullPassAge", Unit::Seconds, "");
+        for name in ["CompleteFullPasses", "ManagedNames", "Conflicts", "Refused", "ZoneRecords"] {
+            describe_histogram!(name, Unit::Count, "");
+        }
+        for name in
+            ["Outcomes", "Created", "Deleted", "FailedRuns", "Failures", "ApiCalls", "Throttles"]
+        {
+            describe_counter!(name, Unit::Count, "");
+        }
+        Metrics(collector)
+    }
+
+    /// Writes all metrics recorded since the last call, one line per set of dimensions.
+    pub fn write(&self, to: impl std::io::Write) {
+        if let Some(collector) = self.0
+            && let Err(error) = collector.flush(to)
+        {
+            tracing::error!(error = %error, "metrics could not be written");
+        }
+    }
+}
+
+/// When this process finished its last complete full pass. Another process may have finished a later one,
+/// so the minimum over all processes is the right age.
+static LAST_FULL_PASS: Mutex<Option<SystemTime>> = Mutex::new(None);
+
+/// Records a run that ended at `now`. `since` is the time of its first event, taken from the event (RFC
+/// 3339).
+pub fn record(report: &Report, since: Option<&str>, now: SystemTime) {
+    if report.dry_run || report.scope == ReportScope::None {
+        return;
+    }
+    let failures = report.failures().count() + report.read_errors.len();
+    for outcome in &report.outcomes {
+        counter!("Outcomes", "Status" => outcome.status.as_str()).increment(1);
+    }
+    counter!("Created").increment(count(report.changes.created));
+    counter!("Deleted").increment(count(report.changes.deleted));
+    counter!("Failures").increment(count(failures));
+    counter!("FailedRuns").increment(u64::from(failures > 0));
+    let (calls, throttles) = (&report.api_calls, &report.throttles);
+    for (service, calls, throttles) in [
+        ("ecs", calls.ecs, throttles.ecs),
+        ("elb", calls.elb, throttles.elb),
+        ("route53", calls.route53, throttles.route53),
+    ] {
+        counter!("ApiCalls", "Service" => service).increment(calls.into());
+        counter!("Throttles", "Service" => service).increment(throttles.into());
+    }
+    let changed = report.changes.created + report.changes.deleted > 0;
+    if let Some(age) = since.filter(|_| changed).and_then(|since| age(since, now)) {
+        histogram!("EventToChange").record(age.as_secs_f64());
+    }
+    if let Ok(mut last) = LAST_FULL_PASS.lock() {
+        if report.full_pass.is_some() && failures == 0 {
+            *last = Some(now);
+        }
+        if let Some(age) = last.and_then(|last| now.duration_since(last).ok()) {
+            histogram!("LastFullPassAge").record(age.as_secs_f64());
+        }
+    }
+    if let Some(full_pass) = &report.full_pass {
+        let with =
+            |status| report.outcomes.iter().filter(|outcome| outcome.status == status).count();
+        let complete = failures == 0;
+        histogram!("CompleteFullPasses").record(level(usize::from(complete)));
+        // An incomplete full pass reports the numbers that it counted, but never a zero.
+        let counted = |number: &usize| complete || *number > 0;
+        if let Some(managed) = Some(full_pass.managed_names).filter(counted) {
+            histogram!("ManagedNames").record(level(managed));
+        }
+        if let Some(conflicts) = Some(with(Status::Conflict)).filter(counted) {
+            histogram!("Conflicts").record(level(conflicts));
+        }
+        if let Some(refused) = Some(with(Status::Refused)).filter(counted) {
+            histogram!("Refused").record(level(refused));
+        }
+        for (zone, records) in full_pass.zone_records.iter().filter(|(_, records)| counted(records))
+        {
+            histogram!("ZoneRecords", "Zone" => zone.to_string()).record(level(*records));
+        }
+    }
+}
+
+/// The time since `since`. `None` if that is no timestamp, or in the future.
+fn age(since: &str, now: SystemTime) -> Option<Duration> {
+    let since = DateTime::from_str(since, Format::DateTimeWithOffset).ok()?;
+    now.duration_since(SystemTime::try_from(since).ok()?).ok()
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+fn level(number: usize) -> f64 {
+    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,192 @@
+//! Reads ECS, Elastic Load Balancing and Route 53 until nothing is missing for a decision.
+//!
+//! [`World::missing`] decides which reads those are. This module carries them out, as many at a time as
+//! possible, and records failed reads as data.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+use futures_util::join;
+
+use crate::aws::route53::{ListError, Priority};
+use crate::aws::{Aws, AwsError};
+use crate::domain::config::Config;
+use crate::domain::dns::{DnsName, Rrset};
+use crate::domain::service::{HostedZoneId, LoadBalancerRef, Service, ServiceArn};
+use crate::domain::trigger::{Scope, Targets};
+use crate::domain::world::{PendingReads, ReadScope, World};
+use crate::domain::zone::EnvironmentIdentity;
+
+/// How often one read may lead to the next. The steps are the service, its target groups, their load
+/// balancers, and the holder of its name. A chain of holders may follow.
+const MAX_STEPS: usize = 20;
+
+/// The reads of one round of a run.
+#[derive(Clone, Copy)]
+pub(crate) struct Observer<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) aws: &'a Aws,
+    pub(crate) identity: &'a EnvironmentIdentity,
+    pub(crate) priority: Priority,
+}
+
+impl Observer<'_> {
+    /// Reads everything that the services in `scope` depend on, and the names in `written`, which an
+    /// earlier round of the same run changed.
+    pub(crate) async fn observe(
+        &self,
+        scope: &Scope,
+        written: &BTreeSet<(HostedZoneId, DnsName)>,
+    ) -> World {
+        match scope {
+            Scope::FullPass => {
+                let scope = ReadScope { full_pass: true, ..ReadScope::default() };
+                self.complete(self.everything().await, &scope).await
+            }
+            Scope::Services(targets) => self.targets(targets, written).await,
+        }
+    }
+
+    /// Lists the zones of a deregistration. A zone that does not exist has no records. If it counted as a
+    /// failed read, nobody could destroy a stack whose zone is gone.
+    pub(crate) async fn zones_to_empty(&self, zones: &BTreeSet<HostedZoneId>) -> World {
+        let mut world = World::default();
+        for (zone, rrsets) in self.list_zones(zones).await {
+            let rrsets = match rrsets {
+                Err(ListError::NoSuchZone(_)) => Ok(Vec::new()),
+                other => other,
+            };
+            world.add_zone(zone, rrsets.map_err(Into::into));
+        }
+        world
+    }
+
+    async fn targets(
+        &self,
+        targets: &Targets,
+        written: &BTreeSet<(HostedZoneId, DnsName)>,
+    ) -> World {
+        // Environments in one account receive events about each other's services. Those cost no request.
+        // If such a service holds a name from an earlier configuration, the next full pass removes it.
+        let (inside, outside): (BTreeSet<_>, BTreeSet<_>) =
+            targets.services.iter().cloned().partition(|arn| self.includes(arn));
+        let mut world = World::default();
+        world.services.extend(outside.into_iter().map(|arn| (arn, Ok(Service::Outside))));
+        if inside.is_empty() {
+            return world;
+        }
+        let scope = ReadScope {
+            full_pass: false,
+            services: inside,
+            names: written.clone(),
+            retagged: targets.retagged.clone(),
+            deleted: targets.deleted.clone(),
+        };
+        // The event's load balancers and the first page of all load balancers are read along with the
+        // service. If they suffice, the record is written after this one round trip.
+        let mut reads = world.missing(&scope, self.config, self.identity);
+        for reference in &targets.hint {
+            match reference {
+                LoadBalancerRef::TargetGroup(arn) => drop(reads.target_groups.insert(arn.clone())),
+                LoadBalancerRef::Classic(name) => drop(reads.classic.insert(name.clone())),
+            }
+        }
+        let ((), balancers) =
+            join!(self.read(reads, &mut world), self.aws.elb.first_load_balancers());
+        world.load_balancers.extend(prefetched(balancers));
+        self.complete(world, &scope).await
+    }
+
+    /// Reads until nothing is missing.
+    async fn complete(&self, mut world: World, scope: &ReadScope) -> World {
+        for _ in 0..MAX_STEPS {
+            let reads = world.missing(scope, self.config, self.identity);
+            if reads.is_empty() {
+                return world;
+            }
+            self.read(reads, &mut world).await;
+        }
+        world.read_errors.push(format!(
+            "reading did not end after {MAX_STEPS} steps: every step led to another service or name"
+        ));
+        world
+    }
+
+    fn includes(&self, service: &ServiceArn) -> bool {
+        self.config.has_cluster(service.cluster())
+    }
+
+    async fn read(&self, reads: PendingReads, world: &mut World) {
+        let PendingReads { services, target_groups, load_balancers, classic, names, zones } = reads;
+        let (services, outside): (BTreeSet<_>, BTreeSet<_>) =
+            services.into_iter().partition(|arn| self.includes(arn));
+        let names = join_all(names.into_iter().map(async |(zone, name)| {
+            let rrsets = self.aws.route53.list(&zone, Some(&name), self.priority).await;
+            (zone, name, rrsets)
+        }));
+        let (services, target_groups, load_balancers, classic, names, zones) = join!(
+            self.aws.ecs.describe(&services),
+            self.aws.elb.target_groups(&target_groups),
+            self.aws.elb.load_balancers(&load_balancers),
+            self.aws.elb_classic.load_balancers(&classic),
+            names,
+            self.list_zones(&zones),
+        );
+        world.services.extend(services);
+        world.services.extend(outside.into_iter().map(|arn| (arn, Ok(Service::Outside))));
+        world.target_groups.extend(target_groups);
+        world.load_balancers.extend(load_balancers);
+        world.classic.extend(classic);
+        for (zone, name, rrsets) in names {
+            world.add_name(zone, &name, rrsets.map_err(Into::into));
+        }
+        for (zone, rrsets) in zones {
+            world.add_zone(zone, rrsets.map_err(Into::into));
+        }
+    }
+
+    async fn everything(&self) -> World {
+        let services = async {
+            let is_included = |cluster: &str| self.config.has_cluster(cluster);
+            let (listed, errors) = self.aws.ecs.list(&self.identity.location, is_included).await;
+            (self.aws.ecs.describe(&listed).await, errors)
+        };
+        let zones = self.config.zones().into_keys().collect();
+        let ((services, errors), target_groups, load_balancers, zones) = join!(
+            services,
+            self.aws.elb.all_target_groups(),
+            self.aws.elb.all_load_balancers(),
+            self.list_zones(&zones),
+        );
+        let mut world = World {
+            services,
+            target_groups: prefetched(target_groups),
+            load_balancers: prefetched(load_balancers),
+            classic: BTreeMap::new(),
+            zones: BTreeMap::new(),
+            read_errors: errors.iter().map(ToString::to_string).collect(),
+        };
+        for (zone, rrsets) in zones {
+            world.add_zone(zone, rrsets.map_err(Into::into));
+        }
+        world
+    }
+
+    async fn list_zones(
+        &self,
+        zones: &BTreeSet<HostedZoneId>,
+    ) -> Vec<(HostedZoneId, Result<Vec<Rrset>, ListError>)> {
+        join_all(zones.iter().map(async |zone| {
+            (zone.clone(), self.aws.route53.list(zone, None, self.priority).await)
+        }))
+        .await
+    }
+}
+
+/// The result of reading ahead. After a failure the needed parts are read one by one.
+fn prefetched<T: Default>(read: Result<T, AwsError>) -> T {
+    read.unwrap_or_else(|error| {
+        tracing::warn!(error = %error, "prefetch failed; reading one by one instead");
+        T::default()
+    })
+}

@@ -1,0 +1,291 @@
+//! Load balancers, services and records, made through the APIs that a user would call.
+
+use anyhow::{Context, Result};
+use aws_sdk_elasticloadbalancingv2::types::{
+    Action, ActionTypeEnum, LoadBalancerSchemeEnum, ProtocolEnum, TargetTypeEnum,
+};
+use aws_sdk_route53::types::{
+    Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
+};
+use aws_smithy_types::body::SdkBody;
+
+use crate::deploy::{Discovery, Network};
+use crate::ministack::{ACCOUNT, LocalAws, REGION};
+use crate::resolver::Resolver;
+
+/// An environment that runs: its network, service discovery in it, and its DNS.
+pub struct Environment {
+    pub name: String,
+    pub network: Network,
+    pub discovery: Discovery,
+    pub resolver: Resolver,
+}
+
+/// A load balancer with a target group behind its listener.
+#[derive(Clone, Debug)]
+pub struct Balancer {
+    pub arn: String,
+    pub dns_name: String,
+    pub target_group: String,
+}
+
+impl LocalAws {
+    /// Makes an application load balancer with a listener and a target group.
+    ///
+    /// # Errors
+    /// If a call fails.
+    pub async fn create_balancer(
+        &self,
+        network: &Network,
+        name: &str,
+        scheme: LoadBalancerSchemeEnum,
+    ) -> Result<Balancer> {
+        let vpc = network.vpc.clone();
+        let created = self
+            .elb
+            .create_load_balancer()
+            .name(name)
+            .scheme(scheme)
+            .set_subnets(Some(network.subnets.clone()))
+            .customize()
+            // AWS takes the VPC from the subnets. MiniStack has to be told, by a parameter that
+            // AWS does not have.
+            .mutate_request(move |request| {
+                let form = request.body().bytes().unwrap_or_default().to_vec();
+                let form = format!("{}&VpcId={vpc}", String::from_utf8_lossy(&form));
+                request.headers_mut().insert("content-length", form.len().to_string());
+                *request.body_mut() = SdkBody::from(form);
+            })
+            .send()
+            .await
+            .context("CreateLoadBalancer")?;
+        let balancer = created.load_balancers().first().context("no load balancer was made")?;
+        let arn = balancer.load_balancer_arn().context("a load balancer without ARN")?.to_owned();
+        let dns_name = balancer.dns_name().context("a load balancer without DNS name")?.to_owned();
+        let target_group = self.create_target_group(network, name).await?;
+        self.create_listener(&arn, &target_group, 80).await?;
+        Ok(Balancer { arn, dns_name, target_group })
+    }
+
+    /// Puts a target group behind a load balancer.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub async fn create_listener(
+        &self,
+        balancer: &str,
+        target_group: &str,
+        port: i32,
+    ) -> Result<()> {
+        let forward = Action::builder()
+            .r#type(ActionTypeEnum::Forward)
+            .target_group_arn(target_group)
+            .build();
+        let request = self.elb.create_listener().load_balancer_arn(balancer).port(port);
+        let request = request.protocol(ProtocolEnum::Http).default_actions(forward);
+        request.send().await.context("CreateListener")?;
+        Ok(())
+    }
+
+    /// Makes a target group that no load balancer is for.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub async fn create_target_group(&self, network: &Network, name: &str) -> Result<String> {
+        let created = self
+            .elb
+            .create_target_group()
+            .name(name)
+            .protocol(ProtocolEnum::Http)
+            .port(80)
+            .vpc_id(&network.vpc)
+            .target_type(TargetTypeEnum::Ip)
+            .send()
+            .await
+            .context("CreateTargetGroup")?;
+        let group = created.target_groups().first().and_then(|group| group.target_group_arn());
+        Ok(group.context("no target group was made")?.to_owned())
+    }
+
+    /// CreateService, behind the target groups given, without tasks: MiniStack has no engine to
+    /// run them on.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub async fn create_service(
+        &self,
+        cluster: &str,
+        name: &str,
+        target_groups: &[&str],
+    ) -> Result<()> {
+        self.ecs
+            .create_service()
+            .cluster(cluster)
+            .service_name(name)
+            .task_definition("web")
+            .desired_count(0)
+            .set_load_balancers(Some(behind(target_groups)))
+            .send()
+            .await
+            .with_context(|| format!("CreateService {name}"))?;
+        Ok(())
+    }
+
+    /// UpdateService, to other target groups.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub async fn move_service(
+        &self,
+        cluster: &str,
+        name: &str,
+        target_groups: &[&str],
+    ) -> Result<()> {
+        self.ecs
+            .update_service()
+            .cluster(cluster)
+            .service(name)
+            .set_load_balancers(Some(behind(target_groups)))
+            .send()
+            .await
+            .with_context(|| format!("UpdateService {name}"))?;
+        Ok(())
+    }
+
+    /// TagResource, one tag of a service.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub async fn tag_service(
+        &self,
+        cluster: &str,
+        name: &str,
+        key: &str,
+        value: &str,
+    ) -> Result<()> {
+        let arn = service_arn(cluster, name);
+        let tag = aws_sdk_ecs::types::Tag::builder().key(key).value(value).build();
+        let request = self.ecs.tag_resource().resource_arn(arn).tags(tag);
+        request.send().await.with_context(|| format!("TagResource {name}"))?;
+        Ok(())
+    }
+
+    /// UntagResource, one tag of a service.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub async fn untag_service(&self, cluster: &str, name: &str, key: &str) -> Result<()> {
+        let arn = service_arn(cluster, name);
+        let request = self.ecs.untag_resource().resource_arn(arn).tag_keys(key);
+        request.send().await.with_context(|| format!("UntagResource {name}"))?;
+        Ok(())
+    }
+
+    /// DeleteService.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub async fn delete_service(&self, cluster: &str, name: &str) -> Result<()> {
+        let request = self.ecs.delete_service().cluster(cluster).service(name).force(true);
+        request.send().await.with_context(|| format!("DeleteService {name}"))?;
+        Ok(())
+    }
+
+    /// Writes a record as a person would.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub async fn create_record(
+        &self,
+        zone: &str,
+        name: &str,
+        record_type: &str,
+        value: &str,
+    ) -> Result<()> {
+        let record = ResourceRecord::builder().value(value).build()?;
+        let rrset = ResourceRecordSet::builder()
+            .name(name)
+            .r#type(RrType::from(record_type))
+            .ttl(60)
+            .resource_records(record)
+            .build()?;
+        self.change_record(zone, ChangeAction::Create, rrset).await
+    }
+
+    /// Sends one change as a person would.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub async fn change_record(
+        &self,
+        zone: &str,
+        action: ChangeAction,
+        rrset: ResourceRecordSet,
+    ) -> Result<()> {
+        let change = Change::builder().action(action).resource_record_set(rrset).build()?;
+        self.route53
+            .change_resource_record_sets()
+            .hosted_zone_id(zone)
+            .change_batch(ChangeBatch::builder().changes(change).build()?)
+            .send()
+            .await
+            .context("ChangeResourceRecordSets")?;
+        Ok(())
+    }
+
+    /// What a zone holds at a name and below, a line each: `name type value`.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub async fn records(&self, zone: &str, name: &str) -> Result<Vec<String>> {
+        let page = self.route53.list_resource_record_sets().hosted_zone_id(zone).send().await?;
+        let rrsets = page.resource_record_sets().iter();
+        let below = rrsets.filter(|rrset| {
+            let found = rrset.name().trim_end_matches('.');
+            found == name || found.ends_with(&format!(".{name}"))
+        });
+        Ok(below
+            .map(|rrset| {
+                let values: Vec<&str> =
+                    rrset.resource_records().iter().map(ResourceRecord::value).collect();
+                let name = rrset.name().trim_end_matches('.');
+                let record_type = rrset.r#type().as_str();
+                match rrset.alias_target() {
+                    Some(alias) => format!("{name} {record_type} alias to {}", alias.dns_name()),
+                    None => format!("{name} {record_type} {}", values.join(", ")),
+                }
+            })
+            .collect())
+    }
+
+    /// The task definition that the services have.
+    ///
+    /// # Errors
+    /// If the call fails.
+    pub async fn register_task_definition(&self) -> Result<()> {
+        let container = aws_sdk_ecs::types::ContainerDefinition::builder()
+            .name("web")
+            .image("web")
+            .memory(64)
+            .build();
+        let request = self.ecs.register_task_definition().family("web");
+        request.container_definitions(container).send().await.context("RegisterTaskDefinition")?;
+        Ok(())
+    }
+}
+
+/// The long form of a service's ARN.
+pub fn service_arn(cluster: &str, name: &str) -> String {
+    format!("arn:aws:ecs:{REGION}:{ACCOUNT}:service/{cluster}/{name}")
+}
+
+fn behind(target_groups: &[&str]) -> Vec<aws_sdk_ecs::types::LoadBalancer> {
+    let behind = |group: &&str| {
+        aws_sdk_ecs::types::LoadBalancer::builder()
+            .target_group_arn(*group)
+            .container_name("web")
+            .container_port(80)
+            .build()
+    };
+    target_groups.iter().map(behind).collect()
+}
