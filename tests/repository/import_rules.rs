@@ -1,17 +1,13 @@
-//! Who may know whom. The handler's shape is what makes its promises checkable: pure modules do
-//! no I/O, each AWS service has one edge, the planner knows no AWS.
+//! The import rules. The handler's shape makes its guarantees checkable: `domain` does no I/O, each AWS
+//! service has one edge, the planner contains no AWS, the edges contain no decisions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use repository::root;
 use syn::visit::{self, Visit};
 
-const PURE: [&str; 11] = [
-    "config", "trigger", "service", "tags", "dns", "marker", "zone", "world", "desired", "plan",
-    "report",
-];
-
-/// All path segments that a file names outside its tests, and what it does.
+/// The names that a file uses outside its tests, and some of its constructs.
 #[derive(Default)]
 struct Seen {
     names: BTreeSet<String>,
@@ -73,7 +69,7 @@ impl<'ast> Visit<'ast> for Seen {
     }
 }
 
-/// The whole paths that a `use` brings in.
+/// The full paths of a `use`.
 fn leaves(tree: &syn::UseTree) -> Vec<String> {
     match tree {
         syn::UseTree::Path(path) => {
@@ -93,31 +89,44 @@ impl Seen {
     }
 }
 
+/// The handler's modules by path, such as `domain/plan`.
 fn modules() -> BTreeMap<String, Seen> {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../handler/src");
     let mut modules = BTreeMap::new();
-    for entry in std::fs::read_dir(source).expect("the handler's source") {
-        let path = entry.expect("a file").path();
-        if path.extension().is_none_or(|extension| extension != "rs") {
-            continue;
+    read_folder(&root().join("handler/src"), "", &mut modules);
+    assert!(modules.len() > 20, "found only {:?}", modules.keys());
+    modules
+}
+
+fn read_folder(folder: &Path, prefix: &str, modules: &mut BTreeMap<String, Seen>) {
+    for entry in std::fs::read_dir(folder).expect("a source folder") {
+        let path = entry.expect("a directory entry").path();
+        let name = path.file_stem().expect("a name").to_string_lossy();
+        if path.is_dir() {
+            read_folder(&path, &format!("{prefix}{name}/"), modules);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).expect("readable");
+            let mut seen = Seen::default();
+            seen.visit_file(&syn::parse_file(&text).expect("valid Rust"));
+            modules.insert(format!("{prefix}{name}"), seen);
         }
-        let text = std::fs::read_to_string(&path).expect("readable");
-        let mut seen = Seen::default();
-        seen.visit_file(&syn::parse_file(&text).expect("Rust"));
-        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        modules.insert(name, seen);
     }
+}
+
+/// The modules of `domain`, except the fixtures of its tests.
+fn domain() -> BTreeMap<String, Seen> {
+    let mut modules = modules();
+    modules.retain(|name, _| name.starts_with("domain/") && name != "domain/fixtures");
     modules
 }
 
 #[test]
-fn pure_modules_do_no_io() {
-    let modules = modules();
+fn the_domain_does_no_io() {
     let forbidden = [
         "tokio",
         "futures_util",
         "lambda_runtime",
         "tracing",
+        "metrics",
         "aws_config",
         "aws_types",
         "aws_smithy_types",
@@ -132,66 +141,66 @@ fn pure_modules_do_no_io() {
         "std::net",
         "std::process",
         "std::thread",
+        "std::io",
         "println",
         "eprintln",
     ];
-    for name in PURE {
-        let seen = &modules[name];
+    for (name, seen) in domain() {
         assert!(!seen.asynchronous, "{name} is asynchronous");
         for other in forbidden {
-            assert!(!seen.names(other), "{name} names {other}");
+            assert!(!seen.names(other), "{name} uses {other}");
         }
-        for edge in ["aws", "ecs", "elb", "elb_classic", "route53", "reconcile", "invocation"] {
-            assert!(!seen.names(&format!("crate::{edge}")), "{name} names {edge}");
-        }
+        // Within the crate, the domain uses nothing but the domain.
+        let others = seen.names.iter().filter(|used| used.starts_with("crate::"));
+        let outside: Vec<_> = others.filter(|used| !used.starts_with("crate::domain::")).collect();
+        assert!(outside.is_empty(), "{name} uses {outside:?}");
     }
 }
 
 #[test]
-fn each_sdk_is_known_to_its_edge_only() {
+fn each_sdk_is_used_by_its_edge_only() {
+    let modules = modules();
     for (sdk, edge) in [
-        ("aws_sdk_ecs", "ecs"),
-        ("aws_sdk_elasticloadbalancing", "elb_classic"),
-        ("aws_sdk_elasticloadbalancingv2", "elb"),
-        ("aws_sdk_route53", "route53"),
+        ("aws_sdk_ecs", "aws/ecs"),
+        ("aws_sdk_elasticloadbalancing", "aws/elb_classic"),
+        ("aws_sdk_elasticloadbalancingv2", "aws/elb"),
+        ("aws_sdk_route53", "aws/route53"),
     ] {
-        let modules = modules();
-        let knowing: Vec<&str> = modules
+        let users: Vec<&str> = modules
             .iter()
             .filter(|(_, seen)| seen.names(sdk))
             .map(|(name, _)| name.as_str())
             .collect();
-        assert_eq!(knowing, [edge], "{sdk}");
+        assert_eq!(users, [edge], "{sdk}");
     }
 }
 
 #[test]
-fn the_planner_knows_no_ecs_and_the_ecs_edge_no_dns() {
+fn the_planner_uses_no_world_and_the_ecs_edge_no_dns() {
     let modules = modules();
-    for aws in ["ecs", "elb", "route53", "aws", "world", "trigger"] {
-        assert!(!modules["plan"].names(&format!("crate::{aws}")), "plan names {aws}");
+    for module in ["world", "trigger", "event", "request", "check"] {
+        let path = format!("crate::domain::{module}");
+        assert!(!modules["domain/plan"].names(&path), "plan uses {module}");
     }
-    for dns in ["dns", "zone", "marker", "plan", "desired", "route53"] {
-        assert!(!modules["ecs"].names(&format!("crate::{dns}")), "ecs names {dns}");
+    for module in ["dns", "zone", "marker", "plan", "desired"] {
+        let path = format!("crate::domain::{module}");
+        assert!(!modules["aws/ecs"].names(&path), "ecs uses {module}");
     }
 }
 
 #[test]
-fn only_the_check_makes_what_is_applied() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../handler/src");
-    let plan = std::fs::read_to_string(source.join("plan.rs")).expect("plan.rs");
-    // Its fields are private to the module, and within it one place fills them.
-    assert_eq!(
-        plan.matches("SafePlan {").count(),
-        5,
-        "declaration, impl, two signatures, and the check"
-    );
-    let reconcile = std::fs::read_to_string(source.join("reconcile.rs")).expect("reconcile.rs");
-    assert!(reconcile.contains("async fn apply<'a>(&self, plan: &'a SafePlan,"));
+fn the_edges_use_nothing_of_the_run() {
+    for (name, seen) in modules() {
+        if name.starts_with("aws/") {
+            for module in ["reconcile", "observe", "apply", "invocation", "metrics"] {
+                assert!(!seen.names(&format!("crate::{module}")), "{name} uses {module}");
+            }
+        }
+    }
 }
 
 #[test]
-fn no_trait_stands_between_the_edges_and_the_sdk() {
+fn no_trait_separates_the_edges_from_the_sdk() {
     for (name, seen) in modules() {
         assert!(!seen.traits, "{name} declares a trait");
     }
