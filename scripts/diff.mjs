@@ -1,39 +1,47 @@
 // @ts-check
-/**
- * `npm run diff -- FOLDER`: what every environment would change against the templates in a folder
- * that `cdk synth --output FOLDER` wrote, of another branch for instance. Without credentials.
- */
-import { spawnSync } from 'node:child_process';
+/** `npm run diff`: shows the changes in every environment's stack against templates that were written before. */
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { readArguments, refuse } from './lib/arguments.mjs';
+import { capture, root, run } from './lib/commands.mjs';
+import { Failure } from './lib/failure.mjs';
+import { installPackages } from './setup.mjs';
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
-const before = process.argv[2];
-if (before === undefined || !existsSync(path.join(before, 'manifest.json'))) {
-  console.error(`expected a folder that \`cdk synth --output FOLDER\` wrote; found ${before ?? 'nothing'}`);
-  process.exit(2);
+const USAGE = `usage: npm run diff -- FOLDER
+
+Shows the changes in every environment's stack against FOLDER, which \`npx cdk synth --output FOLDER\` wrote, for
+example on another branch. It needs no credentials.`;
+
+const before = readArguments(USAGE, {}, { positionals: 1 }).positionals[0];
+if (before === undefined) refuse(USAGE, 'FOLDER is missing');
+if (!existsSync(path.join(before, 'manifest.json'))) {
+  refuse(USAGE, `${before} is not a folder that \`npx cdk synth --output\` wrote: it has no manifest.json`);
 }
-const cdk = path.join(root, 'node_modules/aws-cdk/bin/cdk');
-const skip = ['--no-notices', '--context', 'build=false'];
-const list = spawnSync('node', [cdk, 'list', ...skip], { cwd: root, encoding: 'utf8' });
-if (list.status !== 0) {
-  console.error(list.stderr);
-  process.exit(1);
+
+/** @param {string[]} args */
+async function cdk(args) {
+  const program = path.join(root, 'node_modules/aws-cdk/bin/cdk');
+  const skip = ['--no-notices', '--context', 'build=false'];
+  const { status, stdout, stderr } = await capture(process.execPath, [program, ...args, ...skip]);
+  if (status !== 0) throw new Failure(`cdk ${args.join(' ')} failed:\n\n${stderr.trim()}`);
+  return { stdout, stderr };
 }
-const stacks = list.stdout.split('\n').filter((line) => line.startsWith('EcsDiscovery-'));
-const had = readdirSync(before).flatMap((file) => /^(EcsDiscovery-.*)\.template\.json$/.exec(file)?.[1] ?? []);
-for (const stack of had.filter((stack) => !stacks.includes(stack))) {
-  console.log(`\n=== ${stack}: not in the data any more; its stack stays until it is destroyed`);
-}
-for (const stack of stacks) {
-  console.log(`\n=== ${stack}`);
-  if (!had.includes(stack)) {
-    console.log('new');
-    continue;
+
+await run(async () => {
+  await installPackages();
+  const stacks = (await cdk(['list'])).stdout.split('\n').filter((line) => line.startsWith('EcsDiscovery-'));
+  const had = readdirSync(before).flatMap((file) => /^(EcsDiscovery-.*)\.template\.json$/.exec(file)?.[1] ?? []);
+  for (const stack of had.filter((stack) => !stacks.includes(stack))) {
+    console.log(`\n=== ${stack}: removed from the configuration; the deployed stack stays until it is destroyed`);
   }
-  const template = path.resolve(before, `${stack}.template.json`);
-  const diff = spawnSync('node', [cdk, 'diff', stack, '--template', template, ...skip], { cwd: root, encoding: 'utf8' });
-  console.log((diff.stdout + diff.stderr).trim());
-  if (diff.status !== 0) process.exit(1);
-}
+  for (const stack of stacks) {
+    console.log(`\n=== ${stack}`);
+    if (!had.includes(stack)) {
+      console.log('new');
+      continue;
+    }
+    const { stdout, stderr } = await cdk(['diff', stack, '--template', path.resolve(before, `${stack}.template.json`)]);
+    console.log((stdout + stderr).trim());
+  }
+  return 0;
+});

@@ -1,110 +1,81 @@
 // @ts-check
 /**
- * `npm run mutate`: breaks a copy of the handler in one way at a time, and shows that the simulation
- * finds each. A proof that finds nothing when there is something to find would be none.
+ * `npm run mutate`: builds one defect at a time into a copy of the handler, and expects the simulation to find
+ * it. The copy and its target folder are apart from the project's own.
  */
-import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { environment, root, run } from './setup.mjs';
-import { build, simulation } from './simulate.mjs';
+import { readArguments } from './lib/arguments.mjs';
+import { capture, local, root, run } from './lib/commands.mjs';
+import { Failure } from './lib/failure.mjs';
+import { exclusively } from './lib/lock.mjs';
+import { mutations, occurrences } from './lib/mutations.mjs';
+import { duration, step } from './lib/steps.mjs';
+import { checkRust } from './setup.mjs';
 
-/** @type {{ name: string, edits: [string, string, string][] }[]} each edit is a file, what is found there, and what takes its place */
-const mutations = [
-  {
-    name: 'UPSERT instead of CREATE',
-    edits: [['route53.rs', '(ChangeAction::Create, rrset)', '(ChangeAction::Upsert, rrset)']],
-  },
-  {
-    name: 'no look after writing',
-    edits: [
-      [
-        'reconcile.rs',
-        'Task::Reconcile(_) => self.look_again(&done, &world, &mut course.outcomes).await,',
-        'Task::Reconcile(_) => BTreeSet::new(),',
-      ],
-    ],
-  },
-  {
-    name: 'delete without describing: a list that misses a service is believed',
-    edits: [
-      ['world.rs', 'services.extend(&holders);', ''],
-      ['plan.rs', 'None | Some(Wish::Waiting { .. }', 'None => false,\n        Some(Wish::Waiting { .. }'],
-    ],
-  },
-  {
-    name: 'marker in a batch of its own',
-    edits: [
-      [
-        'route53.rs',
-        'let changes = ChangeBatch::builder().set_changes(Some(changes)).build();',
-        `let (markers, changes): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change: &Change| {
-            change.resource_record_set().is_some_and(|rrset| rrset.name().starts_with("_discovery"))
-        });
-        let markers = ChangeBatch::builder().set_changes(Some(markers)).build();
-        let markers = markers.map_err(|error| failed(error.to_string()))?;
-        let markers = self.client.change_resource_record_sets().change_batch(markers);
-        let markers = markers.hosted_zone_id(first.zone.as_str()).send().await;
-        markers.map_err(|error| failed(error.to_string()))?;
-        let changes = ChangeBatch::builder().set_changes(Some(changes)).build();`,
-      ],
-    ],
-  },
-  {
-    name: "trusting the event's payload",
-    edits: [
-      [
-        'reconcile.rs',
-        'world.load_balancers.extend(ahead(balancers));',
-        `world.load_balancers.extend(ahead(balancers));
-                for arn in &named.deleted {
-                    let gone = Service::Gone(crate::service::Gone::Missing);
-                    world.services.insert(arn.clone(), Ok(gone));
-                }`,
-      ],
-    ],
-  },
-  {
-    name: 'an error taken for an empty list',
-    edits: [['ecs.rs', 'each(&|_| Err(error.clone().into()))', 'drop(error);\n                each(&|_| Ok(Service::Gone(Gone::Missing)))']],
-  },
-  {
-    name: 'no isolation of refused changes',
-    edits: [['reconcile.rs', 'if batch.len() == 1 {', 'if !batch.is_empty() {']],
-  },
-];
+const USAGE = `usage: npm run mutate
 
-const copy = path.join(root, '.local', 'mutated');
-const source = path.join(copy, 'handler', 'src');
+Breaks a copy of the handler in several ways, one at a time, and checks that the simulation finds each defect.
+It takes several minutes, and more the first time.`;
 
-await run(async () => {
-  rmSync(copy, { recursive: true, force: true });
-  mkdirSync(copy, { recursive: true });
-  for (const part of ['Cargo.toml', 'Cargo.lock', 'handler', 'tests']) {
-    cpSync(path.join(root, part), path.join(copy, part), { recursive: true });
+readArguments(USAGE, {});
+
+const copy = path.join(local, 'mutated');
+const target = path.join(local, 'mutate-target');
+const env = { CARGO_TARGET_DIR: target };
+
+/** @param {import('./lib/mutations.mjs').Mutation} mutation */
+function apply({ name, edits }) {
+  for (const [file, found, instead] of edits) {
+    const source = path.join(copy, 'handler', 'src', file);
+    const text = readFileSync(source, 'utf8');
+    if (occurrences(text, found) !== 1)
+      throw new Failure(`${name}: ${file} does not contain ${JSON.stringify(found)} exactly once.`);
+    writeFileSync(
+      source,
+      text.replace(found, () => instead),
+    );
   }
-  // The dependencies are built already.
-  const env = { ...environment, CARGO_TARGET_DIR: path.join(root, 'target') };
-  let missed = 0;
-  for (const { name, edits } of mutations) {
-    for (const [file, found, instead] of edits) {
-      const text = readFileSync(path.join(source, file), 'utf8');
-      if (text.split(found).length !== 2) throw new Error(`${name}: ${file} has not exactly one ${JSON.stringify(found)}`);
-      writeFileSync(path.join(source, file), text.replace(found, () => instead));
-    }
-    const built = spawnSync('cargo', build, { cwd: copy, env, encoding: 'utf8' });
-    if (built.status !== 0) throw new Error(`${name}: ${built.stderr}`);
-    const ran = spawnSync(simulation, ['--seeds', '3000'], { encoding: 'utf8' });
+}
+
+function restore() {
+  cpSync(path.join(root, 'handler', 'src'), path.join(copy, 'handler', 'src'), { recursive: true });
+}
+
+/** Mutations that the simulation did not find. */
+async function missed() {
+  const missed = [];
+  const build = ['build', '--locked', '--workspace', '--bin', 'simulation'];
+  for (const mutation of mutations) {
+    const { name, seeds } = mutation;
+    const begun = Date.now();
+    apply(mutation);
+    await step(`Build with "${name}"`, 'about a minute', 'cargo', build, env, copy);
+    const ran = await capture(path.join(target, 'debug', 'simulation'), ['--seeds', String(seeds)]);
     const seed = /✗ seed (\d+) breaks invariant (\d)/.exec(ran.stdout);
-    if (seed) console.log(`✓ ${name}: seed ${seed[1]} breaks invariant ${seed[2]}`);
+    if (seed)
+      console.log(`✓ ${name}: seed ${seed[1]} breaks invariant ${seed[2]} (${duration((Date.now() - begun) / 1000)})`);
     else {
-      missed += 1;
-      console.log(`✗ ${name}: not found\n${ran.stdout.slice(-500)}\n${ran.stderr.slice(-2000)}`);
+      missed.push(name);
+      console.log(`✗ ${name}: not found by ${seeds} seeds\n${ran.stdout.slice(-500)}\n${ran.stderr.slice(-2000)}`);
     }
-    for (const [file] of edits) cpSync(path.join(root, 'handler', 'src', file), path.join(source, file));
+    restore();
   }
-  rmSync(copy, { recursive: true, force: true });
-  // It is the last broken one, and cargo would take it for that of the project.
-  rmSync(simulation, { force: true });
-  return missed === 0 ? 0 : 1;
-});
+  return missed;
+}
+
+await run(() =>
+  exclusively('mutate', async () => {
+    await checkRust();
+    // A run that was cut off leaves a copy with a defect.
+    rmSync(copy, { recursive: true, force: true });
+    mkdirSync(copy, { recursive: true });
+    for (const part of ['Cargo.toml', 'Cargo.lock', 'rust-toolchain.toml', 'handler', 'tests']) {
+      cpSync(path.join(root, part), path.join(copy, part), { recursive: true });
+    }
+    const names = await missed();
+    rmSync(copy, { recursive: true, force: true });
+    console.log(`\n${mutations.length - names.length} passed, ${names.length} failed`);
+    return names.length === 0 ? 0 : 1;
+  }),
+);

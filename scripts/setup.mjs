@@ -1,269 +1,168 @@
 // @ts-check
 /**
- * Sets up all that the project needs beyond Rust, Node and Python: npm's packages, a virtual
- * environment with the pinned tools, and the handler's build. What is there already is left alone.
+ * `npm run setup`: installs npm's packages and a virtual environment with the pinned tools, and builds the
+ * handler that ships. Its parts are steps of the other commands, and leave alone what exists already.
  */
-import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { createWriteStream, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { readArguments } from './lib/arguments.mjs';
+import { capture, local, root, run, tools } from './lib/commands.mjs';
+import { Failure, remedy } from './lib/failure.mjs';
+import { exclusively } from './lib/lock.mjs';
+import { step } from './lib/steps.mjs';
 
-export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
-const local = path.join(root, '.local');
-const logs = path.join(local, 'logs');
-const tools = path.join(root, '.venv', process.platform === 'win32' ? 'Scripts' : 'bin');
+const USAGE = `usage: npm run setup
 
-/** The environment for every command: the project's own tools come first. */
-export const environment = {
-  ...process.env,
-  PATH: [tools, path.join(root, 'node_modules', '.bin'), process.env.PATH].join(path.delimiter),
-  // The CDK's own news and statistics need a network, and say nothing about this project.
-  CDK_DISABLE_CLI_TELEMETRY: 'true',
-};
-
-/** A failure that has been explained; what follows it is not worth a stack trace. */
-export class SetupError extends Error {}
-
-const span = (/** @type {number} */ seconds) =>
-  seconds < 60
-    ? `${Math.max(1, Math.round(seconds))} s`
-    : `${Math.floor(seconds / 60)} min ${Math.floor(seconds % 60)} s`;
-
-/**
- * Runs a long step: says what it does and how long that takes, shows that it is alive, and keeps
- * its output in a log file, of which the end is shown if it fails.
- *
- * @param {string} title
- * @param {string} expected
- * @param {string} command
- * @param {string[]} args
- */
-export async function step(title, expected, command, args) {
-  mkdirSync(logs, { recursive: true });
-  const log = path.join(logs, `${title.toLowerCase().replace(/\W+/g, '-')}.log`);
-  const file = createWriteStream(log);
-  const begun = Date.now();
-  const seconds = () => (Date.now() - begun) / 1000;
-  console.log(`▸ ${title} (${expected}) …`);
-  const child = spawn(command, args, { cwd: root, env: environment, stdio: ['ignore', 'pipe', 'pipe'] });
-  let last = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on('data', (chunk) => {
-      file.write(chunk);
-      last = String(chunk).trimEnd().split('\n').at(-1)?.trim() || last;
-    });
-  }
-  const beat = setInterval(() => console.log(`  … ${span(seconds())}: ${last.slice(0, 100)}`), 20_000);
-  /** @type {number | null} */
-  const status = await new Promise((resolve) => {
-    child.on('error', (error) => {
-      last = error.message;
-      file.write(error.message);
-      resolve(1);
-    });
-    child.on('close', resolve);
-  });
-  clearInterval(beat);
-  await new Promise((resolve) => file.end(() => resolve(undefined)));
-  if (status !== 0) {
-    const end = readFileSync(log, 'utf8').trimEnd().split('\n').slice(-30).join('\n');
-    throw new SetupError(`${title} failed. The end of its output:\n\n${end}\n\nAll of it: ${log}`);
-  }
-  console.log(`✓ ${title}, ${span(seconds())}`);
-}
+Installs npm's packages and, in .venv/, the pinned tools (MiniStack, cargo-lambda, zig, the AWS CLI), and builds
+the handler for AWS Lambda. Every other command runs the parts that it needs by itself.`;
 
 /**
  * @param {string} command
  * @param {string[]} args
+ * @returns {Promise<{ text?: string, error: string }>} its output, if it succeeded
  */
-function output(command, args) {
-  const run = spawnSync(command, args, { encoding: 'utf8', cwd: root });
-  return run.status === 0 ? run.stdout.trim() : undefined;
+async function output(command, args) {
+  try {
+    const { status, stdout, stderr } = await capture(command, args);
+    return status === 0 ? { text: stdout.trim(), error: '' } : { error: stderr };
+  } catch (error) {
+    if (error instanceof Failure) return { error: '' };
+    throw error;
+  }
 }
 
 /**
  * @param {string | undefined} found
- * @param {number[]} least
+ * @param {string} least
  */
-function tooOld(found, least) {
+function isOlder(found, least) {
   const numbers = (found?.match(/\d+(\.\d+)*/)?.[0] ?? '0').split('.').map(Number);
-  for (const [index, wanted] of least.entries()) {
+  for (const [index, expected] of least.split('.').map(Number).entries()) {
     const number = numbers[index] ?? 0;
-    if (number !== wanted) return number < wanted;
+    if (number !== expected) return number < expected;
   }
   return false;
 }
 
-/** @returns {string} the Python to make the virtual environment with */
-function prerequisites() {
-  const rust = /rust-version = "([\d.]+)"/.exec(readFileSync(path.join(root, 'Cargo.toml'), 'utf8'))?.[1] ?? '1';
-  const python = ['python3', 'python'].find((name) => !tooOld(output(name, ['--version']), [3, 10]));
-  const found = [
-    { name: 'Node.js', least: '20', found: process.version, get: 'https://nodejs.org' },
-    { name: 'npm', least: '10', found: output('npm', ['--version']), get: 'https://nodejs.org' },
-    { name: 'Rust', least: rust, found: output('cargo', ['--version']), get: 'https://rustup.rs' },
-    {
-      name: 'Python',
-      least: '3.10',
-      found: output(python ?? 'python3', ['--version']),
-      get: 'https://www.python.org',
-    },
-  ];
-  const missing = found.filter(({ least, found }) => tooOld(found, least.split('.').map(Number)));
-  if (missing.length > 0) {
-    const lines = missing.map(
-      ({ name, least, found, get }) => `  ${name} ${least} or later is needed; found ${found ?? 'none'} (${get})`,
-    );
-    throw new SetupError(`Something is missing on this machine:\n${lines.join('\n')}`);
+/** @param {string[]} missing */
+function refuse(missing) {
+  const lines = missing.map((line) => `  ${line}`);
+  throw new Failure(`This machine lacks a tool that the project needs:\n${lines.join('\n')}`);
+}
+
+/** Checks the compilers, before any work. */
+export async function checkRust() {
+  const least = /rust-version = "([\d.]+)"/.exec(readFileSync(path.join(root, 'Cargo.toml'), 'utf8'))?.[1] ?? '1';
+  const [rust, cc] = await Promise.all([output('cargo', ['--version']), output(process.env.CC ?? 'cc', ['--version'])]);
+  const known = remedy(rust.error);
+  if (rust.text === undefined && known) throw new Failure(`Rust's toolchain could not be installed. ${known}`);
+  const missing = [];
+  if (isOlder(rust.text, least)) {
+    missing.push(`Rust ${least} or later; found ${rust.text ?? 'none'} (install it from https://rustup.rs)`);
   }
-  const venv = output(python ?? 'python3', ['-c', 'import venv, ensurepip']);
-  if (venv === undefined) {
-    throw new SetupError(
-      "Something is missing on this machine:\n  Python's venv module (on Debian and Ubuntu: apt install python3-venv)",
+  if (cc.text === undefined) {
+    missing.push(
+      'a C compiler and linker, cc (Debian and Ubuntu: apt install build-essential; macOS: xcode-select --install)',
     );
   }
-  return python ?? 'python3';
+  if (missing.length > 0) refuse(missing);
 }
 
 /**
- * Runs `work` unless it was done for the same content of `inputs`.
+ * Checks Python, before any work.
+ *
+ * @returns {Promise<string>} the command for the Python that makes the virtual environment
+ */
+export async function checkPython() {
+  for (const name of ['python3', 'python']) {
+    const { text } = await output(name, ['--version']);
+    if (text === undefined || isOlder(text, '3.10')) continue;
+    const venv = await output(name, ['-c', 'import venv, ensurepip']);
+    if (venv.text === undefined) refuse(["Python's venv module (Debian and Ubuntu: apt install python3-venv)"]);
+    return name;
+  }
+  refuse(['Python 3.10 or later (https://www.python.org)']);
+  return '';
+}
+
+/**
+ * Runs `work`, unless it has run to its end for the same inputs.
  *
  * @param {string} name
- * @param {string[]} inputs
+ * @param {string[]} inputs files, and anything else that the result depends on
  * @param {string} product
  * @param {() => Promise<void>} work
  */
 async function once(name, inputs, product, work) {
   const hash = createHash('sha256');
-  for (const input of inputs) hash.update(readFileSync(path.join(root, input)));
+  for (const input of inputs) {
+    const file = path.join(root, input);
+    hash.update(existsSync(file) ? readFileSync(file) : input);
+  }
   const digest = hash.digest('hex');
-  const stamp = path.join(local, 'done', name);
-  if (existsSync(path.join(root, product)) && existsSync(stamp) && readFileSync(stamp, 'utf8') === digest) return;
-  rmSync(stamp, { force: true });
+  const done = path.join(local, 'done', name);
+  if (existsSync(path.join(root, product)) && existsSync(done) && readFileSync(done, 'utf8') === digest) return;
+  rmSync(done, { force: true });
   await work();
-  mkdirSync(path.dirname(stamp), { recursive: true });
-  writeFileSync(stamp, digest);
+  mkdirSync(path.dirname(done), { recursive: true });
+  writeFileSync(done, digest);
+}
+
+/** Installs npm's packages. */
+export async function installPackages() {
+  await exclusively('npm', () =>
+    once('npm', ['package.json', 'package-lock.json'], 'node_modules', () =>
+      step('npm packages', 'about half a minute', 'npm', [
+        ...['ci', '--no-audit', '--no-fund'],
+        // Without a network, the default is a minute of silence.
+        ...['--fetch-retries=2', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=5000'],
+      ]),
+    ),
+  );
 }
 
 /**
- * Lets one set-up at a time work in this checkout.
+ * Installs the tools that Python packages bring.
  *
- * @template T
- * @param {() => Promise<T>} work
+ * @param {string} python
  */
-async function alone(work) {
-  mkdirSync(local, { recursive: true });
-  const lock = path.join(local, 'setup.lock');
-  let told = false;
-  for (;;) {
-    try {
-      writeFileSync(lock, String(process.pid), { flag: 'wx' });
-      break;
-    } catch (error) {
-      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'EEXIST') throw error;
-    }
-    if (!holderLives(lock)) {
-      rmSync(lock, { force: true });
-      continue;
-    }
-    if (!told) console.log('▸ another set-up is at work in this checkout; waiting for it …');
-    told = true;
-    await new Promise((resolve) => setTimeout(resolve, 500));
-  }
-  try {
-    return await work();
-  } finally {
-    rmSync(lock, { force: true });
-  }
-}
-
-/** @param {string} lock */
-function holderLives(lock) {
-  try {
-    const text = readFileSync(lock, 'utf8');
-    // Between its making and its writing the file is empty for a moment.
-    if (text === '') return Date.now() - statSync(lock).mtimeMs < 5_000;
-    process.kill(Number(text), 0);
-    return true;
-  } catch (error) {
-    return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM';
-  }
-}
-
-/** Sets up everything; quick when it is there already. */
-export async function setup() {
-  const python = prerequisites();
-  await alone(async () => {
-    await once('npm', ['package.json', 'package-lock.json'], 'node_modules', () =>
-      step('npm packages', 'about half a minute', 'npm', ['ci', '--no-audit', '--no-fund']),
-    );
-    await once('tools', ['scripts/requirements.txt'], '.venv', async () => {
+export async function installTools(python) {
+  // The scripts in a virtual environment contain its absolute path.
+  await exclusively('tools', () =>
+    once('tools', ['scripts/requirements.txt', tools], '.venv', async () => {
       await step('Python environment', 'a few seconds', python, ['-m', 'venv', '--clear', '.venv']);
       await step('MiniStack, cargo-lambda, zig and the AWS CLI', 'about a minute', path.join(tools, 'pip'), [
-        'install',
-        '--require-hashes',
-        '--only-binary=:all:',
-        '--requirement',
-        'scripts/requirements.txt',
+        ...['install', '--disable-pip-version-check', '--retries=2', '--timeout=20'],
+        ...['--require-hashes', '--only-binary=:all:', '--requirement', 'scripts/requirements.txt'],
       ]);
-    });
-  });
-  // Cargo knows better than a stamp what has to be built again, and has a lock of its own.
+    }),
+  );
+}
+
+/**
+ * Builds a function as it is deployed: optimised, and for Amazon Linux.
+ *
+ * @param {string} title
+ * @param {string[]} selection cargo's arguments for it
+ */
+export async function buildFunction(title, selection) {
+  const architecture = process.arch === 'arm64' ? '--arm64' : '--x86-64';
   const built = existsSync(path.join(root, 'target', 'lambda', 'handler', 'bootstrap'));
-  await step('Handler, optimised', built ? 'seconds if nothing changed' : 'about five minutes the first time', 'cargo', [
-    'lambda',
-    'build',
-    '--release',
-    '--locked',
-    process.arch === 'arm64' ? '--arm64' : '--x86-64',
-    '--bin',
-    'handler',
-  ]);
+  const expected = built ? 'seconds if nothing changed' : 'about five minutes the first time';
+  await step(title, expected, 'cargo', ['lambda', 'build', '--release', '--locked', architecture, ...selection]);
 }
 
-/**
- * Runs `main` and ends the process as its outcome says.
- *
- * @param {() => Promise<number>} main
- */
-export async function run(main) {
-  try {
-    process.exitCode = await main();
-  } catch (error) {
-    console.error(error instanceof SetupError ? `\n${error.message}` : error);
-    process.exitCode = 1;
-  }
-}
-
-/**
- * Runs a command in the foreground, with its output where ours is.
- *
- * @param {string} command
- * @param {string[]} args
- * @param {NodeJS.ProcessEnv} [extra]
- * @returns {Promise<number>} its exit status
- */
-export function foreground(command, args, extra = {}) {
-  const child = spawn(command, args, { cwd: root, env: { ...environment, ...extra }, stdio: 'inherit' });
-  // Ctrl-C reaches the child too. It has things to end first; we wait for it.
-  const wait = () => {};
-  process.on('SIGINT', wait);
-  const pass = () => child.kill('SIGTERM');
-  process.on('SIGTERM', pass);
-  return new Promise((resolve, reject) => {
-    child.on('error', reject);
-    child.on('close', (status) => {
-      process.off('SIGINT', wait);
-      process.off('SIGTERM', pass);
-      resolve(status ?? 1);
-    });
-  });
-}
+/** Builds the handler that ships. */
+export const buildHandler = () => buildFunction('Handler, release build', ['--bin', 'handler']);
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  readArguments(USAGE, {});
   await run(async () => {
-    await setup();
+    const [python] = await Promise.all([checkPython(), checkRust()]);
+    await Promise.all([installPackages(), installTools(python)]);
+    await buildHandler();
     return 0;
   });
 }

@@ -1,16 +1,28 @@
 // @ts-check
-/** `npm run simulate`: plays histories on the simulated AWS, and tells which invariant does not hold. */
+/** `npm run simulate`: plays histories on the simulated AWS, and reports the first invariant that breaks. */
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { foreground, root, run } from './setup.mjs';
+import { readArguments, wholeNumber } from './lib/arguments.mjs';
+import { foreground, root, run } from './lib/commands.mjs';
+import { step } from './lib/steps.mjs';
+import { checkRust } from './setup.mjs';
 
-/** With all of the workspace's features, so that nothing is built twice. */
-export const build = ['build', '--quiet', '--locked', '--workspace', '--bin', 'simulation'];
-export const simulation = path.join(root, 'target', 'debug', 'simulation');
+const USAGE = `usage: npm run simulate -- [--seeds N] [--first-seed N] [--fresh N]
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  await run(async () => {
-    const built = await foreground('cargo', build);
-    return built === 0 ? foreground(simulation, process.argv.slice(2)) : built;
-  });
-}
+  --seeds N       the number of histories to play, 1000 by default
+  --first-seed N  the seed of the first one, 0 by default
+  --fresh N       the number of additional histories, with new seeds at every run, 0 by default`;
+
+const { values } = readArguments(USAGE, {
+  seeds: { type: 'string' },
+  'first-seed': { type: 'string' },
+  fresh: { type: 'string' },
+});
+const args = Object.entries(values).flatMap(([name, value]) => [`--${name}`, String(wholeNumber(USAGE, name, value))]);
+
+await run(async () => {
+  await checkRust();
+  await step('Simulation', 'minutes the first time, seconds afterwards', 'cargo', [
+    ...['build', '--locked', '--workspace', '--bin', 'simulation'],
+  ]);
+  return foreground(path.join(root, 'target', 'debug', 'simulation'), args);
+});
