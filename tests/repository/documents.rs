@@ -225,19 +225,17 @@ fn every_log_message_is_documented() {
 #[test]
 fn every_option_is_documented() {
     let source = read("cdk/lib/environment.ts");
-    // Each option is a key of one of the schema's objects, two spaces deep.
-    let is_name = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric());
-    let used: BTreeSet<String> = source
-        .lines()
-        .filter_map(|line| line.strip_prefix("  ")?.split_once(": "))
-        .filter(|(name, value)| {
-            let is_schema = ["text(", "known(", "whole(", "one(", "object(", "z"]
-                .iter()
-                .any(|start| value.starts_with(start));
-            is_name(name) && is_schema && value.trim() != "z.infer<T>"
-        })
-        .map(|(name, _)| name.to_owned())
-        .collect();
+    // The schema consists of three objects, with one option per key.
+    let objects =
+        ["\nconst vpc = object({\n", "\nconst options = {\n", "\nconst environment = object({\n"];
+    let mut used = BTreeSet::new();
+    for object in objects {
+        let (_, rest) = source.split_once(object).unwrap_or_else(|| panic!("no {object}"));
+        let lines = rest.lines().take_while(|line| !line.starts_with('}'));
+        let keys = lines.filter_map(|line| line.strip_prefix("  ")?.split_once(':'));
+        let is_key = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric());
+        used.extend(keys.map(|(key, _)| key.to_owned()).filter(|key| is_key(key)));
+    }
     assert!(used.len() > 20, "{used:?}");
     let text = read("docs/configuration.md");
     let documented = first_column(section(&text, "## Options"));
@@ -461,6 +459,25 @@ fn the_costs_add_up() {
     let total = |column| cents(sum, column) / 100;
     let range = format!("about {} to {} US dollars", total(1), cents(sum, 3).div_ceil(100));
     assert!(readme.contains(&range), "README.md does not say {range:?}");
+}
+
+#[test]
+fn the_documents_name_the_required_versions_of_rust_and_node() {
+    let workspace = read("Cargo.toml");
+    let rust = between(&workspace, "rust-version = \"", "\"")[0];
+    let package: serde_json::Value =
+        serde_json::from_str(&read("package.json")).expect("package.json is JSON");
+    let node = package["engines"]["node"].as_str().expect("a range");
+    let is_number = |c: char| c.is_ascii_digit() || c == '.';
+    let node = node.split(|c| !is_number(c)).filter(|version| !version.is_empty());
+    let versions: Vec<&str> =
+        node.map(|version| version.trim_end_matches(".0")).chain([rust]).collect();
+    for document in ["README.md", "CONTRIBUTING.md"] {
+        let text = read(document);
+        for version in &versions {
+            assert!(text.contains(version), "{document} does not name version {version}");
+        }
+    }
 }
 
 #[test]
