@@ -1,0 +1,1 @@
+//! Empty: the crate is only its dependencies. Cargo.toml explains them.
