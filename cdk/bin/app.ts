@@ -1,7 +1,4 @@
-/**
- * The CDK app: one stack for each environment. The only place that reads the context, or
- * anything else from outside.
- */
+/** The CDK app: one stack for each environment. The only file that reads the context. */
 import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +7,7 @@ import { BUNDLING_STACKS } from 'aws-cdk-lib/cx-api';
 import { DiscoveryStack } from '../lib/discovery-stack.js';
 import { EnvironmentError, parseEnvironments } from '../lib/environment.js';
 
-// The handler is built with the cargo-lambda that `npm run setup` installed, if it did.
+// Use the cargo-lambda that `npm run setup` installed, if it exists.
 const tools = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../.venv/bin');
 if (existsSync(tools)) {
   process.env.PATH = `${tools}${path.delimiter}${process.env.PATH ?? ''}`;
@@ -18,17 +15,19 @@ if (existsSync(tools)) {
 
 try {
   const app = new App();
-  // `-c build=false`: for a look at the templates, which need no handler that is built.
+  // `-c build=false` skips the build of the handler, for templates that are not deployed.
   if (app.node.tryGetContext('build') === 'false') app.node.setContext(BUNDLING_STACKS, []);
+  // `-c handlerCode=FOLDER` deploys a prebuilt handler instead of building it.
+  const handlerCode = app.node.tryGetContext('handlerCode') as string | undefined;
   const environments = parseEnvironments(app.node.tryGetContext('environments'));
   for (const [name, environment] of Object.entries(environments)) {
-    new DiscoveryStack(app, name, environment);
+    new DiscoveryStack(app, name, environment, handlerCode);
   }
 } catch (error) {
   if (!(error instanceof EnvironmentError)) {
     throw error;
   }
-  // What is wrong is in the data, so where in the program it was found helps nobody.
+  // The mistake is in the settings, so a stack trace would not help.
   console.error(error.message);
   process.exitCode = 1;
 }

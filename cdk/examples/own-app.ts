@@ -1,4 +1,4 @@
-/** Service discovery as a part of somebody's own stack, beside the VPC and the cluster that it serves. */
+/** Service discovery in another app, in the same stack as the VPC and the cluster. */
 import { App, Stack, type StackProps } from 'aws-cdk-lib';
 import { SubnetType, Vpc } from 'aws-cdk-lib/aws-ec2';
 import { Cluster } from 'aws-cdk-lib/aws-ecs';
@@ -19,7 +19,7 @@ export class ShopStack extends Stack {
     const discovery = new EcsServiceDiscovery(this, 'Discovery', {
       environment: 'shop',
       vpcs: [{ vpcId: vpc.vpcId, zoneName: 'shop.internal' }],
-      // A name, not the cluster's own attribute: it becomes a pattern in the handler's role.
+      // A literal name instead of `cluster.clusterName`, because it becomes a pattern in the handler's role.
       clusters: ['shop'],
       trail: 'existing',
       alarmTopicArn: oncall.topicArn,

@@ -17,8 +17,8 @@ export interface AlarmsProps {
 }
 
 /**
- * What wakes somebody. Each alarm says what it means for those who use the names, and which section
- * of `RUNBOOK.md` tells what to do.
+ * The alarms. Each text states the effect on clients that use the names, and the section of `RUNBOOK.md`
+ * with the next steps.
  */
 export class Alarms extends Construct {
   public readonly all: readonly Alarm[];
@@ -26,39 +26,42 @@ export class Alarms extends Construct {
   constructor(scope: Construct, id: string, props: AlarmsProps) {
     super(scope, id);
     const { discovery, failures, handler, metrics } = props;
-    const pass = Duration.minutes(discovery.sweepMinutes);
+    const fullPass = Duration.minutes(discovery.fullPassMinutes);
     const fiveMinutes = Duration.minutes(5);
 
     const alarms: [string, string, Omit<AlarmProps, 'alarmName' | 'alarmDescription'>][] = [
       [
         'DeadLetters',
-        'Events could not be handled and wait in the dead-letter queue. Names may be late until the next full pass.',
+        'The handler could not process some events, which are now in the dead-letter queue. The affected names may be outdated until the next full pass.',
         {
-          metric: failures.metricApproximateNumberOfMessagesVisible({ period: Duration.minutes(1), statistic: 'Maximum' }),
+          metric: failures.metricApproximateNumberOfMessagesVisible({
+            period: Duration.minutes(1),
+            statistic: 'Maximum',
+          }),
           threshold: 1,
           evaluationPeriods: 1,
         },
       ],
       [
         'HandlerFails',
-        'The handler keeps failing. Names that exist go on resolving; new, moved and deleted services are late.',
+        'The handler fails repeatedly. Existing names still resolve, but new, moved and deleted services are delayed.',
         {
-          // A batch of a queue that fails in part is no error of the function.
+          // A batch that fails partially is no error of the function.
           metric:
             discovery.delivery === 'queue'
               ? metrics.failedRuns(fiveMinutes)
               : handler.metricErrors({ period: fiveMinutes, statistic: 'Sum' }),
           threshold: 1,
-          // One failure is tried again, and mostly over by then.
+          // Lambda retries a single failure, and the retry usually succeeds.
           evaluationPeriods: 3,
           datapointsToAlarm: 2,
         },
       ],
       [
-        'NoCompletePass',
-        'No full pass was complete for three intervals. What no event told, or no event could do, is not repaired.',
+        'NoCompleteFullPass',
+        'No full pass was complete for three intervals. Names whose events were lost or failed are not repaired.',
         {
-          metric: metrics.completePasses(pass),
+          metric: metrics.completeFullPasses(fullPass),
           threshold: 1,
           comparisonOperator: ComparisonOperator.LESS_THAN_THRESHOLD,
           evaluationPeriods: 3,
@@ -67,9 +70,9 @@ export class Alarms extends Construct {
       ],
       [
         'DeletesRefused',
-        'A full pass would have deleted more names than the delete limit allows, so it deleted none. Either many services went on purpose, or something is wrong.',
+        'A full pass would have deleted more names than the delete limit allows, so it deleted none. Either many services were removed on purpose, or the configuration or an AWS answer is wrong.',
         {
-          metric: metrics.refused(pass),
+          metric: metrics.refused(fullPass),
           threshold: 1,
           evaluationPeriods: 1,
           treatMissingData: TreatMissingData.IGNORE,
@@ -77,9 +80,9 @@ export class Alarms extends Construct {
       ],
       [
         'ConflictsPersist',
-        'A service has had no name for three full passes, because something else holds it.',
+        'A service has had no name for three full passes, because another record or service has it.',
         {
-          metric: metrics.conflicts(pass),
+          metric: metrics.conflicts(fullPass),
           threshold: 1,
           evaluationPeriods: 3,
           treatMissingData: TreatMissingData.IGNORE,
@@ -87,7 +90,7 @@ export class Alarms extends Construct {
       ],
       [
         'RecordsSlow',
-        'Of the last changes one in ten came more than a minute after its event. New services resolve late.',
+        'One in ten changes was applied more than a minute after its event. New services resolve late.',
         { metric: metrics.eventToChange(fiveMinutes), threshold: 60, evaluationPeriods: 3, datapointsToAlarm: 2 },
       ],
     ];
@@ -98,7 +101,7 @@ export class Alarms extends Construct {
         treatMissingData: TreatMissingData.NOT_BREACHING,
         ...alarm,
         alarmName: `EcsDiscovery-${props.environment}-${name}`,
-        alarmDescription: `${meaning} What to do: RUNBOOK.md#${anchor}`,
+        alarmDescription: `${meaning} Next steps: RUNBOOK.md#${anchor}`,
       });
     });
     if (discovery.alarmTopicArn !== undefined) {

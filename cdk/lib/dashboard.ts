@@ -21,18 +21,28 @@ export interface DiscoveryDashboardProps {
   readonly failures: IQueue;
   readonly logGroup: LogGroup;
   readonly zones: readonly VpcZone[];
-  readonly sweepMinutes: number;
+  readonly fullPassMinutes: number;
 }
 
-/** Answers at a glance: is every service registered, how fast, what is not and why, how near are the quotas. */
+/** Shows whether every service is registered, how fast, which are not and why, and how near the quotas are. */
 export class DiscoveryDashboard extends Construct {
   constructor(scope: Construct, id: string, props: DiscoveryDashboardProps) {
     super(scope, id);
     const { metrics, environment } = props;
     const minutes = Duration.minutes(5);
-    const pass = Duration.minutes(props.sweepMinutes);
-    const statuses = ['registered', 'updated', 'adopted', 'deregistered', 'conflict', 'invalid', 'waiting', 'refused', 'failed'];
-    const services = ['ecs', 'elb', 'route53'];
+    const fullPass = Duration.minutes(props.fullPassMinutes);
+    const statuses = [
+      'registered',
+      'updated',
+      'adopted',
+      'deregistered',
+      'conflict',
+      'invalid',
+      'waiting',
+      'refused',
+      'failed',
+    ];
+    const apis = ['ecs', 'elb', 'route53'];
 
     new Dashboard(this, 'Dashboard', {
       dashboardName: `EcsDiscovery-${environment}`,
@@ -42,7 +52,12 @@ export class DiscoveryDashboard extends Construct {
           new AlarmStatusWidget({ title: 'Alarms', alarms: [...props.alarms], width: 12, height: 3 }),
           new SingleValueWidget({
             title: 'Is every service registered? (last full pass)',
-            metrics: [metrics.managedNames(pass), metrics.conflicts(pass), metrics.refused(pass), metrics.failures(pass)],
+            metrics: [
+              metrics.managedNames(fullPass),
+              metrics.conflicts(fullPass),
+              metrics.refused(fullPass),
+              metrics.failures(fullPass),
+            ],
             width: 12,
             height: 3,
           }),
@@ -59,7 +74,7 @@ export class DiscoveryDashboard extends Construct {
             width: 12,
           }),
           new GraphWidget({
-            title: 'What became of services that changed',
+            title: 'Outcomes of services',
             left: statuses.map((status) => metrics.outcomes(status)(minutes).with({ label: status })),
             stacked: true,
             width: 12,
@@ -67,7 +82,7 @@ export class DiscoveryDashboard extends Construct {
         ],
         [
           new LogQueryWidget({
-            title: 'What is not registered, and why',
+            title: 'Services without their name, and why',
             logGroupNames: [props.logGroup.logGroupName],
             queryLines: [
               'fields @timestamp, status, name, service, reason',
@@ -81,23 +96,29 @@ export class DiscoveryDashboard extends Construct {
         ],
         [
           new GraphWidget({
-            title: 'Full passes that were complete, and the age of the last',
-            left: [metrics.completePasses(pass), metrics.failedRuns(pass)],
-            right: [metrics.lastPassAge(minutes).with({ label: 'age in seconds' })],
+            title: 'Complete full passes, and the age of the last one',
+            left: [metrics.completeFullPasses(fullPass), metrics.failedRuns(fullPass)],
+            right: [metrics.lastFullPassAge(minutes).with({ label: 'age in seconds' })],
             leftYAxis: { min: 0 },
             rightYAxis: { min: 0 },
             width: 8,
           }),
           new GraphWidget({
-            title: 'How near are the quotas? Requests and throttles',
-            left: services.map((service) => metrics.apiCalls(service)(minutes).with({ label: service })),
-            right: services.map((service) => metrics.throttles(service)(minutes).with({ label: `${service} throttled` })),
+            title: 'Requests to AWS and throttled attempts',
+            left: apis.map((api) => metrics.apiCalls(api)(minutes).with({ label: api })),
+            right: apis.map((api) =>
+              metrics
+                .throttles(api)(minutes)
+                .with({ label: `${api} throttled` }),
+            ),
             rightYAxis: { min: 0 },
             width: 8,
           }),
           new GraphWidget({
-            title: 'Record sets in the zone, of 10,000',
-            left: props.zones.map((zone) => metrics.zoneRecords(zone.hostedZoneId)(pass).with({ label: zone.name })),
+            title: 'Record sets in each zone (quota 10,000)',
+            left: props.zones.map((zone) =>
+              metrics.zoneRecords(zone.hostedZoneId)(fullPass).with({ label: zone.name }),
+            ),
             leftYAxis: { min: 0 },
             leftAnnotations: [{ value: 10_000, label: 'quota', color: '#d62728' }],
             width: 8,
@@ -110,13 +131,13 @@ export class DiscoveryDashboard extends Construct {
             width: 8,
           }),
           new GraphWidget({
-            title: 'Waiting in the dead-letter queue',
+            title: 'Events in the dead-letter queue',
             left: [props.failures.metricApproximateNumberOfMessagesVisible({ period: minutes, statistic: 'Maximum' })],
             leftYAxis: { min: 0 },
             width: 8,
           }),
           new TextWidget({
-            markdown: `**${environment}** in ${Stack.of(this).region}\n\nWhat each alarm means and what to do: RUNBOOK.md`,
+            markdown: `**${environment}** in ${Stack.of(this).region}\n\nRUNBOOK.md explains each alarm and the next steps.`,
             width: 8,
             height: 6,
           }),

@@ -4,10 +4,10 @@ import { Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import { HANDLER_TIMEOUT } from './handler.js';
 
-/** As long as SQS keeps anything. */
+/** The longest retention of SQS. */
 const RETENTION = Duration.days(14);
 
-/** Where events that nobody could handle wait for a person. Made before all that may fail. */
+/** The dead-letter queue: events that could not be processed. Created before every part that may fail. */
 export class Failures extends Construct {
   public readonly queue: Queue;
 
@@ -20,7 +20,7 @@ export class Failures extends Construct {
     });
     Validations.of(this.queue).acknowledge({
       id: 'Serverless-SQSRedrivePolicy',
-      reason: 'This is the dead-letter queue, the end of the way; an alarm watches it.',
+      reason: 'This is the dead-letter queue itself. An alarm watches it.',
     });
   }
 }
@@ -31,11 +31,10 @@ export interface EventQueueProps {
 }
 
 /**
- * A queue that the handler empties in batches, a few at a time. What fails five times goes to the
- * dead-letter queue.
+ * The queue that the handler receives in batches. A message that fails five times goes to the dead-letter
+ * queue.
  *
- * It is there whichever way events are delivered: what is moved back from the dead-letter queue
- * comes in here.
+ * It exists with both kinds of delivery, because events from the dead-letter queue are moved back into it.
  */
 export class EventQueue extends Construct {
   public readonly queue: Queue;
@@ -46,27 +45,28 @@ export class EventQueue extends Construct {
       encryption: QueueEncryption.SQS_MANAGED,
       enforceSSL: true,
       retentionPeriod: RETENTION,
-      // Six times the function's timeout is what Lambda asks for: a batch that is throttled is
-      // tried again before its messages come back by themselves.
+      // Lambda recommends six times the function's timeout: it retries a throttled batch before the
+      // messages become visible again.
       visibilityTimeout: Duration.seconds(6 * HANDLER_TIMEOUT.toSeconds()),
       deadLetterQueue: { queue: props.failures, maxReceiveCount: 5 },
     });
     new EventSourceMapping(this, 'Mapping', {
       target: props.handler,
       eventSourceArn: this.queue.queueArn,
-      // A batch becomes one run, with one change batch. ECS takes five new services a second, so in
-      // five seconds 25 come together; who wants each at once has them delivered directly.
+      // A batch becomes one run with one change batch. ECS allows five new services a second, so five
+      // seconds collect up to 25. Direct delivery handles each of them at once.
       batchSize: 100,
       maxBatchingWindow: Duration.seconds(5),
       reportBatchItemFailures: true,
-      // The least that SQS allows. Each run keeps to half of what Route 53 takes from the whole
-      // account, so more at once would only hinder each other.
+      // The minimum that SQS allows. Each run uses half of the account's rate for Route 53, so more
+      // concurrent runs would only slow each other down.
       maxConcurrency: 2,
     });
     this.queue.grantConsumeMessages(props.handler);
     Validations.of(this).acknowledge({
       id: 'Serverless-LambdaEventSourceMappingDestination',
-      reason: 'SQS has no failure destinations: what fails comes back to the queue, and after five times goes to its dead-letter queue.',
+      reason:
+        'SQS mappings have no failure destination: a failed message returns to the queue and, after five attempts, goes to the dead-letter queue.',
     });
   }
 }

@@ -17,11 +17,17 @@ import { Triggers } from './triggers.js';
 import { type VpcZone, VpcZones } from './zones.js';
 
 export interface EcsServiceDiscoveryProps extends DiscoveryOptions {
-  /** What the environment is called, in markers, alarms and metrics: 1 to 32 of a-z, 0-9 and -. */
+  /** The name of the environment in markers, alarms and metrics: 1 to 32 characters of a-z, 0-9 and -. */
   readonly environment: string;
+  /**
+   * A folder with a prebuilt handler, the file `bootstrap`.
+   *
+   * @default - cargo-lambda builds the handler from its sources
+   */
+  readonly handlerCode?: string | undefined;
 }
 
-/** Bounds every role in a scope by a managed policy, which is given by its name or its ARN. */
+/** Sets the permissions boundary of every role in a scope: a managed policy, by name or ARN. */
 export function bound(scope: Construct, policy: string): void {
   const boundary = policy.startsWith('arn:')
     ? ManagedPolicy.fromManagedPolicyArn(scope, 'Boundary', policy)
@@ -33,27 +39,27 @@ export function bound(scope: Construct, policy: string): void {
  * Service discovery for one environment: ECS services behind load balancers get names in the private
  * hosted zones of their VPCs.
  *
- * The stack that it is put into has to know its region, which is that of the clusters.
+ * The surrounding stack needs an explicit region, which is that of the clusters.
  *
- * @throws EnvironmentError if a property is wrong
+ * @throws EnvironmentError if a property is invalid
  */
 export class EcsServiceDiscovery extends Construct {
-  /** The handler; `{"reconcile":"all"}` makes it run a full pass. */
+  /** The handler. The payload `{"reconcile":"all"}` starts a full pass. */
   public readonly function: IFunction;
-  /** One line for each name that changed or could not, and the metrics. */
+  /** The log of the handler: one line for each outcome, and the metrics. */
   public readonly logGroup: LogGroup;
   /** The zone of each VPC, in the order of the properties. */
   public readonly zones: readonly VpcZone[];
-  /** Events that nobody could handle; what is moved from here to `eventQueue` is tried again. */
+  /** Events that could not be processed. Move them to `eventQueue` for a retry. */
   public readonly deadLetterQueue: IQueue;
   public readonly eventQueue: IQueue;
   public readonly alarms: readonly IAlarm[];
 
   constructor(scope: Construct, id: string, props: EcsServiceDiscoveryProps) {
     super(scope, id);
-    const { environment, ...options } = props;
+    const { environment, handlerCode, ...options } = props;
     const discovery = parseDiscovery(this.node.path, environment, options);
-    const { sweepMinutes, permissionsBoundary } = discovery;
+    const { fullPassMinutes, permissionsBoundary } = discovery;
     const removalPolicy = discovery.removalPolicy === 'destroy' ? RemovalPolicy.DESTROY : RemovalPolicy.RETAIN;
     if (permissionsBoundary !== undefined) bound(this, permissionsBoundary);
 
@@ -62,17 +68,24 @@ export class EcsServiceDiscovery extends Construct {
     }
     const zones = new VpcZones(this, 'Zones', { environment, vpcs: discovery.vpcs, removalPolicy });
     const failures = new Failures(this, 'Failures').queue;
-    const handler = new Handler(this, 'Handler', { environment, discovery, zones: zones.zones, failures, removalPolicy });
+    const handler = new Handler(this, 'Handler', {
+      environment,
+      discovery,
+      zones: zones.zones,
+      failures,
+      removalPolicy,
+      handlerCode,
+    });
     const events = new EventQueue(this, 'Events', { handler: handler.function, failures }).queue;
 
-    // Deployed, it can change its zones before the first event comes; destroyed, no event comes any
-    // more when the zones are emptied.
+    // At creation, the handler may change its zones before the first event arrives. At deletion, no event
+    // arrives any more when the zones are emptied.
     const lifecycle = new Lifecycle(this, 'Lifecycle', { handler, logRetentionDays: discovery.logRetentionDays });
     const kept = zones.distinct.map((zone) => lifecycle.keep(zone));
     const target = discovery.delivery === 'queue' ? events : handler.function;
-    const triggers = new Triggers(this, 'Triggers', { environment, target, failures, sweepMinutes });
+    const triggers = new Triggers(this, 'Triggers', { environment, target, failures, fullPassMinutes });
     triggers.node.addDependency(...kept);
-    lifecycle.pass(triggers, ...kept);
+    lifecycle.fullPass(triggers, ...kept);
 
     const metrics = new HandlerMetrics(environment);
     const watch = { environment, failures, metrics };
@@ -82,7 +95,7 @@ export class EcsServiceDiscovery extends Construct {
       alarms: alarms.all,
       logGroup: handler.logGroup,
       zones: zones.distinct,
-      sweepMinutes,
+      fullPassMinutes,
     });
 
     this.function = handler.function;

@@ -1,8 +1,8 @@
 /**
- * An environment as data: what may stand under `context.environments` in `cdk.json`, and what the
- * construct takes.
+ * The settings of an environment: the entries of `context.environments` in `cdk.json`, and the properties
+ * of the construct.
  *
- * Everything is checked here, before anything is made of it. What passes needs no look-up.
+ * All settings are validated here, before any construct is created. Synthesis looks nothing up.
  */
 import { Token } from 'aws-cdk-lib';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
@@ -14,14 +14,14 @@ const DOMAIN_NAME = new RegExp(`^${LABEL}(\\.${LABEL})*$`);
 const text = (pattern: RegExp, expected: string) =>
   z.string({ error: `expected ${expected}` }).regex(pattern, { error: `expected ${expected}` });
 
-/** A text that only the deployment may know, such as the id of a VPC that the same app makes. */
-const known = (pattern: RegExp, expected: string) =>
+/** A text that may be a token, such as the id of a VPC that the same app creates. */
+const textOrToken = (pattern: RegExp, expected: string) =>
   z
     .string({ error: `expected ${expected}` })
     .refine((value) => Token.isUnresolved(value) || pattern.test(value), { error: `expected ${expected}` });
 
 const whole = (least: number, most: number, unit: string) => {
-  const error = `expected a whole number of ${unit}, ${least} to ${most}`;
+  const error = `expected a whole number of ${unit} from ${least} to ${most}`;
   return z.int({ error }).min(least, { error }).max(most, { error });
 };
 
@@ -38,26 +38,26 @@ const object = <T extends z.ZodRawShape>(shape: T) =>
     },
   });
 
-/** The days for which CloudWatch Logs can keep logs. */
+/** The retention periods of CloudWatch Logs, in days. */
 const RETENTION_DAYS = Object.values(RetentionDays).filter((days) => typeof days === 'number');
 
 const vpc = object({
-  /** The VPC whose load balancers' services get names. */
-  vpcId: known(/^vpc-[0-9a-f]{8,17}$/, 'a VPC id, like vpc-0a1b2c3d4e5f60718'),
-  /** The zone below which the names stand. */
+  /** Services whose load balancer is in this VPC get names. */
+  vpcId: textOrToken(/^vpc-[0-9a-f]{8,17}$/, 'a VPC id, like vpc-0a1b2c3d4e5f60718'),
+  /** The name of the zone that contains the names. */
   zoneName: text(DOMAIN_NAME, 'a domain name in lower case, like dev.internal'),
-  /** A private hosted zone that is there already; without it, one is made. */
-  hostedZoneId: known(/^Z[A-Z0-9]{1,31}$/, 'a hosted zone id, like Z0123456789ABCDEFGHIJ').optional(),
+  /** An existing private hosted zone. By default the stack creates one. */
+  hostedZoneId: textOrToken(/^Z[A-Z0-9]{1,31}$/, 'a hosted zone id, like Z0123456789ABCDEFGHIJ').optional(),
 });
 
-/** What names an environment: in markers, stack names and metrics alike. */
+/** The name of an environment is part of markers, stack names and metric dimensions. */
 const environmentName = text(
   /^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/,
-  'the name of an environment, 1 to 32 of a-z, 0-9 and -',
+  'the name of an environment, 1 to 32 characters of a-z, 0-9 and -',
 );
 
 const options = {
-  /** The VPCs whose load balancers' services get names, each with its zone. */
+  /** The VPCs of the environment, each with its zone. */
   vpcs: z
     .array(vpc, { error: 'expected a list of VPCs' })
     .min(1, { error: 'expected at least one VPC' })
@@ -73,139 +73,138 @@ const options = {
           context.addIssue({
             code: 'custom',
             path: [index, 'zoneName'],
-            message: `expected the one name of the hosted zone ${hostedZoneId}, like ${same.zoneName} before`,
+            message: `expected the same name for the same hosted zone ${hostedZoneId}, which is ${same.zoneName} above`,
           });
         }
       });
     }),
-  /** Names of the clusters whose services belong to the environment; `*` and `?` stand for others. */
+  /** Names of the clusters that belong to the environment. `*` matches any characters, `?` matches one. */
   clusters: z
-    .array(text(/^[A-Za-z0-9_*?-]{1,255}$/, 'the name of a cluster, in which * and ? stand for other characters'), {
+    .array(text(/^[A-Za-z0-9_*?-]{1,255}$/, 'the name of a cluster, with * for any characters and ? for one'), {
       error: 'expected a list of cluster names',
     })
     .min(1, { error: 'expected at least one cluster' })
     .default(['*']),
-  /** What services are called below the zone: labels with `{service}`, and `{cluster}` where wanted. */
+  /** The name of a service within the zone: labels that contain `{service}`, and `{cluster}` if needed. */
   nameTemplate: z
-    .string({ error: 'expected a text with {service} in it' })
+    .string({ error: 'expected a text that contains {service}' })
     .refine(
       (template) =>
         template.includes('{service}') &&
         DOMAIN_NAME.test(template.replaceAll('{service}', 's').replaceAll('{cluster}', 'c')),
-      { error: 'expected labels of a-z, 0-9, - and {service}, {cluster}, with {service} in one of them' },
+      { error: 'expected labels of a-z, 0-9, -, {service} and {cluster}, with {service} in at least one' },
     )
     .default('{service}'),
-  /** `CNAME`, or `ALIAS`: A records, and AAAA where the load balancer is dualstack. */
+  /** `CNAME`, or `ALIAS`: an A record, and an AAAA record if the load balancer is dualstack. */
   record: one(['CNAME', 'ALIAS']).default('CNAME'),
-  /** How long resolvers may keep an answer. */
+  /** The TTL of CNAME records. */
   ttlSeconds: whole(1, 86_400, 'seconds').default(60),
   /**
-   * A full pass that would delete more than `free` names, and more than `percent` of those it
-   * manages, deletes none.
+   * A full pass that would delete more than `free` names, and more than `percent` percent of the managed
+   * names, deletes none of them.
    */
   deleteLimit: object({ free: whole(0, 10_000, 'names'), percent: whole(0, 100, 'percent') }).default({
     free: 3,
     percent: 30,
   }),
-  /** What the environment was called before: the records that it made under these names are its own. */
+  /** Earlier names of the environment. Records with these names in their markers belong to it, too. */
   formerNames: z.array(environmentName, { error: 'expected a list of names' }).default([]),
-  /** `create` a trail for the events, or use an `existing` one that logs write management events. */
+  /** `create` a trail, or rely on an `existing` one that logs write management events. */
   trail: one(['create', 'existing']).default('create'),
   /**
-   * `direct`: the rules call the handler. `queue`: they fill a queue that it empties in batches,
-   * a few at a time; for fleets, where many services change at once.
+   * `direct`: the rules invoke the handler. `queue`: the rules fill a queue, and the handler receives
+   * events in batches. For fleets in which many services change at the same time.
    */
   delivery: one(['direct', 'queue']).default('direct'),
   /**
-   * The time between two full passes. Three of them have to fit into a day, since an alarm looks
-   * back no further.
+   * The minutes between two full passes. Three intervals have to fit into a day, the longest period that
+   * an alarm evaluates.
    */
-  sweepMinutes: whole(1, 480, 'minutes').default(15),
-  /** The processor that the handler is built for. */
+  fullPassMinutes: whole(1, 480, 'minutes').default(15),
+  /** The processor architecture of the function. */
   architecture: one(['x86_64', 'arm64']).default('x86_64'),
-  /** How long logs are kept. */
+  /** The days that CloudWatch keeps logs. */
   logRetentionDays: z
     .enum(RetentionDays, { error: `expected one of ${RETENTION_DAYS.join(', ')} days` })
     .default(RetentionDays.ONE_MONTH),
-  /** An SNS topic that alarms are sent to. Without one they are seen in CloudWatch only. */
-  alarmTopicArn: known(/^arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[\w-]{1,256}$/, 'the ARN of an SNS topic').optional(),
-  /** A managed policy, by name or ARN, that bounds every role which is made. */
+  /** An SNS topic that the alarms notify. By default alarms are visible in CloudWatch only. */
+  alarmTopicArn: textOrToken(/^arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[\w-]{1,256}$/, 'the ARN of an SNS topic').optional(),
+  /** The name or the ARN of a managed policy that becomes the boundary of every role. */
   permissionsBoundary: text(
     /^(arn:[a-z-]+:iam::(\d{12}|aws):policy\/)?[\w+=,.@/-]{1,512}$/,
     'the name or the ARN of a managed policy',
   ).optional(),
   /**
-   * So many of the account's concurrent executions are the handler's, and it uses no more.
-   * Nothing depends on it; a small account has none to give.
+   * Concurrent executions that the account reserves for the handler, which uses no more than these. No
+   * function of the project needs a reservation, and a small account has none to give.
    */
   reservedConcurrency: whole(1, 1_000, 'executions').optional(),
-  /** What becomes of the zones, the trail's bucket and the logs when the stack is destroyed. */
+  /** Whether created zones, the trail's bucket and the logs remain when the stack is destroyed. */
   removalPolicy: one(['retain', 'destroy']).default('retain'),
 };
 
 const discovery = object(options);
 
 const environment = object({
-  /** The account that the stack is deployed to: twelve digits. */
+  /** The account of the stack: twelve digits. */
   account: text(/^\d{12}$/, 'an account id, twelve digits in quotes'),
   /** The region of the clusters, the load balancers and the stack. */
   region: text(/^[a-z]{2}(-[a-z]+)+-\d$/, 'a region, like eu-west-1'),
   ...options,
-  /** The qualifier of the account's bootstrap stack, if it is not the CDK's own. */
-  bootstrapQualifier: text(/^[a-z0-9]{1,10}$/, 'the qualifier of a bootstrap stack, 1 to 10 of a-z and 0-9').optional(),
+  /** The qualifier of the account's bootstrap stack. By default the CDK's own. */
+  bootstrapQualifier: text(
+    /^[a-z0-9]{1,10}$/,
+    'the qualifier of a bootstrap stack, 1 to 10 characters of a-z and 0-9',
+  ).optional(),
   /**
-   * Whether to deploy through the roles of the bootstrap stack. If not, whoever deploys needs all
-   * rights, for instance where roles may not be assumed.
+   * Whether to deploy with the roles of the bootstrap stack. `false` deploys with the caller's own
+   * permissions, for accounts in which these roles may not be assumed.
    */
   bootstrapRoles: z.boolean({ error: 'expected true or false' }).default(true),
 });
 
 const environments = z
-  .record(
-    environmentName,
-    environment,
-    {
-      error: (issue) =>
-        issue.code === 'invalid_key'
-          ? 'expected a name of 1 to 32 of a-z, 0-9 and -'
-          : 'expected environments by name, like { "dev": { … } }',
-    },
-  )
+  .record(environmentName, environment, {
+    error: (issue) =>
+      issue.code === 'invalid_key'
+        ? 'expected a name of 1 to 32 characters of a-z, 0-9 and -'
+        : 'expected environments by name, like { "dev": { … } }',
+  })
   .refine((all) => Object.keys(all).length > 0, { error: 'expected at least one environment' });
 
-/** One checked environment, all defaults filled in. */
+/** A valid environment with all defaults applied. */
 export type Environment = z.infer<typeof environment>;
 
-/** What the construct takes besides the environment's name; all but `vpcs` have defaults. */
+/** The properties of the construct besides the environment's name. All but `vpcs` have defaults. */
 export type DiscoveryOptions = Readonly<z.input<typeof discovery>>;
 
-/** The same, checked, all defaults filled in. */
+/** Valid properties with all defaults applied. */
 export type Discovery = z.infer<typeof discovery>;
 
 /** A VPC of an environment. */
 export type EnvironmentVpc = z.infer<typeof vpc>;
 
-/** Mistakes in the environments' data: a line each, with path, expectation and finding. */
+/** Invalid settings: one line for each, with its path, the expected value and the value found. */
 export class EnvironmentError extends Error {}
 
 /**
- * Checks the environments, as an object (from `cdk.json`) or as JSON (from `-c environments=…`).
+ * Validates the environments: an object (from `cdk.json`) or JSON (from `-c environments=…`).
  *
- * @throws EnvironmentError if anything in them is wrong
+ * @throws EnvironmentError with every invalid setting
  */
 export function parseEnvironments(context: unknown): Record<string, Environment> {
   const data = typeof context === 'string' ? parseJson(context) : context;
-  return check(environments, data, 'environments', "The environments' data is wrong");
+  return check(environments, data, 'environments', 'The environments are invalid');
 }
 
 /**
- * Checks what the construct is given.
+ * Validates the properties of the construct.
  *
- * @throws EnvironmentError if anything in it is wrong
+ * @throws EnvironmentError with every invalid property
  */
 export function parseDiscovery(path: string, name: unknown, options: unknown): Discovery {
-  check(environmentName, name, 'environment', `The properties of ${path} are wrong`);
-  return check(discovery, options, 'properties', `The properties of ${path} are wrong`);
+  check(environmentName, name, 'environment', `The properties of ${path} are invalid`);
+  return check(discovery, options, 'properties', `The properties of ${path} are invalid`);
 }
 
 function check<T extends z.ZodType>(schema: T, data: unknown, root: string, title: string): z.infer<T> {
@@ -226,7 +225,7 @@ function parseJson(json: string): unknown {
     return JSON.parse(json);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    throw new EnvironmentError(`The environments' data is wrong:\n  environments: expected JSON; found ${reason}`);
+    throw new EnvironmentError(`The environments are invalid:\n  environments: expected JSON; found ${reason}`);
   }
 }
 
@@ -236,7 +235,8 @@ function showPath(root: string, path: readonly PropertyKey[]): string {
 
 function at(data: unknown, path: readonly PropertyKey[]): unknown {
   return path.reduce<unknown>(
-    (value, key) => (typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[key] : undefined),
+    (value, key) =>
+      typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[key] : undefined,
     data,
   );
 }

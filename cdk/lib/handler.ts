@@ -1,16 +1,16 @@
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { AssetHashType, Duration, type RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { AssetHashType, Duration, FileSystem, type RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import { Architecture, type IFunction } from 'aws-cdk-lib/aws-lambda';
+import { Architecture, Code, Function as LambdaFunction, type IFunction, Runtime } from 'aws-cdk-lib/aws-lambda';
 import { SqsDestination } from 'aws-cdk-lib/aws-lambda-destinations';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { RustFunction } from 'cargo-lambda-cdk';
 import { Construct } from 'constructs';
-import type { Discovery } from './environment.js';
+import { type Discovery, EnvironmentError } from './environment.js';
 import type { VpcZone } from './zones.js';
 
 const WORKSPACE = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
@@ -22,20 +22,22 @@ export interface HandlerProps {
   readonly environment: string;
   readonly discovery: Discovery;
   readonly zones: readonly VpcZone[];
-  /** Where events go that it could not handle. */
+  /** Receives events that the function could not process. */
   readonly failures: IQueue;
-  /** What becomes of the logs with the stack. */
+  /** Whether the logs remain when the stack is destroyed. */
   readonly removalPolicy: RemovalPolicy;
+  /** A folder with the prebuilt handler. By default the handler is built from its sources. */
+  readonly handlerCode: string | undefined;
 }
 
-/** The function that keeps the zones equal to what ECS says, with its role and its logs. */
+/** The function that keeps the zones equal to ECS, with its role and its log group. */
 export class Handler extends Construct {
   public readonly function: IFunction;
   public readonly role: Role;
   public readonly logGroup: LogGroup;
-  /** What the function is told: the value of `DISCOVERY_CONFIG`. */
+  /** The value of `DISCOVERY_CONFIG`. */
   public readonly configuration: string;
-  /** Changes when the function's code does. */
+  /** A hash of the function's sources. */
   public readonly codeHash: string;
 
   constructor(scope: Construct, id: string, props: HandlerProps) {
@@ -57,37 +59,53 @@ export class Handler extends Construct {
       ttlSeconds: discovery.ttlSeconds,
       deleteLimit: discovery.deleteLimit,
     });
-    this.codeHash = sourceHash(discovery.architecture);
-    const made = new RustFunction(this, 'Function', {
+    const common = {
       description: `Registers the ECS services of ${environment} in Route 53`,
-      manifestPath: path.join(WORKSPACE, 'Cargo.toml'),
-      binaryName: 'handler',
-      // By what it is built from: the same source in another folder, or on another machine, is no
-      // difference that anyone would have to review.
-      bundling: { assetHashType: AssetHashType.CUSTOM, assetHash: this.codeHash },
-      runtime: 'provided.al2023',
       architecture: discovery.architecture === 'arm64' ? Architecture.ARM_64 : Architecture.X86_64,
-      // Memory buys processor time: at 256 MiB a cold start is a matter of milliseconds, and a
-      // full pass over thousands of services fits many times over.
+      // Processor time grows with memory. 256 MiB suffice for a cold start of milliseconds, and a full pass
+      // over thousands of services needs much less memory.
       memorySize: 256,
       timeout: HANDLER_TIMEOUT,
       reservedConcurrentExecutions: discovery.reservedConcurrency,
-      // An event that was handed over is tried twice more, after one and two minutes, and kept at
-      // most so long while the function is throttled. The next full pass has repaired it by then.
+      // Lambda retries a failed event after one and two minutes, and keeps a throttled one up to two hours.
+      // By then a full pass has repaired the name.
       retryAttempts: 2,
       maxEventAge: Duration.hours(2),
       onFailure: new SqsDestination(props.failures),
       role: this.role,
       logGroup: this.logGroup,
       environment: { DISCOVERY_CONFIG: this.configuration },
-    });
+    };
+    let made: LambdaFunction;
+    if (props.handlerCode === undefined) {
+      this.codeHash = sourceHash(discovery.architecture);
+      made = new RustFunction(this, 'Function', {
+        ...common,
+        manifestPath: path.join(WORKSPACE, 'Cargo.toml'),
+        binaryName: 'handler',
+        // The hash of the sources, so that the same sources on another machine are no difference to review.
+        bundling: { assetHashType: AssetHashType.CUSTOM, assetHash: this.codeHash },
+        runtime: 'provided.al2023',
+      });
+    } else {
+      const code = prebuilt(props.handlerCode);
+      this.codeHash = FileSystem.fingerprint(props.handlerCode);
+      made = new LambdaFunction(this, 'Function', {
+        ...common,
+        code,
+        handler: 'bootstrap',
+        runtime: Runtime.PROVIDED_AL2023,
+      });
+    }
     this.function = made;
-    const reason = 'Events that fail go to the on-failure destination, which tells more than a dead-letter queue of the function.';
+    const reason =
+      'Failed events go to the on-failure destination, which contains more than a dead-letter queue of the function.';
     Validations.of(made).acknowledge(
       { id: 'Serverless-LambdaDLQ', reason },
       {
         id: 'Serverless-LambdaTracing',
-        reason: 'One function that calls three APIs: its log and metrics tell each call. Tracing would put a daemon and its calls into every cold start.',
+        reason:
+          'One function calls three APIs, and its log and metrics cover every call. Tracing would add a daemon and its requests to every cold start.',
       },
     );
   }
@@ -98,20 +116,20 @@ export class Handler extends Construct {
     const statement = (sid: string, actions: string[], resources: string[], conditions = {}) =>
       new PolicyStatement({ sid, effect: Effect.ALLOW, actions, resources, conditions });
 
-    // Sending to the failure queue, receiving from the event queue and changing records are
-    // granted where those are made.
+    // The permissions to send to the failure queue, to receive from the event queue and to change records are
+    // granted by the constructs that create those.
     const role = new Role(this, 'Role', {
       assumedBy: new ServicePrincipal('lambda.amazonaws.com'),
-      description: 'Reads ECS and load balancers, and writes the records of its own zones only',
+      description: 'Reads ECS and load balancers, and changes records of its own zones only',
       inlinePolicies: {
         Discovery: new PolicyDocument({
-          // Merged, they would lose the ids by which the runbook and the tests know them.
+          // Minimizing would merge statements and remove the ids that the runbook and the tests refer to.
           minimize: false,
           statements: [
             statement('WriteLogs', ['logs:CreateLogStream', 'logs:PutLogEvents'], [this.logGroup.logGroupArn]),
-            // ListClusters knows no resources and no conditions.
+            // ListClusters supports neither resources nor conditions.
             statement('ListClusters', ['ecs:ListClusters'], ['*']),
-            // ListServices knows no resources, but the cluster as a condition.
+            // ListServices supports no resources, but the cluster as a condition.
             statement('ListServices', ['ecs:ListServices'], ['*'], {
               ArnLike: { 'ecs:cluster': discovery.clusters.map((glob) => ecs(`cluster/${glob}`)) },
             }),
@@ -120,7 +138,7 @@ export class Handler extends Construct {
               ['ecs:DescribeServices'],
               discovery.clusters.map((glob) => ecs(`service/${glob}/*`)),
             ),
-            // No Describe call of Elastic Load Balancing knows resources or conditions.
+            // The Describe calls of Elastic Load Balancing support neither resources nor conditions.
             statement(
               'DescribeLoadBalancers',
               ['elasticloadbalancing:DescribeTargetGroups', 'elasticloadbalancing:DescribeLoadBalancers'],
@@ -133,37 +151,47 @@ export class Handler extends Construct {
     Validations.of(role).acknowledge(
       {
         id: 'Serverless-LambdaStarPermissions',
-        reason: 'The calls that know no resources, each said beside its statement.',
+        reason: 'These calls support no resources. A comment beside each statement explains it.',
       },
       {
         id: 'AwsSolutions-IAM5[Resource::*]',
         reason:
-          'ecs:ListClusters and the Describe calls of Elastic Load Balancing know no resources; ecs:ListServices knows only the condition that it carries; the log group’s ARN ends in the wildcard of its streams.',
+          'ecs:ListClusters and the Describe calls of Elastic Load Balancing support no resources. ecs:ListServices supports only the condition that it has. The ARN of the log group ends in the wildcard of its streams.',
       },
       ...discovery.clusters.map((glob) => ({
         id: `AwsSolutions-IAM5[Resource::${ecsFinding(stack, glob)}]`,
-        reason: 'Any service of the environment’s clusters, which are what the wildcard is limited to.',
+        reason: 'The wildcard covers the services of the environment’s clusters only.',
       })),
     );
     return role;
   }
 }
 
-/** How a check writes the ARN of a cluster's services. */
+/** The ARN of a cluster's services in the notation of cdk-nag. */
 function ecsFinding(stack: Stack, glob: string): string {
   const part = (value: string, name: string) => (value.startsWith('${') ? `<${name}>` : value);
   const partition = part(stack.partition, 'AWS::Partition');
   return `arn:${partition}:ecs:${part(stack.region, 'AWS::Region')}:${part(stack.account, 'AWS::AccountId')}:service/${glob}/*`;
 }
 
-/** A hash of all that the function is built from. */
+/** The code of a prebuilt handler. */
+function prebuilt(folder: string): Code {
+  if (!existsSync(path.join(folder, 'bootstrap'))) {
+    throw new EnvironmentError(
+      `handlerCode: expected a folder that contains the file bootstrap; found none in ${folder}. Build the handler there, or omit handlerCode.`,
+    );
+  }
+  return Code.fromAsset(folder);
+}
+
+/** A hash of all files that the function is built from. */
 function sourceHash(architecture: string): string {
   const hash = createHash('sha256').update(architecture);
   const sources = readdirSync(path.join(WORKSPACE, 'handler/src'), { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.rs'))
     .map((file) => `handler/src/${file.split(path.sep).join('/')}`);
   for (const file of ['Cargo.toml', 'Cargo.lock', 'handler/Cargo.toml', ...sources].sort()) {
-    // However Git checked it out.
+    // Git may check out other line endings.
     const text = readFileSync(path.join(WORKSPACE, file), 'utf8').replaceAll('\r\n', '\n');
     hash.update(`\0${file}\0${text}`);
   }

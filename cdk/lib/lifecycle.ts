@@ -7,8 +7,8 @@ import { Construct, type IDependable } from 'constructs';
 import type { Handler } from './handler.js';
 import type { VpcZone } from './zones.js';
 
-/** Longer than the handler's own timeout, far shorter than the hour that CloudFormation waits else. */
-const PATIENCE = Duration.minutes(15);
+/** Longer than the handler's timeout, and much shorter than CloudFormation's default of one hour. */
+const SERVICE_TIMEOUT = Duration.minutes(15);
 
 export interface LifecycleProps {
   readonly handler: Handler;
@@ -16,11 +16,11 @@ export interface LifecycleProps {
 }
 
 /**
- * What a deployment asks of the handler: a full pass when all is there, and the end of what it
- * manages in a zone when that goes.
+ * The handler's part in a deployment: a full pass when everything is created, and the deletion of all managed
+ * records of a zone before the zone leaves the environment.
  *
- * CloudFormation calls the CDK's provider framework, and that the handler: with the request that
- * the resource's property of the event's name holds, or for nothing.
+ * CloudFormation calls the CDK's provider framework, which calls the handler. The resource's property with
+ * the name of the event (`Create`, `Update`, `Delete`) contains the request, if there is one.
  */
 export class Lifecycle extends Construct {
   private readonly handler: Handler;
@@ -35,7 +35,7 @@ export class Lifecycle extends Construct {
     });
     const role = new Role(this, 'Role', {
       assumedBy: new ServicePrincipal('lambda.amazonaws.com'),
-      description: 'Lets CloudFormation call the handler',
+      description: 'Lets CloudFormation invoke the handler',
       inlinePolicies: {
         WriteLogs: new PolicyDocument({
           statements: [
@@ -52,7 +52,8 @@ export class Lifecycle extends Construct {
       frameworkOnEventRole: role,
       logGroup,
     });
-    const reason = 'The CDK’s provider framework, which the CDK keeps current; CloudFormation calls it and is told of every failure.';
+    const reason =
+      'This function belongs to the CDK’s provider framework, which the CDK maintains. CloudFormation invokes it and receives every failure.';
     Validations.of(this.provider).acknowledge(
       { id: 'Serverless-LambdaDLQ', reason },
       { id: 'Serverless-LambdaTracing', reason },
@@ -63,13 +64,13 @@ export class Lifecycle extends Construct {
     );
     Validations.of(role).acknowledge({
       id: `AwsSolutions-IAM5[Resource::<${handler}.Arn>:*]`,
-      reason: 'Any version of the handler, and nothing else: the grant that the provider framework makes.',
+      reason: 'Any version of the handler and nothing else. The provider framework grants this.',
     });
   }
 
   /**
-   * Lets the handler change the records of a zone while that is the environment's, and has it take
-   * away all that it manages there before it is not.
+   * Grants the handler the records of a zone while the zone belongs to the environment, and makes it delete
+   * all managed records before the zone leaves the environment.
    */
   keep(zone: VpcZone): IDependable {
     const { partition } = Stack.of(this);
@@ -91,12 +92,12 @@ export class Lifecycle extends Construct {
             actions: ['route53:ChangeResourceRecordSets'],
             resources: [`arn:${partition}:route53:::hostedzone/${zone.hostedZoneId}`],
             conditions: {
-              // All changes of a batch have to meet these, so each is compared.
+              // Every change of a batch has to meet these conditions.
               'ForAllValues:StringEquals': {
                 'route53:ChangeResourceRecordSetsRecordTypes': ['A', 'AAAA', 'CNAME', 'TXT'],
                 'route53:ChangeResourceRecordSetsActions': ['CREATE', 'DELETE'],
               },
-              // Below the zone, so never its apex.
+              // Names below the zone only, never its apex.
               'ForAllValues:StringLike': {
                 'route53:ChangeResourceRecordSetsNormalizedRecordNames': [`*.${zone.name}`],
               },
@@ -108,31 +109,33 @@ export class Lifecycle extends Construct {
     const end = this.resource(scope, 'End', 'Custom::EcsDiscoveryZone', {
       Delete: { deregister: { hostedZoneId: zone.hostedZoneId } },
     });
-    // The other way round when it goes: first the records, then the right to take them away.
+    // Deletion runs in reverse: first the records are deleted, then the permission to delete them.
     end.node.addDependency(policy);
     return end;
   }
 
-  /** Runs a full pass when `after` is there, and again whenever the handler or its configuration changes. */
-  pass(...after: IDependable[]): void {
+  /** Runs a full pass after `after` was created, and whenever the handler or its configuration changes. */
+  fullPass(...after: IDependable[]): void {
     const reconcile = { reconcile: 'all' };
-    const pass = this.resource(
+    const fullPass = this.resource(
       this,
       'FullPass',
       'Custom::EcsDiscoveryFullPass',
       { Create: reconcile, Update: reconcile },
       { Configuration: this.handler.configuration, Code: this.handler.codeHash },
     );
-    pass.node.addDependency(...after);
+    fullPass.node.addDependency(...after);
   }
 
   private resource(scope: Construct, id: string, resourceType: string, requests: object, more: object = {}) {
     const stack = Stack.of(this);
-    const properties = Object.entries(requests).map(([event, request]) => [event, stack.toJsonString(request)] as const);
+    const properties = Object.entries(requests).map(
+      ([event, request]) => [event, stack.toJsonString(request)] as const,
+    );
     return new CustomResource(scope, id, {
       serviceToken: this.provider.serviceToken,
       resourceType,
-      serviceTimeout: PATIENCE,
+      serviceTimeout: SERVICE_TIMEOUT,
       properties: { ...Object.fromEntries(properties), ...more },
     });
   }

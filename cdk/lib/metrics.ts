@@ -1,4 +1,4 @@
-/** What the handler measures of itself, by the names that it gives it (`handler/src/metrics.rs`). */
+/** The metrics that the handler writes, under the names that `handler/src/metrics.rs` gives them. */
 import { type Duration } from 'aws-cdk-lib';
 import { Metric } from 'aws-cdk-lib/aws-cloudwatch';
 
@@ -8,45 +8,45 @@ export const NAMESPACE = 'EcsDiscovery';
 export class HandlerMetrics {
   constructor(private readonly environment: string) {}
 
-  /** Runs that left something undone, so that they are tried again. */
+  /** Runs with at least one failure. They are retried. */
   readonly failedRuns = this.metric('FailedRuns', 'Sum');
-  /** Services that a run could not bring in order, and reads that it could not do. */
+  /** Services that failed, and failed reads. */
   readonly failures = this.metric('Failures', 'Sum');
-  /** Full passes that could read and write all that they had to. */
-  readonly completePasses = this.metric('CompletePasses', 'Sum');
-  /** Seconds since the last of them, as the process that knows of the latest has it. */
-  readonly lastPassAge = this.metric('LastPassAge', 'Minimum');
-  /** Names that are managed, as the last full pass left them. */
+  /** Full passes without any failure. */
+  readonly completeFullPasses = this.metric('CompleteFullPasses', 'Sum');
+  /** Seconds since the last complete full pass. Each process reports its own, so the minimum is right. */
+  readonly lastFullPassAge = this.metric('LastFullPassAge', 'Minimum');
+  /** Managed names after the last full pass. */
   readonly managedNames = this.metric('ManagedNames', 'Maximum');
-  /** Services without a name because it is taken, as the last full pass found them. */
+  /** Services whose name was taken, in the last full pass. */
   readonly conflicts = this.metric('Conflicts', 'Minimum');
-  /** Services whose names the last full pass did not delete because they were too many at once. */
+  /** Services whose names the delete limit kept, in the last full pass. */
   readonly refused = this.metric('Refused', 'Maximum');
-  /** Seconds from when an event happened until Route 53 had taken the change. */
+  /** Seconds from the event until Route 53 accepted the change. */
   readonly eventToChange = this.metric('EventToChange', 'p90');
-  /** Record sets that were created. */
+  /** Created record sets. */
   readonly created = this.metric('Created', 'Sum');
-  /** Record sets that were deleted. */
+  /** Deleted record sets. */
   readonly deleted = this.metric('Deleted', 'Sum');
 
-  /** Services of a run by what became of them: `registered`, `conflict`, … */
+  /** Services of a run by status: `registered`, `conflict`, … */
   outcomes(status: string): (period: Duration) => Metric {
     return this.metric('Outcomes', 'Sum', { Status: status });
   }
 
-  /** Record sets of a zone, of the 10,000 that it can hold. */
+  /** Record sets of a zone. Its quota is 10,000. */
   zoneRecords(hostedZoneId: string): (period: Duration) => Metric {
     return this.metric('ZoneRecords', 'Maximum', { Zone: hostedZoneId });
   }
 
-  /** Requests to a service of AWS: `ecs`, `elb` or `route53`. */
-  apiCalls(service: string): (period: Duration) => Metric {
-    return this.metric('ApiCalls', 'Sum', { Service: service });
+  /** Requests to one API of AWS: `ecs`, `elb` or `route53`. */
+  apiCalls(api: string): (period: Duration) => Metric {
+    return this.metric('ApiCalls', 'Sum', { Service: api });
   }
 
-  /** Requests that a service of AWS refused because they were too many. */
-  throttles(service: string): (period: Duration) => Metric {
-    return this.metric('Throttles', 'Sum', { Service: service });
+  /** Attempts that one API of AWS throttled. */
+  throttles(api: string): (period: Duration) => Metric {
+    return this.metric('Throttles', 'Sum', { Service: api });
   }
 
   private metric(metricName: string, statistic: string, dimensions: Record<string, string> = {}) {

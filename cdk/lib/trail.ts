@@ -4,15 +4,15 @@ import { BlockPublicAccess, Bucket, BucketEncryption } from 'aws-cdk-lib/aws-s3'
 import { Construct } from 'constructs';
 
 export interface ApiCallTrailProps {
-  /** What becomes of the bucket, and of the log files in it, with the stack. */
+  /** Whether the bucket and its log files remain when the stack is destroyed. */
   readonly removalPolicy: RemovalPolicy;
 }
 
 /**
- * A trail that logs the calls which change something.
+ * A trail that logs write management events.
  *
- * EventBridge gets API calls only while the region has a trail that logs management events. The
- * log files themselves are not used; they are kept for a while, for whoever asks who did what.
+ * EventBridge receives API calls only while the region has such a trail. The project does not use the log
+ * files themselves. They are kept for 90 days for audits.
  */
 export class ApiCallTrail extends Construct {
   constructor(scope: Construct, id: string, props: ApiCallTrailProps) {
@@ -23,18 +23,19 @@ export class ApiCallTrail extends Construct {
       enforceSSL: true,
       lifecycleRules: [{ expiration: Duration.days(90), abortIncompleteMultipartUploadAfter: Duration.days(7) }],
       removalPolicy: props.removalPolicy,
-      // A bucket that is not empty cannot be deleted.
+      // CloudFormation can delete only an empty bucket.
       autoDeleteObjects: props.removalPolicy === RemovalPolicy.DESTROY,
     });
     Validations.of(bucket).acknowledge({
       id: 'AwsSolutions-S1',
-      reason: 'It holds a log itself, validated by digests, that nothing here reads. Who wants its readers logged, too, has a trail of data events.',
+      reason:
+        'The bucket contains a log itself, which digest files protect and nothing here reads. A trail of data events can log its readers.',
     });
     new Trail(this, 'Trail', {
       bucket,
       managementEvents: ReadWriteType.WRITE_ONLY,
       enableFileValidation: true,
-      // The clusters of one region are watched, and one region's events are paid for.
+      // The environment has clusters in one region only, and a second region would cost more.
       isMultiRegionTrail: false,
       includeGlobalServiceEvents: false,
     });

@@ -7,16 +7,16 @@ import { Construct } from 'constructs';
 
 export interface TriggersProps {
   readonly environment: string;
-  /** Whom the rules call, or the queue that they fill. */
+  /** The target of the rules: the handler, or its queue. */
   readonly target: IFunction | IQueue;
-  /** Where events go that EventBridge could not hand over. */
+  /** Receives events that EventBridge could not deliver. */
   readonly failures: IQueue;
-  /** The time between two full passes, in minutes. */
-  readonly sweepMinutes: number;
+  /** The minutes between two full passes. */
+  readonly fullPassMinutes: number;
 }
 
-/** The calls of the ECS API after which a name may have to change. */
-const CALLS = [
+/** The calls of the ECS API that can change a name. `handler/src/domain/event.rs` lists the same calls. */
+export const ECS_CALLS = [
   'CreateService',
   'UpdateService',
   'DeleteService',
@@ -27,15 +27,15 @@ const CALLS = [
   'UntagResource',
 ];
 
-/** As long and as often as EventBridge can. */
+/** EventBridge's maximum. */
 const RETRIES = { retryAttempts: 185, maxEventAge: Duration.hours(24) };
 
 /**
- * What makes the handler run: the calls that CloudTrail tells of, the deployments that ECS tells
- * of itself, and the clock.
+ * The rules that start the handler: API calls recorded by CloudTrail, ECS's own deployment events, and the
+ * schedule of full passes.
  *
- * CloudTrail's events come on a best-effort basis and tell of everything; ECS's own are delivered
- * at least once, but none tells of a deletion.
+ * CloudTrail delivers its events on a best-effort basis, and they cover every call. ECS delivers its own events
+ * at least once, but there is none for the deletion of a service.
  */
 export class Triggers extends Construct {
   constructor(scope: Construct, id: string, props: TriggersProps) {
@@ -44,30 +44,30 @@ export class Triggers extends Construct {
     const target: IRuleTarget =
       'functionArn' in props.target ? new LambdaFunction(props.target, more) : new SqsQueue(props.target, more);
     new Rule(this, 'ApiCalls', {
-      description: `Calls of the ECS API that may change a name in ${props.environment}`,
+      description: `ECS API calls that can change names in ${props.environment}`,
       eventPattern: {
         source: ['aws.ecs'],
         detailType: ['AWS API Call via CloudTrail'],
         detail: {
           eventSource: ['ecs.amazonaws.com'],
-          eventName: CALLS,
-          // A call that failed changed nothing, and some tools retry until they succeed.
+          eventName: ECS_CALLS,
+          // A failed call changed nothing, and some tools retry until they succeed.
           errorCode: Match.doesNotExist(),
         },
       },
       targets: [target],
     });
     new Rule(this, 'Deployments', {
-      description: `Deployments and actions of ECS services that may change a name in ${props.environment}`,
+      description: `ECS deployment events and service actions in ${props.environment}`,
       eventPattern: {
         source: ['aws.ecs'],
         detailType: ['ECS Deployment State Change', 'ECS Service Action'],
       },
       targets: [target],
     });
-    new Rule(this, 'Sweep', {
-      description: `Full pass over ${props.environment}: repairs what no event told`,
-      schedule: Schedule.rate(Duration.minutes(props.sweepMinutes)),
+    new Rule(this, 'FullPass', {
+      description: `Full pass over ${props.environment}: repairs anything the events missed`,
+      schedule: Schedule.rate(Duration.minutes(props.fullPassMinutes)),
       targets: [target],
     });
   }

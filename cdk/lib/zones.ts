@@ -6,20 +6,20 @@ import type { EnvironmentVpc } from './environment.js';
 export interface VpcZonesProps {
   readonly environment: string;
   readonly vpcs: readonly EnvironmentVpc[];
-  /** What becomes of the zones that are made here with the stack. */
+  /** Whether created zones remain when the stack is destroyed. */
   readonly removalPolicy: RemovalPolicy;
 }
 
 /** The zone of a VPC. */
 export interface VpcZone {
-  /** The same as long as it is the same zone, whatever comes before it in the list. */
+  /** Stays the same for the same zone, independent of its position in the list. */
   readonly id: string;
   readonly vpcId: string;
   readonly hostedZoneId: string;
   readonly name: string;
 }
 
-/** A private hosted zone for each VPC: the one that was given, or one made for it. */
+/** A private hosted zone for each VPC: the given one, or a new one. */
 export class VpcZones extends Construct {
   public readonly zones: readonly VpcZone[];
 
@@ -27,14 +27,14 @@ export class VpcZones extends Construct {
     super(scope, id);
     this.zones = props.vpcs.map((vpc, index) => {
       const { vpcId, zoneName, hostedZoneId } = vpc;
-      // What only the deployment knows cannot be in an id; then its place in the list has to do.
+      // A token cannot be part of a construct id. The position in the list replaces it.
       const by = hostedZoneId ?? vpcId;
       const zone = `${zoneName}-${Token.isUnresolved(by) ? String(index) : by}`;
       return { id: zone, vpcId, hostedZoneId: hostedZoneId ?? this.create(zone, vpc, props), name: zoneName };
     });
   }
 
-  /** Each zone once, though several VPCs may share it. */
+  /** Each zone once, even if several VPCs share it. */
   get distinct(): readonly VpcZone[] {
     return this.zones.filter(
       (zone, index) => this.zones.findIndex((other) => other.hostedZoneId === zone.hostedZoneId) === index,
@@ -45,7 +45,7 @@ export class VpcZones extends Construct {
     const zone = new CfnHostedZone(this, id, {
       name: zoneName,
       vpcs: [{ vpcId, vpcRegion: Stack.of(this).region }],
-      hostedZoneConfig: { comment: `Names of the ECS services in ${vpcId}, environment ${props.environment}` },
+      hostedZoneConfig: { comment: `ECS services in ${vpcId}, environment ${props.environment}` },
     });
     zone.applyRemovalPolicy(props.removalPolicy);
     return zone.ref;

@@ -7,7 +7,7 @@ import { expect, test } from 'vitest';
 import { EcsServiceDiscovery } from '../lib/index.js';
 import { root } from './stacks.js';
 
-/** Runs an app as the CDK's command line does. */
+/** Runs an app in the same way as the CDK's command line. */
 function synth(environments: unknown, program = 'cdk/bin/app.ts') {
   const outdir = mkdtempSync(path.join(os.tmpdir(), 'discovery-'));
   try {
@@ -30,36 +30,34 @@ const valid = {
   vpcs: [{ vpcId: 'vpc-0a1b2c3d4e5f60718', zoneName: 'internal' }],
 };
 
-test('an environment more is a stack more', () => {
+test('each environment becomes one stack', () => {
   const { status, templates } = synth({ qa: valid, 'load-test': valid });
   expect(status).toBe(0);
   expect(templates).toEqual(['EcsDiscovery-load-test.template.json', 'EcsDiscovery-qa.template.json']);
 });
 
-test('a mistake is told without a stack trace, and nothing is synthesised', () => {
+test('an invalid setting is reported without a stack trace, and nothing is synthesised', () => {
   const { status, stderr, templates } = synth({ qa: { ...valid, ttlSeconds: 0 } });
   expect(status).toBe(1);
-  expect(stderr).toContain(
-    'environments.qa.ttlSeconds: expected a whole number of seconds, 1 to 86400; found 0',
-  );
+  expect(stderr).toContain('environments.qa.ttlSeconds: expected a whole number of seconds from 1 to 86400; found 0');
   expect(stderr).not.toMatch(/^\s+at /m);
   expect(templates).toEqual([]);
 });
 
-test('the construct is a part of somebody’s own app', () => {
+test('another app can use the construct', () => {
   const { status, stderr, templates } = synth(undefined, 'cdk/examples/own-app.ts');
   expect(stderr).toBe('');
   expect(status).toBe(0);
   expect(templates).toEqual(['Shop.template.json']);
 });
 
-test('what the construct is given is checked like an environment’s data', () => {
+test('the properties of the construct are validated in the same way as an environment', () => {
   const stack = new Stack(new App(), 'Shop', { env: { region: 'eu-west-1' } });
   const given = { environment: 'Shop', vpcs: [{ vpcId: 'vpc-1', zoneName: 'shop.internal' }] };
   expect(() => new EcsServiceDiscovery(stack, 'A', given)).toThrow(
-    'The properties of Shop/A are wrong:\n  environment: expected the name of an environment, 1 to 32 of a-z, 0-9 and -; found "Shop"',
+    'The properties of Shop/A are invalid:\n  environment: expected the name of an environment, 1 to 32 characters of a-z, 0-9 and -; found "Shop"',
   );
   expect(() => new EcsServiceDiscovery(stack, 'B', { ...given, environment: 'shop' })).toThrow(
-    'The properties of Shop/B are wrong:\n  properties.vpcs[0].vpcId: expected a VPC id, like vpc-0a1b2c3d4e5f60718; found "vpc-1"',
+    'The properties of Shop/B are invalid:\n  properties.vpcs[0].vpcId: expected a VPC id, like vpc-0a1b2c3d4e5f60718; found "vpc-1"',
   );
 });

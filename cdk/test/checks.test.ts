@@ -1,4 +1,4 @@
-/** What others' rules say of the stacks: CDK's own, cdk-nag's, and cfn-lint's. */
+/** Rules of others for the stacks: those of the CDK, of cdk-nag and of cfn-lint. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import os from 'node:os';
@@ -14,7 +14,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** The example environments, and one with each option that they leave out. */
+/** The example environments, and one with every option that they omit. */
 function environments() {
   const examples = context.environments as Record<string, object>;
   return parseEnvironments({
@@ -32,7 +32,7 @@ function environments() {
   });
 }
 
-/** Synthesises everything into a folder under the rules of cdk-nag and CDK's own. */
+/** Synthesises all environments into a folder with the rules of cdk-nag and of the CDK. */
 function synth(outdir: string): string {
   const app = new App({ outdir, context: { ...context, 'aws:cdk:bundling-stacks': [] } });
   Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
@@ -55,11 +55,11 @@ function inFolder<T>(work: (folder: string) => T): T {
   }
 }
 
-test('neither CDK nor cdk-nag finds anything that is not acknowledged', () => {
+test('the CDK and cdk-nag report no finding that is not acknowledged', () => {
   expect(inFolder(synth)).toBe('');
 });
 
-test('what is acknowledged is found, each on its own construct', () => {
+test('every acknowledged rule has a finding on its construct', () => {
   const acknowledged = new Set<string>();
   const of = Validations.of.bind(Validations);
   vi.spyOn(Validations, 'of').mockImplementation((scope) =>
@@ -80,19 +80,21 @@ test('what is acknowledged is found, each on its own construct', () => {
   });
   const needless = [...acknowledged].filter((one) => {
     const [path, ...id] = one.split(' ');
-    return !found.some((finding) => finding.id === id.join(' ') && `${finding.construct}/`.startsWith(`${path ?? ''}/`));
+    return !found.some(
+      (finding) => finding.id === id.join(' ') && `${finding.construct}/`.startsWith(`${path ?? ''}/`),
+    );
   });
   expect(found.length).toBeGreaterThan(10);
   expect(needless).toEqual([]);
 });
 
-test('cfn-lint finds nothing', () => {
+test('cfn-lint reports no finding', () => {
   inFolder((folder) => {
     synth(folder);
     const templates = readdirSync(folder).filter((file) => file.endsWith('.template.json'));
     expect(templates).toHaveLength(4);
     const lint = path.join(root, '.venv/bin/cfn-lint');
-    // W3005: CDK says dependencies that a reference makes already, too.
+    // W3005: the CDK writes dependencies that a reference already implies.
     const run = spawnSync(lint, ['--ignore-checks', 'W3005', '--', ...templates], { cwd: folder, encoding: 'utf8' });
     expect(run.stdout + run.stderr).toBe('');
     expect(run.status).toBe(0);

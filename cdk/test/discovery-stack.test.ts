@@ -1,13 +1,18 @@
-import { Match } from 'aws-cdk-lib/assertions';
-import { describe, expect, test } from 'vitest';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { Stack } from 'aws-cdk-lib';
+import { Match, Template } from 'aws-cdk-lib/assertions';
+import { afterAll, describe, expect, test } from 'vitest';
 import { DiscoveryStack } from '../lib/discovery-stack.js';
 import { parseEnvironments } from '../lib/environment.js';
+import { EcsServiceDiscovery } from '../lib/index.js';
 import { app, idOf, statements as all, template, VPC } from './stacks.js';
 
 const statements = (options: object = {}) => all(template(options), 'DiscoveryHandlerRole');
 
 describe('the trail', () => {
-  test('logs write management events of one region, validated, to a closed and encrypted bucket', () => {
+  test('logs write management events of one region, with validation, to a private encrypted bucket', () => {
     const made = template();
     made.hasResourceProperties('AWS::CloudTrail::Trail', {
       EnableLogFileValidation: true,
@@ -16,7 +21,9 @@ describe('the trail', () => {
       EventSelectors: [{ IncludeManagementEvents: true, ReadWriteType: 'WriteOnly' }],
     });
     made.hasResourceProperties('AWS::S3::Bucket', {
-      BucketEncryption: { ServerSideEncryptionConfiguration: [{ ServerSideEncryptionByDefault: { SSEAlgorithm: 'AES256' } }] },
+      BucketEncryption: {
+        ServerSideEncryptionConfiguration: [{ ServerSideEncryptionByDefault: { SSEAlgorithm: 'AES256' } }],
+      },
       PublicAccessBlockConfiguration: {
         BlockPublicAcls: true,
         BlockPublicPolicy: true,
@@ -34,7 +41,7 @@ describe('the trail', () => {
     });
   });
 
-  test('that exists is used as it is', () => {
+  test('is not created if one exists', () => {
     const made = template({ trail: 'existing' });
     made.resourceCountIs('AWS::CloudTrail::Trail', 0);
     made.resourceCountIs('AWS::S3::Bucket', 0);
@@ -42,14 +49,14 @@ describe('the trail', () => {
 });
 
 describe('a zone', () => {
-  test('is made private, for its VPC', () => {
+  test('is created as a private zone of its VPC', () => {
     template().hasResourceProperties('AWS::Route53::HostedZone', {
       Name: 'dev.internal',
       VPCs: [{ VPCId: VPC, VPCRegion: 'eu-west-1' }],
     });
   });
 
-  test('that is given is used, and none is made', () => {
+  test('is not created if one is given', () => {
     const made = template({ vpcs: [{ vpcId: VPC, zoneName: 'dev.internal', hostedZoneId: 'Z0GIVEN' }] });
     made.resourceCountIs('AWS::Route53::HostedZone', 0);
     made.hasResourceProperties('AWS::Lambda::Function', {
@@ -64,14 +71,14 @@ describe('a zone', () => {
     expect(ids([other, first])).toEqual(expect.arrayContaining(ids([first])));
   });
 
-  test('stays when the stack goes, unless told otherwise', () => {
+  test('remains when the stack is destroyed, unless removalPolicy is destroy', () => {
     template().hasResource('AWS::Route53::HostedZone', { DeletionPolicy: 'Retain' });
     template({ removalPolicy: 'destroy' }).hasResource('AWS::Route53::HostedZone', { DeletionPolicy: 'Delete' });
   });
 });
 
 describe('the rules', () => {
-  test('pass on calls that succeeded and may change a name', () => {
+  test('match successful API calls that can change a name', () => {
     template().hasResourceProperties('AWS::Events::Rule', {
       EventPattern: {
         source: ['aws.ecs'],
@@ -85,7 +92,7 @@ describe('the rules', () => {
     });
   });
 
-  test("pass on ECS's own events of deployments and services", () => {
+  test("match ECS's own deployment and service events", () => {
     template().hasResourceProperties('AWS::Events::Rule', {
       EventPattern: {
         source: ['aws.ecs'],
@@ -98,8 +105,8 @@ describe('the rules', () => {
     [1, 'rate(1 minute)'],
     [15, 'rate(15 minutes)'],
     [60, 'rate(1 hour)'],
-  ])('run a full pass every %d minutes', (sweepMinutes, rate) => {
-    template({ sweepMinutes }).hasResourceProperties('AWS::Events::Rule', { ScheduleExpression: rate });
+  ])('schedule a full pass every %d minutes', (fullPassMinutes, rate) => {
+    template({ fullPassMinutes }).hasResourceProperties('AWS::Events::Rule', { ScheduleExpression: rate });
   });
 });
 
@@ -114,7 +121,7 @@ describe('the handler', () => {
     made.hasResourceProperties('AWS::Logs::LogGroup', { RetentionInDays: 7 });
   });
 
-  test('may not do more than it needs', () => {
+  test('has only the permissions that it needs', () => {
     const may = statements();
     const actions = may.flatMap((statement) => statement.Action);
     expect([...new Set(actions)].sort()).toEqual([
@@ -142,7 +149,7 @@ describe('the handler', () => {
     ]);
   });
 
-  test('sends to the dead-letter queue and receives from the event queue, and nothing else of SQS', () => {
+  test('sends to the dead-letter queue only, and receives from the event queue only', () => {
     const made = template();
     const queue = (name: string) => ({ 'Fn::GetAtt': [idOf(made, 'AWS::SQS::Queue', `Discovery${name}Queue`), 'Arn'] });
     const of = (action: string) => statements().filter(({ Action }) => [Action].flat().includes(action));
@@ -150,7 +157,7 @@ describe('the handler', () => {
     expect(of('sqs:ReceiveMessage').map(({ Resource }) => Resource)).toEqual([queue('Events')]);
   });
 
-  test('and whoever else has a role have no managed policies', () => {
+  test('and the provider have roles without managed policies', () => {
     const roles = template({ trail: 'existing' }).findResources('AWS::IAM::Role');
     expect(Object.keys(roles)).toHaveLength(2);
     for (const role of Object.values(roles)) {
@@ -158,7 +165,7 @@ describe('the handler', () => {
     }
   });
 
-  test('takes its share of the account’s concurrency only if that is said', () => {
+  test('reserves concurrency only if the option is set', () => {
     const concurrency = (options: object) =>
       template(options).findResources('AWS::Lambda::Function', {
         Properties: { ReservedConcurrentExecutions: Match.anyValue() },
@@ -180,7 +187,7 @@ describe('the handler', () => {
     );
   });
 
-  test('creates and deletes address, CNAME and TXT records below its zones only', () => {
+  test('may only create and delete A, AAAA, CNAME and TXT records below its zones', () => {
     const other = 'vpc-0123456789abcdef0';
     const vpcs = [
       { vpcId: VPC, zoneName: 'dev.internal', hostedZoneId: 'Z0ONE' },
@@ -203,18 +210,23 @@ describe('the handler', () => {
 });
 
 describe('a permissions boundary', () => {
-  test.each(['arn:aws:iam::111122223333:policy/team/boundary', 'team-boundary'])('%s bounds every role', (boundary) => {
-    const roles = template({ permissionsBoundary: boundary, removalPolicy: 'destroy' }).findResources('AWS::IAM::Role');
-    expect(Object.keys(roles).length).toBeGreaterThanOrEqual(2);
-    for (const role of Object.values(roles)) {
-      const { PermissionsBoundary } = (role as { Properties: { PermissionsBoundary?: unknown } }).Properties;
-      expect(JSON.stringify(PermissionsBoundary)).toContain(boundary);
-    }
-  });
+  test.each(['arn:aws:iam::111122223333:policy/team/boundary', 'team-boundary'])(
+    '%s is set on every role',
+    (boundary) => {
+      const roles = template({ permissionsBoundary: boundary, removalPolicy: 'destroy' }).findResources(
+        'AWS::IAM::Role',
+      );
+      expect(Object.keys(roles).length).toBeGreaterThanOrEqual(2);
+      for (const role of Object.values(roles)) {
+        const { PermissionsBoundary } = (role as { Properties: { PermissionsBoundary?: unknown } }).Properties;
+        expect(JSON.stringify(PermissionsBoundary)).toContain(boundary);
+      }
+    },
+  );
 });
 
 describe('a bootstrap qualifier', () => {
-  test('is where the assets come from', () => {
+  test('selects the bucket of the assets', () => {
     const made = JSON.stringify(template({ bootstrapQualifier: 'team1' }).toJSON());
     expect(made).toContain('cdk-team1-assets-111122223333-eu-west-1');
     expect(made).not.toContain('hnb659fds');
@@ -222,10 +234,15 @@ describe('a bootstrap qualifier', () => {
 });
 
 describe('the roles of the bootstrap stack', () => {
-  test('are left alone where whoever deploys does so with credentials of their own', () => {
+  test('are not used if bootstrapRoles is false', () => {
     const artifact = (options: object) => {
       const environments = parseEnvironments({
-        dev: { account: '111122223333', region: 'eu-west-1', vpcs: [{ vpcId: VPC, zoneName: 'dev.internal' }], ...options },
+        dev: {
+          account: '111122223333',
+          region: 'eu-west-1',
+          vpcs: [{ vpcId: VPC, zoneName: 'dev.internal' }],
+          ...options,
+        },
       });
       const made = app();
       for (const [name, data] of Object.entries(environments)) new DiscoveryStack(made, name, data);
@@ -236,20 +253,24 @@ describe('the roles of the bootstrap stack', () => {
   });
 });
 
-describe('an event that cannot be handled', () => {
-  test('waits, encrypted and for 14 days, in a queue that takes nothing without TLS', () => {
+describe('an event that cannot be processed', () => {
+  test('is kept for 14 days in an encrypted queue that requires TLS', () => {
     const made = template();
     made.allResourcesProperties('AWS::SQS::Queue', { SqsManagedSseEnabled: true, MessageRetentionPeriod: 14 * 86_400 });
     made.allResourcesProperties('AWS::SQS::QueuePolicy', {
       PolicyDocument: {
         Statement: Match.arrayWith([
-          Match.objectLike({ Effect: 'Deny', Action: 'sqs:*', Condition: { Bool: { 'aws:SecureTransport': 'false' } } }),
+          Match.objectLike({
+            Effect: 'Deny',
+            Action: 'sqs:*',
+            Condition: { Bool: { 'aws:SecureTransport': 'false' } },
+          }),
         ]),
       },
     });
   });
 
-  test.each(['direct', 'queue'])('was tried as long as EventBridge can, delivered %s', (delivery) => {
+  test.each(['direct', 'queue'])('is retried by EventBridge for its maximum, with delivery %s', (delivery) => {
     const made = template({ delivery });
     const failures = { 'Fn::GetAtt': [idOf(made, 'AWS::SQS::Queue', 'DiscoveryFailures'), 'Arn'] };
     const target =
@@ -267,7 +288,7 @@ describe('an event that cannot be handled', () => {
     });
   });
 
-  test('was tried three times by Lambda, and goes to the dead-letter queue', () => {
+  test('is tried three times by Lambda and then sent to the dead-letter queue', () => {
     const made = template();
     made.hasResourceProperties('AWS::Lambda::EventInvokeConfig', {
       MaximumRetryAttempts: 2,
@@ -278,7 +299,7 @@ describe('an event that cannot be handled', () => {
     });
   });
 
-  test('comes back to the event queue five times, each message by itself, and few at once', () => {
+  test('is received from the event queue five times, in batches that may fail partially', () => {
     const made = template();
     made.hasResourceProperties('AWS::SQS::Queue', {
       VisibilityTimeout: 6 * 300,
@@ -294,27 +315,30 @@ describe('an event that cannot be handled', () => {
 
 describe('a deployment', () => {
   const properties = (made: ReturnType<typeof template>, type: string) => {
-    const [resource] = Object.values(made.findResources(type)) as { Properties: Record<string, unknown>; DependsOn: string[] }[];
+    const [resource] = Object.values(made.findResources(type)) as {
+      Properties: Record<string, unknown>;
+      DependsOn: string[];
+    }[];
     if (resource === undefined) throw new Error(`no ${type}`);
     return resource;
   };
 
-  test('ends with a full pass, when the rules are there and the zones may be changed', () => {
+  test('ends with a full pass, after the rules and the permissions for the zones', () => {
     const made = template({ trail: 'existing' });
-    const pass = properties(made, 'Custom::EcsDiscoveryFullPass');
-    expect(pass.Properties).toMatchObject({ Create: '{"reconcile":"all"}', Update: '{"reconcile":"all"}' });
+    const fullPass = properties(made, 'Custom::EcsDiscoveryFullPass');
+    expect(fullPass.Properties).toMatchObject({ Create: '{"reconcile":"all"}', Update: '{"reconcile":"all"}' });
     for (const type of ['AWS::Events::Rule', 'Custom::EcsDiscoveryZone']) {
-      expect(pass.DependsOn).toEqual(expect.arrayContaining(Object.keys(made.findResources(type))));
+      expect(fullPass.DependsOn).toEqual(expect.arrayContaining(Object.keys(made.findResources(type))));
     }
   });
 
-  test('runs it again when what the handler is told changes, and only then', () => {
+  test('runs the full pass again if the configuration of the handler changes, and only then', () => {
     const pass = (options: object) => properties(template(options), 'Custom::EcsDiscoveryFullPass').Properties;
     expect(pass({ ttlSeconds: 5 })).not.toEqual(pass({}));
-    expect(pass({ sweepMinutes: 5, alarmTopicArn: 'arn:aws:sns:eu-west-1:111122223333:oncall' })).toEqual(pass({}));
+    expect(pass({ fullPassMinutes: 5, alarmTopicArn: 'arn:aws:sns:eu-west-1:111122223333:oncall' })).toEqual(pass({}));
   });
 
-  test('that takes a zone away deregisters there first, while no rule calls any more', () => {
+  test('that removes a zone deletes its managed records first, after the rules', () => {
     const made = template({ vpcs: [{ vpcId: VPC, zoneName: 'dev.internal', hostedZoneId: 'Z0GIVEN' }] });
     const end = properties(made, 'Custom::EcsDiscoveryZone');
     expect(end.Properties).toMatchObject({ Delete: '{"deregister":{"hostedZoneId":"Z0GIVEN"}}' });
@@ -325,7 +349,7 @@ describe('a deployment', () => {
     }
   });
 
-  test('waits minutes for the handler, not an hour', () => {
+  test('waits 15 minutes for the handler, not an hour', () => {
     const made = template();
     for (const type of ['Custom::EcsDiscoveryFullPass', 'Custom::EcsDiscoveryZone']) {
       made.allResourcesProperties(type, { ServiceTimeout: '900' });
@@ -334,9 +358,32 @@ describe('a deployment', () => {
 });
 
 describe('the handler’s code', () => {
-  test('has an asset hash of its sources: the same every time, another for another processor', () => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'discovery-code-'));
+  afterAll(() => {
+    rmSync(folder, { recursive: true });
+  });
+
+  test('is a prebuilt folder if handlerCode is set, and the folder needs a bootstrap', () => {
+    const stack = () => new Stack(app(), 'Shop', { env: { region: 'eu-west-1' } });
+    const properties = { environment: 'shop', vpcs: [{ vpcId: VPC, zoneName: 'shop.internal' }], handlerCode: folder };
+    expect(() => new EcsServiceDiscovery(stack(), 'Discovery', properties)).toThrow(
+      `handlerCode: expected a folder that contains the file bootstrap; found none in ${folder}`,
+    );
+    writeFileSync(path.join(folder, 'bootstrap'), 'a binary');
+    const prebuilt = stack();
+    new EcsServiceDiscovery(prebuilt, 'Discovery', properties);
+    Template.fromStack(prebuilt).hasResourceProperties('AWS::Lambda::Function', {
+      Runtime: 'provided.al2023',
+      Handler: 'bootstrap',
+      Code: { S3Key: Match.stringLikeRegexp('^[0-9a-f]{64}\\.zip$') },
+    });
+  });
+
+  test('has an asset hash of its sources and its architecture', () => {
     const key = (options: object) => {
-      const functions = template(options).findResources('AWS::Lambda::Function', { Properties: { Runtime: 'provided.al2023' } });
+      const functions = template(options).findResources('AWS::Lambda::Function', {
+        Properties: { Runtime: 'provided.al2023' },
+      });
       return (Object.values(functions) as { Properties: { Code: { S3Key: string } } }[])[0]?.Properties.Code.S3Key;
     };
     expect(key({})).toMatch(/^[0-9a-f]{64}\.zip$/);

@@ -7,7 +7,7 @@ const valid = {
   vpcs: [{ vpcId: 'vpc-0a1b2c3d4e5f60718', zoneName: 'dev.internal' }],
 };
 
-/** What is said of an environment `dev` in which one option is replaced. */
+/** The error for a valid environment `dev` with one option replaced. */
 function check(option: string, value: unknown): string {
   return message({ dev: { ...valid, [option]: value } });
 }
@@ -17,12 +17,12 @@ function message(context: unknown): string {
     parseEnvironments(context);
     return 'ok';
   } catch (error) {
-    return error instanceof Error ? error.message.replace("The environments' data is wrong:\n  ", '') : String(error);
+    return error instanceof Error ? error.message.replace('The environments are invalid:\n  ', '') : String(error);
   }
 }
 
 describe('an environment', () => {
-  test('needs an account, a region and VPCs; the rest has defaults', () => {
+  test('needs an account, a region and VPCs, and has defaults for everything else', () => {
     expect(parseEnvironments({ dev: valid })).toEqual({
       dev: {
         ...valid,
@@ -35,7 +35,7 @@ describe('an environment', () => {
         bootstrapRoles: true,
         delivery: 'direct',
         formerNames: [],
-        sweepMinutes: 15,
+        fullPassMinutes: 15,
         architecture: 'x86_64',
         logRetentionDays: 30,
         removalPolicy: 'retain',
@@ -43,31 +43,50 @@ describe('an environment', () => {
     });
   });
 
-  test('may come as JSON, as the command line gives it', () => {
+  test('may be JSON from the command line', () => {
     expect(Object.keys(parseEnvironments(JSON.stringify({ qa: valid })))).toEqual(['qa']);
     expect(message('{"qa":')).toMatch(/^environments: expected JSON; found /);
   });
 
   test.each([
-    ['account', 111122223333, 'environments.dev.account: expected an account id, twelve digits in quotes; found 111122223333'],
+    [
+      'account',
+      111122223333,
+      'environments.dev.account: expected an account id, twelve digits in quotes; found 111122223333',
+    ],
     ['account', undefined, 'environments.dev.account: expected an account id, twelve digits in quotes; found nothing'],
     ['region', 'Ireland', 'environments.dev.region: expected a region, like eu-west-1; found "Ireland"'],
     ['vpcs', [], 'environments.dev.vpcs: expected at least one VPC; found []'],
     ['vpcs', 'vpc-1', 'environments.dev.vpcs: expected a list of VPCs; found "vpc-1"'],
-    ['clusters', ['dev/*'], 'environments.dev.clusters[0]: expected the name of a cluster, in which * and ? stand for other characters; found "dev/*"'],
-    ['nameTemplate', '{cluster}', 'environments.dev.nameTemplate: expected labels of a-z, 0-9, - and {service}, {cluster}, with {service} in one of them; found "{cluster}"'],
+    [
+      'clusters',
+      ['dev/*'],
+      'environments.dev.clusters[0]: expected the name of a cluster, with * for any characters and ? for one; found "dev/*"',
+    ],
+    [
+      'nameTemplate',
+      '{cluster}',
+      'environments.dev.nameTemplate: expected labels of a-z, 0-9, -, {service} and {cluster}, with {service} in at least one; found "{cluster}"',
+    ],
     ['record', 'AAAA', 'environments.dev.record: expected "CNAME" or "ALIAS"; found "AAAA"'],
-    ['ttlSeconds', 0, 'environments.dev.ttlSeconds: expected a whole number of seconds, 1 to 86400; found 0'],
-    ['ttlSeconds', '60', 'environments.dev.ttlSeconds: expected a whole number of seconds, 1 to 86400; found "60"'],
-    ['deleteLimit', { free: 3 }, 'environments.dev.deleteLimit.percent: expected a whole number of percent, 0 to 100; found nothing'],
+    ['ttlSeconds', 0, 'environments.dev.ttlSeconds: expected a whole number of seconds from 1 to 86400; found 0'],
+    ['ttlSeconds', '60', 'environments.dev.ttlSeconds: expected a whole number of seconds from 1 to 86400; found "60"'],
+    [
+      'deleteLimit',
+      { free: 3 },
+      'environments.dev.deleteLimit.percent: expected a whole number of percent from 0 to 100; found nothing',
+    ],
     ['trail', 'none', 'environments.dev.trail: expected "create" or "existing"; found "none"'],
     ['logRetentionDays', 31, /^environments.dev.logRetentionDays: expected one of 1, 3, 5, .* days; found 31$/],
     ['ttl', 60, /^environments.dev: expected only the keys account, region, .*; found the keys ttl$/],
-  ])('with a mistake in %s says where, what was expected and what was found', (option, value, expected) => {
-    expect(check(option, value)).toMatch(expected);
-  });
+  ])(
+    'with an invalid %s is rejected with the path, the expected value and the value found',
+    (option, value, expected) => {
+      expect(check(option, value)).toMatch(expected);
+    },
+  );
 
-  test('with a mistake in a VPC names the VPC', () => {
+  test('with an invalid VPC is rejected with the path of the VPC', () => {
     expect(check('vpcs', [{ vpcId: 'vpc-xyz', zoneName: '-x' }])).toBe(
       'environments.dev.vpcs[0].vpcId: expected a VPC id, like vpc-0a1b2c3d4e5f60718; found "vpc-xyz"\n' +
         '  environments.dev.vpcs[0].zoneName: expected a domain name in lower case, like dev.internal; found "-x"',
@@ -77,16 +96,20 @@ describe('an environment', () => {
     );
     const sharing = (vpcId: string, zoneName: string) => ({ vpcId, zoneName, hostedZoneId: 'Z1' });
     expect(check('vpcs', [sharing('vpc-0a1b2c3d', 'a.internal'), sharing('vpc-1a1b2c3d', 'b.internal')])).toBe(
-      'environments.dev.vpcs[1].zoneName: expected the one name of the hosted zone Z1, like a.internal before; found "b.internal"',
+      'environments.dev.vpcs[1].zoneName: expected the same name for the same hosted zone Z1, which is a.internal above; found "b.internal"',
     );
   });
 });
 
 describe('environments', () => {
-  test('are an object by name', () => {
-    expect(message(undefined)).toBe('environments: expected environments by name, like { "dev": { … } }; found nothing');
+  test('are an object with one entry per name', () => {
+    expect(message(undefined)).toBe(
+      'environments: expected environments by name, like { "dev": { … } }; found nothing',
+    );
     expect(message([])).toMatch(/^environments: expected environments by name/);
     expect(message({})).toBe('environments: expected at least one environment; found {}');
-    expect(message({ Dev: valid })).toMatch(/^environments.Dev: expected a name of 1 to 32 of a-z, 0-9 and -/);
+    expect(message({ Dev: valid })).toMatch(
+      /^environments.Dev: expected a name of 1 to 32 characters of a-z, 0-9 and -/,
+    );
   });
 });

@@ -1,4 +1,4 @@
-/** What the tests of stacks begin with. */
+/** Shared by the tests of stacks. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { App } from 'aws-cdk-lib';
@@ -10,17 +10,17 @@ export const root = path.resolve(import.meta.dirname, '../..');
 
 export const VPC = 'vpc-0a1b2c3d4e5f60718';
 
-/** `cdk.json`: the example environments, and the feature flags that the app runs with. */
+/** `cdk.json`: the example environments and the feature flags of the app. */
 export const { context } = JSON.parse(readFileSync(path.join(root, 'cdk.json'), 'utf8')) as {
   context: Record<string, unknown>;
 };
 
-/** An app with the project's feature flags. The handler's build is for the deployment, not for these. */
+/** An app with the project's feature flags. The tests do not build the handler. */
 export function app(): App {
   return new App({ context: { ...context, 'aws:cdk:bundling-stacks': [] } });
 }
 
-/** The template of an environment with the options given. */
+/** The template of the environment `dev` with additional options. */
 export function template(options: object = {}): Template {
   const environments = parseEnvironments({
     dev: { account: '111122223333', region: 'eu-west-1', vpcs: [{ vpcId: VPC, zoneName: 'dev.internal' }], ...options },
@@ -46,7 +46,7 @@ interface Policies {
   };
 }
 
-/** All that the role whose id begins so may do, wherever that is granted. */
+/** All statements of a role, inline and attached. `role` is the beginning of its logical id. */
 export function statements(made: Template, role: string): Statement[] {
   const roles = Object.entries(made.findResources('AWS::IAM::Role') as Record<string, Policies>);
   const [id, found] = roles.find(([id]) => id.startsWith(role)) ?? [];
@@ -57,7 +57,7 @@ export function statements(made: Template, role: string): Statement[] {
   return [...inline, ...attached];
 }
 
-/** The logical id of the one resource of a type whose id begins so. */
+/** The logical id of the only resource of a type whose id starts with `begins`. */
 export function idOf(made: Template, type: string, begins: string): string {
   const ids = Object.keys(made.findResources(type)).filter((id) => id.startsWith(begins));
   const [id] = ids;

@@ -1,7 +1,8 @@
-/** What wakes somebody, and what is seen then. */
+/** Alarms and dashboard. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
+import { ECS_CALLS } from '../lib/triggers.js';
 import { root, template } from './stacks.js';
 
 interface Alarm {
@@ -19,23 +20,27 @@ interface Alarm {
 
 function alarms(options: object = {}): Record<string, Alarm> {
   const found = Object.values(template(options).findResources('AWS::CloudWatch::Alarm')) as { Properties: Alarm }[];
-  return Object.fromEntries(found.map(({ Properties: alarm }) => [alarm.AlarmName.replace('EcsDiscovery-dev-', ''), alarm]));
+  return Object.fromEntries(
+    found.map(({ Properties: alarm }) => [alarm.AlarmName.replace('EcsDiscovery-dev-', ''), alarm]),
+  );
 }
 
-/** The anchors of the runbook's sections about alarms, as Markdown makes them of headings. */
+/** The anchors of the runbook's sections about alarms. */
 function sections(): string[] {
   const text = readFileSync(path.join(root, 'RUNBOOK.md'), 'utf8');
   const chapter = text.split(/^## /m).find((part) => part.startsWith('Alarms\n')) ?? '';
   return [...chapter.matchAll(/^### (.*)$/gm)].map(([, heading]) => heading?.toLowerCase().replaceAll(' ', '-') ?? '');
 }
 
-test('every alarm says what it means and has its section in the runbook, and every section its alarm', () => {
-  const links = Object.values(alarms()).map(({ AlarmDescription: text }) => /^[A-Z].{40,} RUNBOOK\.md#([a-z-]+)$/.exec(text)?.[1]);
+test('every alarm explains its meaning and links to its section in the runbook, and every section has an alarm', () => {
+  const links = Object.values(alarms()).map(
+    ({ AlarmDescription: text }) => /^[A-Z].{40,} RUNBOOK\.md#([a-z-]+)$/.exec(text)?.[1],
+  );
   expect(links).toHaveLength(6);
   expect([...links].sort()).toEqual(sections().sort());
 });
 
-test('alarms go to the topic that is given, when they begin and when they end', () => {
+test('alarms notify the topic when they start and when they end', () => {
   const topic = 'arn:aws:sns:eu-west-1:111122223333:oncall';
   for (const { AlarmActions, OKActions } of Object.values(alarms({ alarmTopicArn: topic }))) {
     expect([AlarmActions, OKActions]).toEqual([[topic], [topic]]);
@@ -43,22 +48,25 @@ test('alarms go to the topic that is given, when they begin and when they end', 
   for (const alarm of Object.values(alarms())) expect(alarm.AlarmActions).toBeUndefined();
 });
 
-test('a full pass is missed after three intervals, also where nothing is measured any more', () => {
-  for (const sweepMinutes of [1, 15, 480]) {
-    const alarm = alarms({ sweepMinutes }).NoCompletePass;
-    expect(alarm).toMatchObject({ Period: sweepMinutes * 60, EvaluationPeriods: 3, TreatMissingData: 'breaching' });
-    // CloudWatch looks back a day at most.
-    expect(sweepMinutes * 60 * 3).toBeLessThanOrEqual(86_400);
+test('a missing full pass raises an alarm after three intervals, also without any data', () => {
+  for (const fullPassMinutes of [1, 15, 480]) {
+    const alarm = alarms({ fullPassMinutes }).NoCompleteFullPass;
+    expect(alarm).toMatchObject({ Period: fullPassMinutes * 60, EvaluationPeriods: 3, TreatMissingData: 'breaching' });
+    // An alarm evaluates a day at most.
+    expect(fullPassMinutes * 60 * 3).toBeLessThanOrEqual(86_400);
   }
 });
 
-test('a handler that fails is noticed whichever way events are delivered', () => {
+test('a failing handler raises an alarm with both kinds of delivery', () => {
   expect(alarms({ delivery: 'direct' }).HandlerFails).toMatchObject({ Namespace: 'AWS/Lambda', MetricName: 'Errors' });
-  expect(alarms({ delivery: 'queue' }).HandlerFails).toMatchObject({ Namespace: 'EcsDiscovery', MetricName: 'FailedRuns' });
+  expect(alarms({ delivery: 'queue' }).HandlerFails).toMatchObject({
+    Namespace: 'EcsDiscovery',
+    MetricName: 'FailedRuns',
+  });
 });
 
-test('every metric of the handler that is looked at is one that it writes', () => {
-  const written = readFileSync(path.join(root, 'handler/src/measure.rs'), 'utf8');
+test('the handler writes every metric that an alarm or the dashboard shows', () => {
+  const written = readFileSync(path.join(root, 'handler/src/metrics.rs'), 'utf8');
   const own = Object.values(alarms({ delivery: 'queue' })).filter(({ Namespace }) => Namespace === 'EcsDiscovery');
   const body = JSON.stringify(template().findResources('AWS::CloudWatch::Dashboard'));
   const shown = [...body.matchAll(/\\"EcsDiscovery\\",\\"(\w+)\\"/g)].map(([, name]) => name ?? '');
@@ -67,4 +75,20 @@ test('every metric of the handler that is looked at is one that it writes', () =
     expect(written).toMatch(new RegExp(`(counter|histogram)!\\("${name}"`));
   }
   for (const { Dimensions } of own) expect(Dimensions).toEqual([{ Name: 'Environment', Value: 'dev' }]);
+});
+
+test('the dashboard shows every status that changes or needs attention', () => {
+  const report = readFileSync(path.join(root, 'handler/src/domain/report.rs'), 'utf8');
+  const statuses = [...report.matchAll(/Status::\w+ => "(\w+)"/g)].map(([, status]) => status ?? '');
+  const body = JSON.stringify(template().findResources('AWS::CloudWatch::Dashboard'));
+  const shown = [...body.matchAll(/\\"Status\\",\\"(\w+)\\"/g)].map(([, status]) => status ?? '');
+  expect(statuses.length).toBeGreaterThan(10);
+  expect(shown.sort()).toEqual(statuses.filter((status) => !['unchanged', 'ignored'].includes(status)).sort());
+});
+
+test('the rule and the handler list the same API calls', () => {
+  const source = readFileSync(path.join(root, 'handler/src/domain/event.rs'), 'utf8');
+  const list = /ECS_CALLS: \[&str; \d+\] = \[([^\]]*)\]/.exec(source)?.[1] ?? '';
+  const calls = [...list.matchAll(/"(\w+)"/g)].map(([, call]) => call ?? '');
+  expect(ECS_CALLS).toEqual(calls);
 });
