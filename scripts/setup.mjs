@@ -115,7 +115,8 @@ export async function installPackages() {
   await exclusively('npm', () =>
     once('npm', ['package.json', 'package-lock.json'], 'node_modules', () =>
       step('npm packages', 'about half a minute', 'npm', [
-        ...['ci', '--no-audit', '--no-fund'],
+        // `npm --silent start` would silence this npm as well, and nothing would explain its failure.
+        ...['ci', '--no-audit', '--no-fund', '--loglevel=notice'],
         // Without a network, the default is a minute of silence.
         ...['--fetch-retries=2', '--fetch-retry-mintimeout=1000', '--fetch-retry-maxtimeout=5000'],
       ]),

@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Failure } from './failure.mjs';
+import { Failure, remedy } from './failure.mjs';
 import { MARK, endTree, find } from './processes.mjs';
 
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
@@ -31,6 +31,9 @@ class Stopped extends Error {}
 
 /** The exit status, once the script has to end early. */
 let stopStatus = 0;
+/** @returns whether the script is about to end early */
+export const isStopping = () => stopStatus !== 0;
+
 /** @type {Set<import('./processes.mjs').Command>} */
 const running = new Set();
 let commands = 0;
@@ -183,22 +186,21 @@ export async function run(main) {
   ])) {
     process.on(signal, () => stop(status, signal));
   }
+  let status = 1;
   try {
     watchParent();
     mkdirSync(local, { recursive: true });
-    process.exitCode = await main();
-    if (running.size === 0 && !stopStatus) return;
+    status = await main();
   } catch (error) {
-    process.exitCode = 1;
+    stopStatus ||= 1;
     if (error instanceof Failure) console.error(`\n✗ ${error.message}`);
-    else if (/** @type {NodeJS.ErrnoException} */ (error).code === 'ENOSPC') {
-      console.error(
-        '\n✗ The disk is full. Free some space, for example by deleting `target/`, and run the command again.',
-      );
-    } else if (!(error instanceof Stopped)) console.error(error);
+    else if (!(error instanceof Stopped)) {
+      const known = remedy(String(error));
+      console.error(known ? `\n✗ ${known}` : error);
+    }
   }
+  stopStatus ||= status;
   // A failed script does not wait for what it still runs, like a build beside a failed download.
-  stopStatus ||= process.exitCode === 0 ? 0 : 1;
   await Promise.all([...running].map((command) => endTree(command)));
-  if (stopStatus) process.exit(stopStatus === 1 ? process.exitCode : stopStatus);
+  if (stopStatus) process.exit(stopStatus);
 }

@@ -2,7 +2,7 @@
 /** Long steps: a title, progress, a log file, and the time that each took. */
 import { createWriteStream, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { execute, local } from './commands.mjs';
+import { execute, isStopping, local } from './commands.mjs';
 import { Failure, remedy } from './failure.mjs';
 
 /** How much of a failed step's output is shown. */
@@ -58,6 +58,7 @@ class Progress {
   }
 
   print() {
+    if (isStopping()) return;
     const text = [...this.steps.values()].map((state) => state()).join(' · ');
     if (process.stdout.isTTY)
       process.stdout.write(`\r\x1b[K${`  … ${text}`.slice(0, (process.stdout.columns || 80) - 1)}`);
