@@ -112,7 +112,7 @@ fn events(table: &mut Table) {
     table.part("One event");
     let trips = |figures: &Figures| {
         let written = figures.written.unwrap_or_default();
-        written.as_millis() / load::TRIP.as_millis()
+        written.as_millis() / workload::TRIP.as_millis()
     };
     let hinted = one(fleet(1), &created(0, true));
     let round = trips(&hinted);

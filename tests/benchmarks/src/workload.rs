@@ -23,6 +23,7 @@ use simulation::invariants::Stand;
 use simulation::lambda::{Container, FUNCTION, FUNCTION_TIMEOUT};
 use simulation::oracle::Environment;
 use simulation::route53::Zone;
+use simulation::virtual_time;
 
 const CLUSTER: &str = "prod";
 const ZONE: &str = "Z1";
@@ -168,13 +169,7 @@ pub fn full_pass(cloud: Cloud) -> Figures {
 /// # Panics
 /// If no runtime can be made.
 pub fn run(cloud: Cloud, delivery: Delivery, events: Vec<(Duration, String)>) -> Figures {
-    fastrand::seed(7);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, async {
+    virtual_time::run(7, async {
         let steady_ms = u64::try_from(TRIP.as_millis()).ok();
         let weather = Weather { steady_ms, ..Weather::default() };
         let mut sim = Sim::new(cloud, vec![environment()], weather, 7);

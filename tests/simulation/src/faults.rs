@@ -539,7 +539,7 @@ impl Sim {
                 if let Some(invocation) = self.invocations.get_mut(&invocation) {
                     invocation.changes += 1;
                 }
-                let found = proof::check_change(self, &id, &before, &changes, invocation);
+                let found = invariants::check_change(self, &id, &before, &changes, invocation);
                 if let Some(violation) = found {
                     self.violate(violation);
                 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
+use handler::aws::Aws;
 use handler::aws::ecs::Ecs;
 use handler::aws::elb::Elb;
 use handler::aws::elb_classic::ElbClassic;
@@ -45,10 +46,12 @@ impl Container {
         let reconciler = Reconciler {
             config: Config::parse(Some(&config.to_config()))
                 .expect("the simulation's own configuration"),
-            ecs: Ecs::new(client!(aws_sdk_ecs)),
-            elb: Elb::new(client!(aws_sdk_elasticloadbalancingv2)),
-            elb_classic: ElbClassic::new(client!(aws_sdk_elasticloadbalancing)),
-            route53: Route53::new(client!(aws_sdk_route53)),
+            aws: Aws {
+                ecs: Ecs::new(client!(aws_sdk_ecs)),
+                elb: Elb::new(client!(aws_sdk_elasticloadbalancingv2)),
+                elb_classic: ElbClassic::new(client!(aws_sdk_elasticloadbalancing)),
+                route53: Route53::new(client!(aws_sdk_route53)),
+            },
         };
         Container { environment, wire, reconciler }
     }

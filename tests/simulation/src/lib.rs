@@ -17,3 +17,4 @@ pub mod lambda;
 pub mod oracle;
 pub mod runner;
 pub mod shrink;
+pub mod virtual_time;

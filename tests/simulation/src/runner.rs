@@ -22,6 +22,7 @@ use crate::invariants::{Excuses, Violation, check_zones};
 use crate::lambda::{Container, FUNCTION, FUNCTION_TIMEOUT};
 use crate::oracle::{Due, due};
 use crate::route53::{Action, Author, Rrset};
+use crate::virtual_time;
 
 const FULL_PASS: &str = r#"{"source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#;
 
@@ -41,14 +42,7 @@ struct Stage {
 /// # Panics
 /// If no runtime can be made.
 pub fn play(history: &History) -> Result<Counts, Violation> {
-    // The SDK's retries draw from this.
-    fastrand::seed(history.seed);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    tokio::task::LocalSet::new().block_on(&runtime, async {
+    virtual_time::run(history.seed, async {
         let mut sim = Sim::new(
             history.cloud.clone(),
             history.environments.clone(),
