@@ -481,6 +481,26 @@ fn the_documents_name_the_required_versions_of_rust_and_node() {
 }
 
 #[test]
+fn the_example_pipeline_pins_the_actions_of_ci() {
+    let pins = |file: &str| -> BTreeMap<String, String> {
+        let text = read(file);
+        let uses = between(&text, "uses: ", "\n").into_iter();
+        uses.filter_map(|action| action.split_once('@'))
+            .map(|(action, version)| (action.to_owned(), version.to_owned()))
+            .collect()
+    };
+    let ci = pins(".github/workflows/ci.yml");
+    let mut wrong = Vec::new();
+    for (action, version) in pins("docs/pipeline.yml") {
+        let commit = version.split(' ').next().unwrap_or_default();
+        if commit.len() != 40 || ci.get(&action).is_some_and(|pin| *pin != version) {
+            wrong.push(format!("{action} is {version}, in CI {:?}", ci.get(&action)));
+        }
+    }
+    assert_none("docs/pipeline.yml", &wrong);
+}
+
+#[test]
 fn the_readme_fits_on_150_lines() {
     assert!(read("README.md").lines().count() <= 150);
 }
