@@ -1,42 +1,40 @@
-//! Names and records, as Route 53 writes them, and the rules that a registered name must keep.
+//! Names and records in Route 53's notation, and the rules for registered names.
 //!
-//! Knows nothing of services or of who manages what.
+//! Contains neither services nor ownership.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The label under which the ownership marker of a name stands.
+/// The label of ownership markers.
 const MARKER_LABEL: &str = "_discovery";
 
-/// A whole domain name has at most 253 characters in text (RFC 1035, section 2.3.4).
-const MAX_NAME: usize = 253;
+/// The limit of a whole domain name in text (RFC 1035, section 2.3.4).
+const MAX_NAME_LENGTH: usize = 253;
 
-/// A label has at most 63 characters (RFC 1035, section 2.3.4).
-const MAX_LABEL: usize = 63;
+/// The limit of one label (RFC 1035, section 2.3.4).
+const MAX_LABEL_LENGTH: usize = 63;
 
-/// An absolute domain name: lower case, without the trailing dot, odd characters as the octal
-/// escapes that Route 53 answers with (`*` is `\052`). Shared, since plans hold most names more than once.
+/// An absolute domain name: lower case, without the trailing dot, special characters as the octal escapes of
+/// Route 53's answers (`*` is `\052`). The text is shared, because a plan contains most names more than once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DnsName(Arc<str>);
 
-/// Why a text is not a usable name. Lower case, no full stop, names what was found.
+/// Why a text is no valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct NameError(String);
 
 impl DnsName {
-    /// Any name that Route 53 or Elastic Load Balancing may answer with.
-    ///
-    /// # Errors
-    /// If it or a label is empty, or it holds white space or characters that are not printable
-    /// ASCII.
+    /// Parses any name that Route 53 or Elastic Load Balancing may return: labels of printable ASCII.
     pub fn parse(text: &str) -> Result<DnsName, NameError> {
         let name = text.strip_suffix('.').unwrap_or(text);
         if name.is_empty() {
             return Err(NameError("the name is empty".into()));
         }
         if let Some(odd) = name.chars().find(|c| !c.is_ascii_graphic()) {
-            return Err(NameError(format!("{name:?} holds {odd:?}, which a name cannot")));
+            return Err(NameError(format!(
+                "the name {name:?} contains {odd:?}; expected printable ASCII"
+            )));
         }
         if name.split('.').any(str::is_empty) {
             return Err(NameError(format!("the name {name:?} has an empty label")));
@@ -44,10 +42,7 @@ impl DnsName {
         Ok(DnsName(name.to_ascii_lowercase().into()))
     }
 
-    /// The name of a hosted zone that services may be registered in.
-    ///
-    /// # Errors
-    /// If a label breaks the rules of [`DnsName::in_zone`].
+    /// Parses the name of a hosted zone. Its labels follow the rules of [`DnsName::in_zone`].
     pub fn zone(text: &str) -> Result<DnsName, NameError> {
         let name = DnsName::parse(text)?;
         check_labels(&name.0)?;
@@ -55,14 +50,11 @@ impl DnsName {
         Ok(name)
     }
 
-    /// The name that a service gets: `relative`, one or more labels, below `zone`.
+    /// The name of a service: `relative`, one or more labels, below `zone`.
     ///
-    /// Letters become lower case and `_` becomes `-`, since ECS allows both in a service's
-    /// name and host names allow neither.
-    ///
-    /// # Errors
-    /// If a label is empty, longer than 63 characters, holds anything but `a-z 0-9 -`, or
-    /// starts or ends with `-`; or if the name, or that of its marker, gets longer than 253.
+    /// Letters become lower case and `_` becomes `-`, since ECS allows both in service names and host names
+    /// allow neither. Each label has 1 to 63 characters of `a-z 0-9 -` and does not start or end with `-`. The
+    /// name of the marker has at most 253 characters.
     pub fn in_zone(relative: &str, zone: &DnsName) -> Result<DnsName, NameError> {
         let relative = relative.to_ascii_lowercase().replace('_', "-");
         check_labels(&relative)?;
@@ -76,13 +68,13 @@ impl DnsName {
         DnsName(format!("{MARKER_LABEL}.{}", self.0).into())
     }
 
-    /// The name whose ownership marker stands here, if this is the place of one.
+    /// The name that a marker at this name belongs to. `None` if this is no marker name.
     pub fn marked(&self) -> Option<DnsName> {
         let rest = self.0.strip_prefix(MARKER_LABEL)?.strip_prefix('.')?;
         Some(DnsName(rest.into()))
     }
 
-    /// Whether this is `ancestor` itself or stands somewhere below it.
+    /// Whether this is `ancestor` itself or a name below it.
     pub fn is_within(&self, ancestor: &DnsName) -> bool {
         self.0.strip_suffix(&*ancestor.0).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     }
@@ -92,9 +84,9 @@ impl DnsName {
     }
 
     fn check_length(&self) -> Result<(), NameError> {
-        if self.0.len() > MAX_NAME {
+        if self.0.len() > MAX_NAME_LENGTH {
             return Err(NameError(format!(
-                "the name {} has {} characters, and {MAX_NAME} is the most that DNS allows",
+                "the name {} has {} characters; DNS allows {MAX_NAME_LENGTH}",
                 self.0,
                 self.0.len()
             )));
@@ -113,11 +105,11 @@ fn check_labels(name: &str) -> Result<(), NameError> {
     for label in name.split('.') {
         let fault = if label.is_empty() {
             "has an empty label".to_owned()
-        } else if label.len() > MAX_LABEL {
-            format!("has a label of {} characters, and {MAX_LABEL} is the most", label.len())
+        } else if label.len() > MAX_LABEL_LENGTH {
+            format!("has a label of {} characters; DNS allows {MAX_LABEL_LENGTH}", label.len())
         } else if let Some(odd) = label.chars().find(|c| !matches!(c, 'a'..='z' | '0'..='9' | '-'))
         {
-            format!("holds {odd:?}, and a label is made of a-z, 0-9 and -")
+            format!("contains {odd:?}; a label consists of a-z, 0-9 and -")
         } else if label.starts_with('-') || label.ends_with('-') {
             format!("has the label {label:?}, which starts or ends with -")
         } else {
@@ -128,7 +120,7 @@ fn check_labels(name: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// Seconds that a resolver may keep an answer: 1 to 86,400.
+/// The time to live of an answer: 1 to 86,400 seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ttl(u32);
 
@@ -144,7 +136,7 @@ impl Ttl {
     }
 }
 
-/// The types of record that matter here; every other is only ever in the way.
+/// The record types that the handler writes. All others belong to other owners.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecordType {
     A,
@@ -184,24 +176,24 @@ pub struct Rrset {
     pub data: RecordData,
 }
 
-/// What a resource record set holds.
+/// The data of a resource record set.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecordData {
-    /// Values with a TTL, just as Route 53 has them: a DELETE must repeat both exactly.
+    /// Values with a TTL, unchanged from Route 53: a DELETE must repeat both exactly.
     Plain { ttl_seconds: i64, values: Vec<String> },
-    /// An alias to a name in another zone, without evaluation of the target's health.
+    /// An alias to a name in another zone, without target-health evaluation.
     Alias { zone: String, target: String },
-    /// Anything with more to it (a routing policy, a health check), in words. It cannot be
-    /// written, so it cannot be deleted by mistake.
+    /// A record with a routing policy or a health check, as text. It cannot be written, so it cannot be
+    /// deleted by mistake.
     Special(String),
 }
 
-/// The kinds of record that a service can have.
+/// The kind of record that a service gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
     /// A CNAME to the load balancer's name, with a TTL.
     Cname,
-    /// Alias records (A, and AAAA where there are such addresses), without a TTL of their own.
+    /// Alias records: A, and AAAA for a dualstack load balancer. They have no TTL.
     Alias,
 }
 
@@ -228,13 +220,13 @@ impl Rrset {
         }
     }
 
-    /// An alias record: `zone` is the one that the target's identity names for it.
+    /// An alias record. `zone` is the canonical hosted zone of the target.
     pub fn alias(name: DnsName, record_type: RecordType, zone: &str, target: &DnsName) -> Rrset {
         let data = RecordData::Alias { zone: zone.to_owned(), target: format!("{target}.") };
         Rrset { name, record_type, data }
     }
 
-    /// The single value of a plain record set; none if it has several, or is not plain.
+    /// The value and the TTL of a plain record set with exactly one value.
     pub fn single_value(&self) -> Option<(&str, i64)> {
         match &self.data {
             RecordData::Plain { ttl_seconds, values } => match values.as_slice() {
@@ -245,8 +237,8 @@ impl Rrset {
         }
     }
 
-    /// Where an alias for addresses leads to. AWS's console writes `dualstack.` before the names
-    /// of load balancers, which resolve to the same with and without it.
+    /// The target of an A or AAAA alias. AWS's console adds `dualstack.` to the names of load balancers, which
+    /// resolve in the same way without it.
     pub fn alias_target(&self) -> Option<DnsName> {
         match (&self.record_type, &self.data) {
             (RecordType::A | RecordType::Aaaa, RecordData::Alias { target, .. }) => {
@@ -256,7 +248,7 @@ impl Rrset {
         }
     }
 
-    /// Where a plain CNAME of one value points to, and its TTL in seconds.
+    /// The target of a plain CNAME, and its TTL in seconds.
     pub fn cname_target(&self) -> Option<(DnsName, i64)> {
         if self.record_type != RecordType::Cname {
             return None;
@@ -265,7 +257,7 @@ impl Rrset {
         Some((DnsName::parse(value).ok()?, ttl_seconds))
     }
 
-    /// Where whoever resolves the name ends up, if one name tells it.
+    /// The target of a CNAME or an address alias.
     pub fn leads_to(&self) -> Option<DnsName> {
         self.cname_target().map(|(target, _)| target).or_else(|| self.alias_target())
     }
@@ -280,14 +272,14 @@ impl Rrset {
     }
 }
 
-/// For an operator: `A 10.0.0.7` or `A alias to x`.
+/// Text for operators: `A 10.0.0.7` or `A alias to x`.
 impl fmt::Display for Rrset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let record_type = self.record_type.as_str();
         match &self.data {
             RecordData::Plain { values, .. } => write!(f, "{record_type} {}", values.join(", ")),
             RecordData::Alias { target, .. } => write!(f, "{record_type} alias to {target}"),
-            RecordData::Special(what) => write!(f, "{record_type} ({what})"),
+            RecordData::Special(text) => write!(f, "{record_type} ({text})"),
         }
     }
 }
@@ -314,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_dns_forbids_is_named() {
+    fn an_invalid_name_is_reported_with_its_fault() {
         assert_snapshot!(check(""), @r#"error: the name "" has an empty label"#);
         assert_snapshot!(check("a..b"), @r#"error: the name "a..b" has an empty label"#);
         assert_snapshot!(check("*"), @r#"error: the name "*" holds '*', and a label is made of a-z, 0-9 and -"#);
@@ -328,7 +320,7 @@ mod tests {
     fn a_name_leaves_room_for_its_marker() {
         let label = "a".repeat(63);
         let fits = format!("{label}.{label}.{label}.{}", "b".repeat(37));
-        assert_eq!(check(&fits).len() + "_discovery.".len(), MAX_NAME);
+        assert_eq!(check(&fits).len() + "_discovery.".len(), MAX_NAME_LENGTH);
         assert!(check(&format!("{fits}b")).starts_with("error: the name _discovery."));
     }
 
@@ -341,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_name_leads_back_to_its_name() {
+    fn a_marker_name_gives_the_name_it_belongs_to() {
         let name = DnsName::parse("orders.internal").expect("a valid name");
         assert_eq!(name.marker().as_str(), "_discovery.orders.internal");
         assert_eq!(name.marker().marked(), Some(name.clone()));
@@ -350,17 +342,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_accepted_is_a_host_name_below_the_zone(relative in ".{0,80}") {
+        fn every_accepted_name_is_a_host_name_below_the_zone(relative in ".{0,80}") {
             let zone = DnsName::zone("dev.internal").expect("a valid zone");
             if let Ok(name) = DnsName::in_zone(&relative, &zone) {
                 prop_assert!(name.is_within(&zone) && name != zone);
-                prop_assert!(name.marker().as_str().len() <= MAX_NAME);
+                prop_assert!(name.marker().as_str().len() <= MAX_NAME_LENGTH);
                 prop_assert_eq!(&DnsName::zone(name.as_str()).expect("still valid"), &name);
             }
         }
 
         #[test]
-        fn parsing_what_was_displayed_changes_nothing(text in "[!-~]{1,60}") {
+        fn displaying_and_parsing_a_name_changes_nothing(text in "[!-~]{1,60}") {
             if let Ok(name) = DnsName::parse(&text) {
                 let again = DnsName::parse(&format!("{name}.")).expect("still a name");
                 prop_assert_eq!(again, name);

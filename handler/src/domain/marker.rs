@@ -1,69 +1,64 @@
-//! The ownership marker: a TXT record beside each managed record, which says whose it is.
+//! The ownership marker: a TXT record that accompanies each managed record and names its owner.
 //!
 //! `_discovery.<name>  TXT  "heritage=ecs-discovery,version=1,environment=dev,service=arn:…"`
 //!
-//! Decides whether a TXT value is such a marker. What is not one word for word is foreign, an
-//! unknown version included: better a conflict that a person sees than a record lost.
+//! Any TXT value that is not exactly of this form is foreign, and so is an unknown version. A conflict that
+//! an operator sees is better than a lost record.
 
 use std::fmt;
 
 use crate::domain::dns::{DnsName, RecordData, RecordType, Rrset};
 use crate::domain::service::ServiceArn;
 
-/// A TXT string holds at most 255 characters (RFC 1035, section 3.3); longer text goes into
-/// several strings of one value.
-const MAX_STRING: usize = 255;
+/// The limit of one TXT string (RFC 1035, section 3.3). A longer text becomes several strings of one value.
+const MAX_STRING_LENGTH: usize = 255;
 
-/// The least TTL of a marker. Nobody resolves one, so it matters to nobody else.
-const TTL_SECONDS: i64 = 300;
+/// The smallest TTL of a marker. No client resolves markers, so the TTL has no other effect.
+const MIN_TTL_SECONDS: i64 = 300;
 
-/// What tells the markers that one invocation writes from those of others, though they say the
-/// same: they get TTLs of their own. A DELETE has to tell the TTL, too, so one that was planned on
-/// an outdated view does not fit a marker that was written since:
-/// 1. a name's record is deleted by a person, and its marker stays;
-/// 2. one run sees the marker alone, its service gone, and is about to delete it;
-/// 3. another writes the pair anew for the same service, which was created again;
-/// 4. the first one's DELETE would fit, and leave the record alone.
+/// Distinguishes the markers of one invocation from those of all others. The marker carries it in its TTL. A
+/// DELETE has to repeat the TTL, so a DELETE that was planned on an outdated view does not match a newer marker:
+/// 1. A person deletes the record of a name. Its marker stays.
+/// 2. A first run reads the marker. The service is gone, so the run plans to delete the marker.
+/// 3. The service is created again, and a second run writes record and marker.
+/// 4. Without a nonce, the DELETE of the first run would match the new marker and leave the record without one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Nonce(u64);
 
-/// How many different TTLs stamps give.
-const STAMPS: i64 = 86_400;
+/// The number of different TTLs.
+const NONCE_COUNT: i64 = 86_400;
 
 impl Nonce {
-    /// Any number that other invocations do not have.
+    /// `number` should differ between invocations that run at the same time.
     pub fn new(number: u64) -> Nonce {
         Nonce(number)
     }
 
-    /// Never the TTL of the marker that stands there.
+    /// The TTL of a marker that replaces one with the TTL `before`. The two always differ.
     fn ttl_seconds(self, before: Option<i64>) -> i64 {
-        let ttl = TTL_SECONDS + i64::try_from(self.0 % STAMPS.unsigned_abs()).unwrap_or(0);
-        if before == Some(ttl) { ttl + STAMPS } else { ttl }
+        let ttl = MIN_TTL_SECONDS + i64::try_from(self.0 % NONCE_COUNT.unsigned_abs()).unwrap_or(0);
+        if before == Some(ttl) { ttl + NONCE_COUNT } else { ttl }
     }
 }
 
-/// Whose the record at a name is.
+/// The owner of the record at a name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Marker {
     pub environment: String,
     pub service: ServiceArn,
 }
 
-/// Why a TXT value is not a marker of this version.
+/// Why a TXT value is no valid marker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MarkerError {
-    #[error("it is not a marker of this tool")]
+    #[error("no marker of this tool")]
     NotAMarker,
-    #[error("it is a marker of version {0:?}, and this handler knows version 1")]
+    #[error("a marker of version {0:?}; this handler supports version 1")]
     UnknownVersion(String),
 }
 
 impl Marker {
-    /// Reads the value of a TXT record as Route 53 writes it: quoted strings with spaces between.
-    ///
-    /// # Errors
-    /// If it is not a marker word for word.
+    /// Parses a TXT value in Route 53's notation: quoted strings, separated by spaces.
     pub fn parse(value: &str) -> Result<Marker, MarkerError> {
         let text = unquote(value).ok_or(MarkerError::NotAMarker)?;
         let rest =
@@ -82,13 +77,13 @@ impl Marker {
             .ok_or(MarkerError::NotAMarker)
     }
 
-    /// The record set that says that `name` is managed, in place of `before`.
+    /// The marker of `name`, which replaces the marker `before`.
     pub fn rrset(&self, name: &DnsName, nonce: Nonce, before: Option<&Rrset>) -> Rrset {
         let before = before.and_then(Rrset::single_value).map(|(_, ttl_seconds)| ttl_seconds);
         let text = self.to_string();
         let strings: Vec<String> = text
             .as_bytes()
-            .chunks(MAX_STRING)
+            .chunks(MAX_STRING_LENGTH)
             .map(|chunk| format!("\"{}\"", String::from_utf8_lossy(chunk)))
             .collect();
         Rrset {
@@ -102,7 +97,7 @@ impl Marker {
     }
 }
 
-/// The text of the marker, not yet quoted. All of it is ASCII without quotes and backslashes.
+/// The text of the marker without quotes. It is ASCII and contains neither quotes nor backslashes.
 impl fmt::Display for Marker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Marker { environment, service } = self;
@@ -110,21 +105,21 @@ impl fmt::Display for Marker {
     }
 }
 
-/// Whether a text may name an environment: 1 to 32 of `a-z 0-9 -`, so that it can stand in
-/// markers, stack names and metric dimensions alike.
+/// Whether a text is a valid environment name: 1 to 32 characters of `a-z 0-9 -`, valid in markers, stack
+/// names and metric dimensions.
 pub fn is_environment(text: &str) -> bool {
     (1..=32).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-/// Joins the quoted strings of one TXT value. A marker has nothing to escape, so a backslash
-/// means that this is not one.
+/// Joins the quoted strings of one TXT value. A marker contains no escapes, so a value with a backslash is
+/// no marker.
 fn unquote(value: &str) -> Option<String> {
     let mut text = String::new();
     let mut rest = value.trim();
     while !rest.is_empty() {
         let (string, after) = rest.strip_prefix('"')?.split_once('"')?;
-        if string.contains('\\') || string.len() > MAX_STRING {
+        if string.contains('\\') || string.len() > MAX_STRING_LENGTH {
             return None;
         }
         text.push_str(string);
@@ -149,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_says_whose_a_record_is() {
+    fn a_marker_names_environment_and_service() {
         let value = format!("\"heritage=ecs-discovery,version=1,environment=dev,service={ARN}\"");
         assert_snapshot!(check(&value), @"arn:aws:ecs:eu-west-1:111122223333:service/dev/orders of dev");
     }
@@ -163,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_marker_word_for_word_is_foreign() {
+    fn any_other_value_is_no_marker() {
         for value in [
             "".to_owned(),
             "\"v=spf1 -all\"".to_owned(),
@@ -174,7 +169,7 @@ mod tests {
             format!("\"heritage=ecs-discovery,version=1,environment=dev,service={ARN},x=y\""),
             format!("\"heritage=ecs-discovery,version=1,environment=dev,service={ARN}"),
         ] {
-            assert_eq!(check(&value), "it is not a marker of this tool", "{value}");
+            assert_eq!(check(&value), "no marker of this tool", "{value}");
         }
     }
 
@@ -197,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_differs_from_every_other_though_it_says_the_same() {
+    fn markers_with_the_same_text_differ_in_their_ttl() {
         let marker = Marker {
             environment: "dev".into(),
             service: ServiceArn::parse(ARN).expect("a valid ARN"),
@@ -207,9 +202,9 @@ mod tests {
         let other = marker.rrset(&name, Nonce::new(8), None);
         let same = marker.rrset(&name, Nonce::new(7), Some(&first));
         let again = marker.rrset(&name, Nonce::new(7), Some(&same));
-        assert_ne!(first, other, "of another invocation");
-        assert_ne!(first, same, "in its place");
-        assert_ne!(same, again, "in its place");
+        assert_ne!(first, other, "another invocation");
+        assert_ne!(first, same, "a replacement");
+        assert_ne!(same, again, "a replacement");
         for rrset in [first, other, same, again] {
             assert_eq!(
                 Marker::parse(rrset.single_value().expect("one value").0),
@@ -220,7 +215,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parsing_what_was_written_gives_the_same_marker(
+        fn writing_and_parsing_a_marker_changes_nothing(
             environment in "[a-z0-9-]{1,32}",
             cluster in "[A-Za-z0-9_-]{1,255}",
             service in "[A-Za-z0-9_-]{1,255}",

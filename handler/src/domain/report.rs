@@ -1,5 +1,4 @@
-//! What a run answers: one outcome for each service, with a reason that an operator
-//! understands.
+//! The report of a run: one outcome for each service, with a reason for operators.
 
 use std::collections::BTreeMap;
 
@@ -8,32 +7,31 @@ use serde::Serialize;
 use crate::domain::dns::DnsName;
 use crate::domain::service::{HostedZoneId, ServiceArn};
 
-/// What became of a service in this run.
+/// The result of a run for one service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     Registered,
     Updated,
     Unchanged,
-    /// Its record was there already, and is managed from now on.
+    /// An existing record without a marker is managed from now on.
     Adopted,
     Deregistered,
-    /// Its name is held by something that this environment does not manage, or by another
-    /// service.
+    /// The name belongs to another service, or to a record that this environment does not manage.
     Conflict,
-    /// Not to be registered.
+    /// The service is not registered: no load balancer, opted out, or outside of the environment.
     Ignored,
-    /// Its name is not possible.
+    /// The name or a tag is invalid.
     Invalid,
-    /// Its load balancer is not there yet.
+    /// The load balancer is not ready yet.
     Waiting,
-    /// Its name would be deleted, and so would too many others.
+    /// The delete limit kept the name.
     Refused,
     Failed,
 }
 
 impl Status {
-    /// As in the answer: `registered`.
+    /// The text in the answer, for example `registered`.
     pub fn as_str(self) -> &'static str {
         match self {
             Status::Registered => "registered",
@@ -51,7 +49,7 @@ impl Status {
     }
 }
 
-/// What became of one service, and why.
+/// The result for one service, with its reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Outcome {
     #[serde(serialize_with = "as_text")]
@@ -66,7 +64,7 @@ pub struct Outcome {
     pub reason: Option<String>,
 }
 
-/// How many record sets were created and deleted; in a dry run, would have been.
+/// The number of record sets that were created and deleted. In a dry run: that would be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Changes {
     pub created: usize,
@@ -80,7 +78,7 @@ impl std::ops::AddAssign for Changes {
     }
 }
 
-/// Requests sent to each service, without the SDK's retries.
+/// Requests to each API, without the SDK's retries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ApiCalls {
     pub ecs: u32,
@@ -88,25 +86,25 @@ pub struct ApiCalls {
     pub route53: u32,
 }
 
-/// What a full pass found.
+/// The counts of a full pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FullPass {
-    /// Names that the environment manages, after the pass.
+    /// Names that the environment manages after the full pass.
     pub managed_names: usize,
-    /// Record sets of each zone, whoever made them, before the pass. A zone holds 10,000.
+    /// All record sets of each zone before the full pass. The quota of a zone is 10,000.
     #[serde(serialize_with = "as_text_keys")]
     pub zone_records: BTreeMap<HostedZoneId, usize>,
 }
 
-/// What a run was about.
+/// The scope of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ReportScope {
     Service,
     All,
     Deregister,
-    /// The payload asked for nothing that could be done.
+    /// The payload was ignored.
     None,
 }
 
@@ -117,7 +115,7 @@ pub struct Report {
     pub environment: String,
     pub scope: ReportScope,
     pub dry_run: bool,
-    /// Why nothing was done, if the payload was ignored.
+    /// Why the payload was ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     pub outcomes: Vec<Outcome>,
@@ -126,7 +124,7 @@ pub struct Report {
     pub read_errors: Vec<String>,
     pub changes: Changes,
     pub api_calls: ApiCalls,
-    /// Requests that AWS refused because they were too many; the SDK tried them again.
+    /// Throttled attempts. The SDK retried them.
     pub throttles: ApiCalls,
     /// Present after a full pass.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,7 +148,7 @@ impl Report {
         }
     }
 
-    /// The outcomes for which trying again may help.
+    /// The outcomes that a retry may change.
     pub fn failures(&self) -> impl Iterator<Item = &Outcome> {
         self.outcomes.iter().filter(|outcome| outcome.status == Status::Failed)
     }
@@ -161,8 +159,8 @@ impl Report {
 pub struct Outcomes(BTreeMap<ServiceArn, Outcome>);
 
 impl Outcomes {
-    /// Takes in a later round: what it says replaces what was said before, except that a
-    /// service which a round changed and the next found in order was changed by this run.
+    /// Adds the outcomes of a later round. They replace earlier ones, with one exception: if an earlier round
+    /// changed the service and the later one found it in sync, the change is reported.
     pub fn add(&mut self, round: impl IntoIterator<Item = Outcome>) {
         for outcome in round {
             let changed_before = self.0.get(&outcome.service).is_some_and(|before| {
@@ -171,14 +169,14 @@ impl Outcomes {
                     Status::Registered | Status::Updated | Status::Adopted | Status::Deregistered
                 )
             });
-            let in_order_now = matches!(outcome.status, Status::Unchanged | Status::Ignored);
-            if !(changed_before && in_order_now) {
+            let is_in_sync = matches!(outcome.status, Status::Unchanged | Status::Ignored);
+            if !(changed_before && is_in_sync) {
                 self.0.insert(outcome.service.clone(), outcome);
             }
         }
     }
 
-    /// Marks what a service was to become as failed.
+    /// Replaces the status and the reason of a service by a failure.
     pub fn fail(&mut self, service: &ServiceArn, reason: &str) {
         let blank = || Outcome {
             service: service.clone(),
@@ -193,7 +191,7 @@ impl Outcomes {
         outcome.reason = Some(reason.to_owned());
     }
 
-    /// In the order of the services' ARNs.
+    /// Sorted by ARN.
     pub fn into_vec(self) -> Vec<Outcome> {
         self.0.into_values().collect()
     }
@@ -249,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_round_changed_is_reported_though_a_later_one_finds_it_in_order() {
+    fn a_change_of_an_earlier_round_is_reported_although_a_later_one_finds_it_in_sync() {
         assert_eq!(check(&[Status::Registered, Status::Unchanged]), ["registered"]);
         assert_eq!(check(&[Status::Deregistered, Status::Ignored]), ["deregistered"]);
         assert_eq!(check(&[Status::Registered, Status::Conflict]), ["conflict"]);

@@ -1,7 +1,6 @@
-//! What AWS says about a service: who it is, whether it lives, and which load balancers it
-//! stands behind.
+//! A service in AWS: its identity, whether it is alive, and its load balancers.
 //!
-//! Only identities and plain data: neither how they are read, nor what name follows from them.
+//! Plain data only. Contains neither the reading of it nor the names that follow from it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,8 +8,8 @@ use std::sync::Arc;
 
 use crate::domain::dns::DnsName;
 
-/// Where this handler runs. A service anywhere else cannot be read, so nothing can be proven
-/// about it.
+/// The account and the region of this handler. It cannot read services of other locations, so it decides
+/// nothing about them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AwsLocation {
     pub partition: String,
@@ -19,19 +18,16 @@ pub struct AwsLocation {
     pub account: String,
 }
 
-/// A text that is not the ARN it should be.
+/// An invalid ARN.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{found:?} is not {expected}")]
+#[error("expected {expected}; found {found:?}")]
 pub struct ArnError {
     pub found: String,
     pub expected: &'static str,
 }
 
 impl AwsLocation {
-    /// The location of a function, from its ARN.
-    ///
-    /// # Errors
-    /// If the ARN is not one of a Lambda function.
+    /// The location in the ARN of a Lambda function.
     pub fn of_function(arn: &str) -> Result<AwsLocation, ArnError> {
         match split_arn(arn, "lambda") {
             Some((location, resource)) if resource.starts_with("function:") => Ok(location),
@@ -40,24 +36,22 @@ impl AwsLocation {
     }
 }
 
-/// The identity of a service, in the long form of its ARN. Services that still carry the short
-/// form (`service/<name>`, from before 2018) are given the long one, so that there is one.
+/// The identity of a service: the long form of its ARN, also for services that have the short form
+/// (`service/<name>`) from before 2018.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceArn {
-    /// The whole of it, and first, so that it alone is compared. Shared: plans hold most of them more
-    /// than once.
+    /// The whole ARN. It is the first field, so that comparisons need no other. The text is shared, because a
+    /// plan contains most ARNs more than once.
     text: Arc<str>,
     location: Arc<AwsLocation>,
-    /// How long the names at the end are.
+    /// The lengths of the two names at the end.
     cluster: usize,
     service: usize,
 }
 
 impl ServiceArn {
-    /// The service `service` in the cluster `cluster`, both by name.
-    ///
-    /// # Errors
-    /// If either is not a name that ECS allows: 1 to 255 of `A-Z a-z 0-9 _ -`.
+    /// The service `service` in the cluster `cluster`. Both are names of 1 to 255 characters of
+    /// `A-Z a-z 0-9 _ -`.
     pub fn new(
         location: &AwsLocation,
         cluster: &str,
@@ -65,10 +59,16 @@ impl ServiceArn {
     ) -> Result<ServiceArn, ArnError> {
         let wrong = |found: &str, expected| Err(ArnError { found: found.to_owned(), expected });
         if !is_ecs_name(cluster) {
-            return wrong(cluster, "the name of an ECS cluster (1 to 255 of A-Z a-z 0-9 _ -)");
+            return wrong(
+                cluster,
+                "the name of an ECS cluster (1 to 255 characters of A-Z a-z 0-9 _ -)",
+            );
         }
         if !is_ecs_name(service) {
-            return wrong(service, "the name of an ECS service (1 to 255 of A-Z a-z 0-9 _ -)");
+            return wrong(
+                service,
+                "the name of an ECS service (1 to 255 characters of A-Z a-z 0-9 _ -)",
+            );
         }
         let AwsLocation { partition, region, account } = location;
         let text = format!("arn:{partition}:ecs:{region}:{account}:service/{cluster}/{service}");
@@ -80,10 +80,8 @@ impl ServiceArn {
         })
     }
 
-    /// `arn:<partition>:ecs:<region>:<account>:service/<cluster>/<service>`.
-    ///
-    /// # Errors
-    /// If it is anything else, the short form included: that does not tell the cluster.
+    /// Parses `arn:<partition>:ecs:<region>:<account>:service/<cluster>/<service>`. The short form is
+    /// invalid, because it has no cluster.
     pub fn parse(arn: &str) -> Result<ServiceArn, ArnError> {
         split_arn(arn, "ecs")
             .and_then(|(location, resource)| {
@@ -92,7 +90,7 @@ impl ServiceArn {
             })
             .ok_or_else(|| ArnError {
                 found: arn.to_owned(),
-                expected: "an ECS service ARN, arn:…:ecs:<region>:<account>:service/<cluster>/<service>",
+                expected: "an ECS service ARN like arn:…:ecs:<region>:<account>:service/<cluster>/<service>",
             })
     }
 
@@ -116,7 +114,7 @@ impl fmt::Display for ServiceArn {
     }
 }
 
-/// The name in a reference that callers of ECS may give as a name or as an ARN:
+/// The name in a reference that is a name or an ARN:
 /// `dev` and `arn:aws:ecs:eu-west-1:111122223333:cluster/dev` are the same cluster.
 pub fn last_segment(reference: &str) -> &str {
     if reference.starts_with("arn:") {
@@ -131,8 +129,8 @@ fn is_ecs_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
-/// Splits `arn:partition:service:region:account:resource`; none if it is for another service
-/// or a part has characters that no ARN has.
+/// Splits `arn:partition:service:region:account:resource`. `None` for another service, and for parts with
+/// characters that no ARN has.
 fn split_arn<'a>(arn: &'a str, aws_service: &str) -> Option<(AwsLocation, &'a str)> {
     let mut parts = arn.splitn(6, ':');
     let prefix = parts.next()?;
@@ -158,7 +156,7 @@ fn split_arn<'a>(arn: &'a str, aws_service: &str) -> Option<(AwsLocation, &'a st
     Some((location, resource))
 }
 
-/// An identifier that AWS made and that is only compared and passed back.
+/// An identifier from AWS, which is only compared and sent back.
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -192,7 +190,7 @@ identifier!(
     LoadBalancerArn
 );
 identifier!(
-    /// The name of a classic load balancer. They have no ARNs; a name is unique in its region.
+    /// The name of a classic load balancer, unique in its region. Classic load balancers have no ARN.
     ClassicName
 );
 identifier!(
@@ -200,20 +198,19 @@ identifier!(
     VpcId
 );
 identifier!(
-    /// `Z0123…`, without the `/hostedzone/` that Route 53 puts before it.
+    /// `Z0123…`, without the prefix `/hostedzone/` of Route 53.
     HostedZoneId
 );
 
-/// What AWS said to a question, or why it did not.
+/// The answer to a read, or its error.
 pub type ReadResult<T> = Result<T, ReadError>;
 
-/// Something that could not be read, and why, in AWS's words. It proves nothing, so nothing that
-/// depends on it changes.
+/// A failed read, with AWS's message. It proves nothing, so nothing that depends on it changes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ReadError(pub String);
 
-/// What a service stands behind, as ECS names it.
+/// A load balancer of a service, in the way that ECS refers to it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LoadBalancerRef {
     TargetGroup(TargetGroupArn),
@@ -229,27 +226,26 @@ impl fmt::Display for LoadBalancerRef {
     }
 }
 
-/// A service as ECS described it.
+/// A service, described by ECS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Service {
     Live {
-        /// Milliseconds since 1970, as ECS says; 0 where it does not.
+        /// Milliseconds since 1970. 0 if ECS does not return the time.
         created_at_ms: i64,
-        /// In the order in which the service lists them; those of its task sets follow, the
-        /// primary's first.
+        /// In the order of the service. Those of its task sets follow, with the primary task set first.
         load_balancers: Vec<LoadBalancerRef>,
-        /// Those whose keys begin with `discovery:`, as they are.
+        /// The tags whose keys start with `discovery:`.
         tags: BTreeMap<String, String>,
     },
     Gone(Gone),
-    /// Its cluster is not one of this environment's, so it is not even asked for.
+    /// A service of a cluster outside of the environment. The handler does not describe it.
     Outside,
 }
 
-/// ECS's own word that a service is gone. Nothing else proves it.
+/// ECS's confirmation that a service is gone. Nothing else proves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gone {
-    /// It does not exist, or its cluster does not.
+    /// The service or its cluster does not exist.
     Missing,
     Draining,
     Inactive,
@@ -271,15 +267,15 @@ pub struct LoadBalancer {
     pub name: String,
     pub vpc: VpcId,
     pub scheme: Scheme,
-    /// None while it is being made.
+    /// `None` while AWS creates the load balancer.
     pub dns_name: Option<DnsName>,
-    /// The zone that an alias to it has to name.
+    /// The hosted zone that an alias to the load balancer must contain.
     pub canonical_zone: Option<String>,
-    /// Whether it has IPv6 addresses too.
+    /// Whether the load balancer also has IPv6 addresses.
     pub dualstack: bool,
 }
 
-/// Which addresses a load balancer has. Internal ones are preferred for a private zone.
+/// The scheme of a load balancer. Internal ones are preferred for a private zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scheme {
     Internal,
@@ -299,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_arn_tells_cluster_and_service() {
+    fn a_service_arn_contains_cluster_and_service() {
         insta::assert_snapshot!(
             check("arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"),
             @"orders in dev"
@@ -307,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_named_with_what_was_expected() {
+    fn any_other_text_is_rejected_with_the_expected_form() {
         for arn in [
             "arn:aws:ecs:eu-west-1:111122223333:service/orders",
             "arn:aws:ecs:eu-west-1:111122223333:cluster/dev",
@@ -315,12 +311,12 @@ mod tests {
             "arn:aws:ecs:eu-west-1:111122223333:service/dev/or,ders",
             "orders",
         ] {
-            assert!(check(arn).contains("is not an ECS service ARN"), "{arn}");
+            assert!(check(arn).starts_with("expected an ECS service ARN"), "{arn}");
         }
     }
 
     #[test]
-    fn a_function_arn_tells_its_home() {
+    fn a_function_arn_contains_its_location() {
         let location =
             AwsLocation::of_function("arn:aws:lambda:eu-west-1:111122223333:function:x:live");
         assert_eq!(location.expect("a function's ARN").region, "eu-west-1");
@@ -329,7 +325,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parsing_what_was_displayed_gives_the_same_service(
+        fn displaying_and_parsing_an_arn_changes_nothing(
             cluster in "[A-Za-z0-9_-]{1,255}", service in "[A-Za-z0-9_-]{1,255}"
         ) {
             let location = AwsLocation::of_function("arn:aws:lambda:eu-west-1:111122223333:function:x")

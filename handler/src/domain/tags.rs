@@ -1,19 +1,19 @@
-//! What the tags of a service ask for.
+//! The tags of a service.
 //!
-//! A tag with the prefix that is not known, or whose value is not allowed, is an error that
-//! names it: whoever mistypes `discovery:nmae` should not wonder why nothing happens.
+//! An unknown `discovery:` tag and an invalid value are errors, so that a typo such as `discovery:nmae` is
+//! reported instead of ignored.
 
 use std::collections::BTreeMap;
 
 use crate::domain::dns::{RecordKind, Ttl};
 
-/// The tags of services that are meant for this handler.
+/// The prefix of all tags that this project reads.
 pub const TAG_PREFIX: &str = "discovery:";
 
-/// The wishes of one service; none where the environment's configuration decides.
+/// The settings of one service. `None` where the environment's configuration applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags {
-    /// `discovery:enabled`: `false` keeps the service out.
+    /// `discovery:enabled`: `false` excludes the service.
     pub opted_out: bool,
     /// `discovery:name`: one or more labels, relative to the zone.
     pub name: Option<String>,
@@ -21,62 +21,59 @@ pub struct Tags {
     pub ttl: Option<Ttl>,
     /// `discovery:record`: `CNAME` or `ALIAS`.
     pub record: Option<RecordKind>,
-    /// `discovery:load-balancer`: the name of the one to use.
+    /// `discovery:load-balancer`: the name of the load balancer to use.
     pub load_balancer: Option<String>,
 }
 
-/// A tag that cannot be followed.
+/// An invalid tag.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the tag {key} is {value:?}, and {allowed}")]
+#[error("the tag {key} is {value:?}; expected {expected}")]
 pub struct TagError {
     pub key: String,
     pub value: String,
-    pub allowed: &'static str,
+    pub expected: &'static str,
 }
 
 impl Tags {
-    /// Reads the tags whose keys begin with [`TAG_PREFIX`].
-    ///
-    /// # Errors
-    /// On the first, by key, that is not known or has a value that is not allowed.
+    /// Reads the tags whose keys start with [`TAG_PREFIX`]. Reports the first invalid one, by key.
     pub fn parse(tags: &BTreeMap<String, String>) -> Result<Tags, TagError> {
-        let mut wishes = Tags::default();
+        let mut parsed = Tags::default();
         for (key, value) in tags {
-            let error = |allowed| TagError { key: key.clone(), value: value.clone(), allowed };
+            let error = |expected| TagError { key: key.clone(), value: value.clone(), expected };
             match key.strip_prefix(TAG_PREFIX) {
                 Some("enabled") => {
-                    wishes.opted_out = match value.as_str() {
+                    parsed.opted_out = match value.as_str() {
                         "true" => false,
                         "false" => true,
-                        _ => return Err(error("it may be true or false")),
+                        _ => return Err(error("true or false")),
                     }
                 }
                 Some("name") if value.is_empty() => {
-                    return Err(error("it may be one or more labels, relative to the zone"));
+                    return Err(error("one or more labels, relative to the zone"));
                 }
-                Some("name") => wishes.name = Some(value.clone()),
+                Some("name") => parsed.name = Some(value.clone()),
                 Some("ttl") => {
                     let ttl = value.parse().ok().and_then(Ttl::from_seconds);
-                    wishes.ttl = Some(ttl.ok_or_else(|| error("it may be 1 to 86400 seconds"))?);
+                    parsed.ttl = Some(ttl.ok_or_else(|| error("1 to 86400 seconds"))?);
                 }
                 Some("record") => {
                     let kind = RecordKind::parse(value);
-                    wishes.record = Some(kind.ok_or_else(|| error("it may be CNAME or ALIAS"))?);
+                    parsed.record = Some(kind.ok_or_else(|| error("CNAME or ALIAS"))?);
                 }
                 Some("load-balancer") if value.is_empty() => {
-                    return Err(error("it may be the name of one of the service's load balancers"));
+                    return Err(error("the name of a load balancer of the service"));
                 }
-                Some("load-balancer") => wishes.load_balancer = Some(value.clone()),
+                Some("load-balancer") => parsed.load_balancer = Some(value.clone()),
                 Some(_) => {
                     return Err(error(
-                        "known are discovery:enabled, discovery:name, discovery:ttl, \
+                        "one of the tags discovery:enabled, discovery:name, discovery:ttl, \
                          discovery:record and discovery:load-balancer",
                     ));
                 }
                 None => {}
             }
         }
-        Ok(wishes)
+        Ok(parsed)
     }
 }
 
@@ -110,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_value_and_what_is_allowed() {
+    fn an_invalid_tag_is_reported_with_its_value_and_the_expected_one() {
         assert_snapshot!(check(&[("discovery:enabled", "no")]), @r#"the tag discovery:enabled is "no", and it may be true or false"#);
         assert_snapshot!(check(&[("discovery:ttl", "0")]), @r#"the tag discovery:ttl is "0", and it may be 1 to 86400 seconds"#);
         assert_snapshot!(check(&[("discovery:ttl", "1h")]), @r#"the tag discovery:ttl is "1h", and it may be 1 to 86400 seconds"#);
