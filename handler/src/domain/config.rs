@@ -1,7 +1,7 @@
-//! The configuration: what the CDK app wrote into `DISCOVERY_CONFIG`, checked once, at init.
+//! The configuration: the JSON that the construct writes into `DISCOVERY_CONFIG`, parsed once during init.
 //!
-//! A mistake stops the handler before it touches anything, and says which key, what was found
-//! and what was expected.
+//! An invalid configuration stops the handler before it calls AWS. The error contains the key, the expected
+//! value and the value found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,14 +12,14 @@ use crate::domain::dns::{DnsName, NameError, RecordKind, Ttl};
 use crate::domain::marker::is_environment;
 use crate::domain::service::{HostedZoneId, ServiceArn, VpcId};
 
-/// The environment variable that holds the configuration, as JSON.
+/// The environment variable with the configuration.
 pub const VARIABLE: &str = "DISCOVERY_CONFIG";
 
-/// One environment: its zones, which services belong to it, and how they are registered.
+/// One environment: its zones, its clusters, and how its services are registered.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub environment: String,
-    /// What the environment was called before: records under these names are its own.
+    /// Earlier names of the environment. Records with these names in their markers belong to it, too.
     pub former_names: BTreeSet<String>,
     zones: BTreeMap<VpcId, Zone>,
     clusters: Vec<WildMatch>,
@@ -36,8 +36,7 @@ pub struct Zone {
     pub name: DnsName,
 }
 
-/// How many names a full pass may delete: up to `free`, or up to `percent` of those it manages,
-/// whichever is more.
+/// A full pass may delete `free` names, or `percent` percent of the managed names, whichever is more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct DeleteLimit {
@@ -45,14 +44,14 @@ pub struct DeleteLimit {
     pub percent: usize,
 }
 
-/// A mistake in the configuration.
+/// The first invalid setting of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{VARIABLE}: {key}: found {found}, expected {expected}")]
+#[error("{VARIABLE}: {key}: expected {expected}; found {found}")]
 pub struct ConfigError {
     /// The path of the key, like `zones[0].name`.
     pub key: String,
-    pub found: String,
     pub expected: String,
+    pub found: String,
 }
 
 #[derive(Deserialize)]
@@ -103,97 +102,96 @@ fn default_limit() -> DeleteLimit {
 }
 
 impl Config {
-    /// Reads the value of [`VARIABLE`]; none if it is not set.
-    ///
-    /// # Errors
-    /// On the first mistake, with its key.
+    /// Parses the value of [`VARIABLE`], which is `None` if the variable is not set.
     pub fn parse(json: Option<&str>) -> Result<Config, ConfigError> {
-        let mistake = |key: &str, found: String, expected: &str| ConfigError {
+        let invalid = |key: &str, expected: &str, found: String| ConfigError {
             key: key.to_owned(),
-            found,
             expected: expected.to_owned(),
+            found,
         };
         let json = json.ok_or_else(|| {
-            mistake("(the variable)", "nothing".into(), "the JSON that the CDK app writes")
+            let expected = "the JSON that the construct writes";
+            invalid(TOP_LEVEL, expected, "no such environment variable".into())
         })?;
         let raw: RawConfig =
             serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(json))
-                .map_err(|error| shape_mistake(&error))?;
+                .map_err(|error| shape_error(&error))?;
 
         if !is_environment(&raw.environment) {
-            return Err(mistake(
+            return Err(invalid(
                 "environment",
+                "a name of 1 to 32 characters of a-z, 0-9 and -",
                 format!("{:?}", raw.environment),
-                "1 to 32 of a-z, 0-9 and -",
             ));
         }
         for (index, name) in raw.former_names.iter().enumerate() {
             if !is_environment(name) || *name == raw.environment {
-                let expected = "another name, 1 to 32 of a-z, 0-9 and -";
-                let key = format!("formerNames[{index}]");
-                return Err(mistake(&key, format!("{name:?}"), expected));
+                return Err(invalid(
+                    &format!("formerNames[{index}]"),
+                    "another name of 1 to 32 characters of a-z, 0-9 and -",
+                    format!("{name:?}"),
+                ));
             }
         }
         if raw.zones.is_empty() {
-            return Err(mistake("zones", "an empty list".into(), "at least one zone"));
+            return Err(invalid("zones", "at least one zone", "[]".into()));
         }
         let mut zones = BTreeMap::new();
         for (index, zone) in raw.zones.into_iter().enumerate() {
             let key = |name: &str| format!("zones[{index}].{name}");
             if !is_id(&zone.vpc_id, "vpc-") {
                 let found = format!("{:?}", zone.vpc_id);
-                return Err(mistake(&key("vpcId"), found, "a VPC's id, like vpc-0a1b2c3d"));
+                return Err(invalid(&key("vpcId"), "a VPC id, like vpc-0a1b2c3d", found));
             }
             if !is_id(&zone.hosted_zone_id, "Z") {
+                let expected = "a hosted zone id, like Z0123456789ABC, without /hostedzone/";
                 let found = format!("{:?}", zone.hosted_zone_id);
-                let expected = "a hosted zone's id, like Z0123456789ABC, without /hostedzone/";
-                return Err(mistake(&key("hostedZoneId"), found, expected));
+                return Err(invalid(&key("hostedZoneId"), expected, found));
             }
             let name = DnsName::zone(&zone.name).map_err(|error| {
-                mistake(
-                    &key("name"),
-                    format!("{:?} ({error})", zone.name),
-                    "a zone's name, like dev.internal",
-                )
+                let found = format!("{:?} ({error})", zone.name);
+                invalid(&key("name"), "the name of a zone, like dev.internal", found)
             })?;
             let vpc = VpcId::new(zone.vpc_id);
             let id = HostedZoneId::new(zone.hosted_zone_id);
             if let Some(other) =
                 zones.values().find(|zone: &&Zone| zone.id == id && zone.name != name)
             {
-                let found = format!(
-                    "{:?}, and {:?} for the same hosted zone",
-                    zone.name,
-                    other.name.as_str()
+                let expected = format!(
+                    "the same name for the same hosted zone {id}, which is {} above",
+                    other.name
                 );
-                return Err(mistake(&key("name"), found, "one name for one hosted zone"));
+                return Err(invalid(&key("name"), &expected, format!("{:?}", zone.name)));
             }
             if zones.insert(vpc.clone(), Zone { id, name }).is_some() {
-                let found = format!("a second zone for {vpc}");
-                return Err(mistake(&key("vpcId"), found, "one zone for each VPC"));
+                let found = format!("{:?}", vpc.as_str());
+                return Err(invalid(&key("vpcId"), "each VPC once", found));
             }
         }
         for (index, glob) in raw.clusters.iter().enumerate() {
             if glob.is_empty()
                 || glob.bytes().any(|b| !(b.is_ascii_alphanumeric() || b"_-*?".contains(&b)))
             {
-                return Err(mistake(
+                return Err(invalid(
                     &format!("clusters[{index}]"),
+                    "the name of a cluster, with * for any characters and ? for one",
                     format!("{glob:?}"),
-                    "a cluster's name, in which * stands for any characters and ? for one",
                 ));
             }
         }
-        let name_template = NameTemplate::parse(&raw.name_template)
-            .map_err(|found| mistake("nameTemplate", found, "labels made of a-z, 0-9, - and {service}, {cluster}, with {service} in one of them"))?;
+        let name_template = NameTemplate::parse(&raw.name_template).map_err(|found| {
+            let expected =
+                "labels of a-z, 0-9, -, {service} and {cluster}, with {service} in at least one";
+            invalid("nameTemplate", expected, found)
+        })?;
         let record = RecordKind::parse(&raw.record)
-            .ok_or_else(|| mistake("record", format!("{:?}", raw.record), "CNAME or ALIAS"))?;
+            .ok_or_else(|| invalid("record", "CNAME or ALIAS", format!("{:?}", raw.record)))?;
         let ttl = Ttl::from_seconds(raw.ttl_seconds).ok_or_else(|| {
-            mistake("ttlSeconds", raw.ttl_seconds.to_string(), "1 to 86400 seconds")
+            invalid("ttlSeconds", "1 to 86400 seconds", raw.ttl_seconds.to_string())
         })?;
         if raw.delete_limit.percent > 100 {
             let found = raw.delete_limit.percent.to_string();
-            return Err(mistake("deleteLimit.percent", found, "0 to 100 percent"));
+            return Err(invalid("deleteLimit.percent", "0 to 100 percent", found));
         }
         Ok(Config {
             environment: raw.environment,
@@ -207,12 +205,12 @@ impl Config {
         })
     }
 
-    /// The zone of a VPC, if it belongs to this environment.
+    /// The zone of a VPC.
     pub fn zone(&self, vpc: &VpcId) -> Option<&Zone> {
         self.zones.get(vpc)
     }
 
-    /// All zones, each once, though several VPCs may share one.
+    /// The name of each zone. Several VPCs may share a zone.
     pub fn zones(&self) -> BTreeMap<HostedZoneId, DnsName> {
         self.zones.values().map(|zone| (zone.id.clone(), zone.name.clone())).collect()
     }
@@ -222,10 +220,7 @@ impl Config {
         self.clusters.iter().any(|glob| glob.matches(cluster))
     }
 
-    /// The name that a service gets in `zone`: `tagged`, or what the template gives.
-    ///
-    /// # Errors
-    /// If that is not a host name.
+    /// The name of a service in `zone`: the one from its tag, or else from the template.
     pub fn name(
         &self,
         service: &ServiceArn,
@@ -245,23 +240,28 @@ fn is_id(text: &str, prefix: &str) -> bool {
     })
 }
 
-/// Serde says what it found and expected in one sentence; the path is what it leaves out.
-fn shape_mistake(error: &serde_path_to_error::Error<serde_json::Error>) -> ConfigError {
+/// The key of an error that concerns the whole configuration.
+const TOP_LEVEL: &str = "(top level)";
+
+/// An error for JSON of the wrong shape. Serde's message has the form `FOUND, expected EXPECTED at line L
+/// column C`, and omits the path.
+fn shape_error(error: &serde_path_to_error::Error<serde_json::Error>) -> ConfigError {
     let path = error.path().to_string();
     let message = error.inner().to_string();
-    // In one long line a column helps nobody.
+    // The configuration is one long line, so the position helps nobody.
     let message = message.split_once(" at line ").map_or(message.as_str(), |(text, _)| text);
-    let (found, expected) = match message.split_once(", expected ") {
+    let (expected, found) = match message.split_once(", expected ") {
         Some((found, expected)) => {
             let expected =
                 expected.replace("u32", "a whole number").replace("usize", "a whole number");
-            (found.to_owned(), expected)
+            let found = found.trim_start_matches("invalid type: ");
+            (expected, found.trim_start_matches("invalid value: ").to_owned())
         }
-        None => (message.to_owned(), "every required key, well-formed, once".to_owned()),
+        None => ("valid JSON with each required key once".into(), format!("an error: {message}")),
     };
-    // The path of a key that is an empty text is empty, too.
-    let key = if path == "." || path.is_empty() { "(top level)".into() } else { path };
-    ConfigError { key, found, expected }
+    // The path of the key "" is empty.
+    let key = if path == "." || path.is_empty() { TOP_LEVEL.into() } else { path };
+    ConfigError { key, expected, found }
 }
 
 /// `{service}`, `{service}.{cluster}`, `{cluster}-{service}.apps`…
@@ -269,22 +269,23 @@ fn shape_mistake(error: &serde_path_to_error::Error<serde_json::Error>) -> Confi
 struct NameTemplate(String);
 
 impl NameTemplate {
+    /// The error describes the invalid template.
     fn parse(text: &str) -> Result<NameTemplate, String> {
-        // Without the service in it, all services would fight for one name.
+        // Without {service} all services would compete for one name.
         if !text.contains("{service}") {
-            return Err(format!("{text:?}, which lacks {{service}}"));
+            return Err(format!("{text:?}"));
         }
         let sample = text.replace("{service}", "s").replace("{cluster}", "c");
         match DnsName::zone(&sample) {
             Ok(_) => Ok(NameTemplate(text.to_owned())),
             Err(error) => {
-                Err(format!("{text:?} (for a service \"s\" in a cluster \"c\", {error})"))
+                Err(format!("{text:?} (for the service \"s\" in the cluster \"c\", {error})"))
             }
         }
     }
 
     fn fill(&self, service: &ServiceArn) -> String {
-        // Neither name can hold a brace, so the order of the two does not matter.
+        // Neither name can contain a brace, so the order of the replacements does not matter.
         self.0.replace("{service}", service.service()).replace("{cluster}", service.cluster())
     }
 }
@@ -303,7 +304,7 @@ mod tests {
         })
     }
 
-    /// Changes one key of a valid configuration, and shows what the parser says.
+    /// Parses a valid configuration in which one key has another value.
     fn check(key: &str, value: Value) -> String {
         let mut config = valid();
         config[key] = value;
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn environment_and_zones_are_enough() {
+    fn only_environment_and_zones_are_required() {
         let config = Config::parse(Some(&valid().to_string())).expect("valid");
         let arn = "arn:aws:ecs:eu-west-1:111122223333:service/blue/Orders_API";
         let service = ServiceArn::parse(arn).expect("valid");
@@ -329,15 +330,15 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_variable_is_said() {
+    fn a_missing_variable_is_an_error() {
         assert_snapshot!(
-            Config::parse(None).expect_err("nothing there"),
+            Config::parse(None).expect_err("the variable is not set"),
             @"DISCOVERY_CONFIG: (the variable): found nothing, expected the JSON that the CDK app writes"
         );
     }
 
     #[test]
-    fn every_mistake_names_its_key_and_what_was_expected() {
+    fn an_error_contains_the_key_the_expected_value_and_the_value_found() {
         assert_snapshot!(check("environment", json!("Dev")), @r#"DISCOVERY_CONFIG: environment: found "Dev", expected 1 to 32 of a-z, 0-9 and -"#);
         assert_snapshot!(check("zones", json!([])), @"DISCOVERY_CONFIG: zones: found an empty list, expected at least one zone");
         assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":7,"name":"x"}])), @"DISCOVERY_CONFIG: zones[0].hostedZoneId: found invalid type: integer `7`, expected a string");
@@ -361,7 +362,7 @@ mod tests {
         }
 
         #[test]
-        fn no_template_makes_a_name_outside_its_zone(template in "[a-z.{}*_-]{0,12}\\{service\\}[a-z.{}*_-]{0,12}") {
+        fn no_template_gives_a_name_outside_its_zone(template in "[a-z.{}*_-]{0,12}\\{service\\}[a-z.{}*_-]{0,12}") {
             let mut raw = valid();
             raw["nameTemplate"] = json!(template);
             if let Ok(config) = Config::parse(Some(&raw.to_string())) {
