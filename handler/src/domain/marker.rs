@@ -53,7 +53,7 @@ pub struct Marker {
 pub enum MarkerError {
     #[error("no marker of this tool")]
     NotAMarker,
-    #[error("a marker of version {0:?}; this handler supports version 1")]
+    #[error("a marker of version {0:?}, which this handler does not support")]
     UnknownVersion(String),
 }
 
@@ -131,6 +131,7 @@ fn unquote(value: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::fixtures::{arn, name};
     use insta::assert_snapshot;
     use proptest::prelude::*;
 
@@ -153,7 +154,7 @@ mod tests {
     fn an_unknown_version_is_foreign() {
         assert_snapshot!(
             check("\"heritage=ecs-discovery,version=2,environment=dev\""),
-            @r#"it is a marker of version "2", and this handler knows version 1"#
+            @r#"a marker of version "2", which this handler does not support"#
         );
     }
 
@@ -175,17 +176,9 @@ mod tests {
 
     #[test]
     fn a_long_marker_is_split_into_strings_that_txt_allows() {
-        let service = format!(
-            "arn:aws:ecs:eu-west-1:111122223333:service/{}/{}",
-            "c".repeat(255),
-            "s".repeat(255)
-        );
-        let marker = Marker {
-            environment: "dev".into(),
-            service: ServiceArn::parse(&service).expect("a valid ARN"),
-        };
-        let name = DnsName::parse("orders.internal").expect("a valid name");
-        let rrset = marker.rrset(&name, Nonce::default(), None);
+        let service = arn(&format!("{}/{}", "c".repeat(255), "s".repeat(255)));
+        let marker = Marker { environment: "dev".into(), service };
+        let rrset = marker.rrset(&name("orders"), Nonce::default(), None);
         let (value, _) = rrset.single_value().expect("one value");
         assert_eq!(value.matches("\" \"").count(), 2);
         assert_eq!(Marker::parse(value), Ok(marker));
@@ -193,11 +186,8 @@ mod tests {
 
     #[test]
     fn markers_with_the_same_text_differ_in_their_ttl() {
-        let marker = Marker {
-            environment: "dev".into(),
-            service: ServiceArn::parse(ARN).expect("a valid ARN"),
-        };
-        let name = DnsName::parse("orders.internal").expect("a valid name");
+        let marker = Marker { environment: "dev".into(), service: arn("orders") };
+        let name = name("orders");
         let first = marker.rrset(&name, Nonce::new(7), None);
         let other = marker.rrset(&name, Nonce::new(8), None);
         let same = marker.rrset(&name, Nonce::new(7), Some(&first));
@@ -220,10 +210,9 @@ mod tests {
             cluster in "[A-Za-z0-9_-]{1,255}",
             service in "[A-Za-z0-9_-]{1,255}",
         ) {
-            let arn = format!("arn:aws:ecs:eu-west-1:111122223333:service/{cluster}/{service}");
-            let marker = Marker { environment, service: ServiceArn::parse(&arn).expect("valid") };
-            let name = DnsName::parse("orders.internal").expect("a valid name");
-            let rrset = marker.rrset(&name, Nonce::default(), None);
+            let service = arn(&format!("{cluster}/{service}"));
+            let marker = Marker { environment, service };
+            let rrset = marker.rrset(&name("orders"), Nonce::default(), None);
             let (value, _) = rrset.single_value().expect("one value");
             prop_assert_eq!(Marker::parse(value), Ok(marker));
         }

@@ -336,7 +336,7 @@ fn may_keep(desired: &BTreeMap<ServiceArn, Desired>, holder: &ServiceArn) -> boo
 /// The reason for a candidate that does not get the name.
 fn conflict(current: &NameState, candidate: &Candidate, winner: Option<&Candidate>) -> String {
     match (current, winner) {
-        (NameState::Foreign(reason), _) => format!("the name is taken: {reason}"),
+        (NameState::Foreign(owner), _) => format!("the name is taken by {owner}"),
         (NameState::Unmarked(records), None) => {
             format!("the name is taken by {}, which has no marker", list(records))
         }

@@ -64,7 +64,8 @@ pub struct Outcome {
     pub reason: Option<String>,
 }
 
-/// The number of record sets that were created and deleted. In a dry run: that would be.
+/// The number of record sets that were created and deleted. In a dry run, those that a real run would
+/// create and delete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Changes {
     pub created: usize,
@@ -225,12 +226,12 @@ fn as_optional_text<S: serde::Serializer>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::fixtures::{arn, name};
 
     fn outcome(status: Status) -> Outcome {
-        let arn = "arn:aws:ecs:eu-west-1:111122223333:service/dev/orders";
         Outcome {
-            service: ServiceArn::parse(arn).expect("a valid ARN"),
-            name: DnsName::parse("orders.internal").ok(),
+            service: arn("orders"),
+            name: Some(name("orders")),
             zone: Some(HostedZoneId::new("Z1")),
             status,
             target: None,

@@ -285,6 +285,7 @@ pub enum Scheme {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::fixtures::location;
     use proptest::prelude::*;
 
     fn check(arn: &str) -> String {
@@ -328,9 +329,7 @@ mod tests {
         fn displaying_and_parsing_an_arn_changes_nothing(
             cluster in "[A-Za-z0-9_-]{1,255}", service in "[A-Za-z0-9_-]{1,255}"
         ) {
-            let location = AwsLocation::of_function("arn:aws:lambda:eu-west-1:111122223333:function:x")
-                .expect("a function's ARN");
-            let arn = ServiceArn::new(&location, &cluster, &service).expect("valid names");
+            let arn = ServiceArn::new(&location(), &cluster, &service).expect("valid names");
             prop_assert_eq!(ServiceArn::parse(&arn.to_string()).expect("its own text"), arn);
         }
 

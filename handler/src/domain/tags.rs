@@ -27,11 +27,14 @@ pub struct Tags {
 
 /// An invalid tag.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the tag {key} is {value:?}; expected {expected}")]
-pub struct TagError {
-    pub key: String,
-    pub value: String,
-    pub expected: &'static str,
+pub enum TagError {
+    #[error(
+        "the tag {key} is unknown; expected discovery:enabled, discovery:name, discovery:ttl, \
+         discovery:record or discovery:load-balancer"
+    )]
+    UnknownKey { key: String },
+    #[error("the tag {key} is {value:?}; expected {expected}")]
+    InvalidValue { key: String, value: String, expected: &'static str },
 }
 
 impl Tags {
@@ -39,37 +42,36 @@ impl Tags {
     pub fn parse(tags: &BTreeMap<String, String>) -> Result<Tags, TagError> {
         let mut parsed = Tags::default();
         for (key, value) in tags {
-            let error = |expected| TagError { key: key.clone(), value: value.clone(), expected };
+            let invalid = |expected| TagError::InvalidValue {
+                key: key.clone(),
+                value: value.clone(),
+                expected,
+            };
             match key.strip_prefix(TAG_PREFIX) {
                 Some("enabled") => {
                     parsed.opted_out = match value.as_str() {
                         "true" => false,
                         "false" => true,
-                        _ => return Err(error("true or false")),
+                        _ => return Err(invalid("true or false")),
                     }
                 }
                 Some("name") if value.is_empty() => {
-                    return Err(error("one or more labels, relative to the zone"));
+                    return Err(invalid("one or more labels, relative to the zone"));
                 }
                 Some("name") => parsed.name = Some(value.clone()),
                 Some("ttl") => {
                     let ttl = value.parse().ok().and_then(Ttl::from_seconds);
-                    parsed.ttl = Some(ttl.ok_or_else(|| error("1 to 86400 seconds"))?);
+                    parsed.ttl = Some(ttl.ok_or_else(|| invalid("1 to 86400 seconds"))?);
                 }
                 Some("record") => {
                     let kind = RecordKind::parse(value);
-                    parsed.record = Some(kind.ok_or_else(|| error("CNAME or ALIAS"))?);
+                    parsed.record = Some(kind.ok_or_else(|| invalid("CNAME or ALIAS"))?);
                 }
                 Some("load-balancer") if value.is_empty() => {
-                    return Err(error("the name of a load balancer of the service"));
+                    return Err(invalid("the name of a load balancer of the service"));
                 }
                 Some("load-balancer") => parsed.load_balancer = Some(value.clone()),
-                Some(_) => {
-                    return Err(error(
-                        "one of the tags discovery:enabled, discovery:name, discovery:ttl, \
-                         discovery:record and discovery:load-balancer",
-                    ));
-                }
+                Some(_) => return Err(TagError::UnknownKey { key: key.clone() }),
                 None => {}
             }
         }

@@ -1,19 +1,20 @@
-//! What stands at the names of a zone, and whose it is.
+//! The current state of the names in a zone: free, managed, unmarked or foreign.
 //!
-//! Sorts what was listed into free, managed and foreign. Only what is managed carries the
-//! record sets on, so foreign ones can neither be changed nor deleted: nobody has them.
+//! Decides who owns a name, not who should have it. The state of a foreign name contains no record sets, only a
+//! text, so no later step can change or delete foreign records.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::dns::{DnsName, RecordType, Rrset};
-use crate::domain::marker::Marker;
+use crate::domain::marker::{Marker, MarkerError};
 use crate::domain::service::{AwsLocation, ReadError, ReadResult, ServiceArn};
 
-/// Whose markers count: those of this environment, for services that can be read from here.
+/// The owner of this environment's names. A marker counts only if it contains one of the environment's names
+/// and a service at the same location, because the handler can read no other services.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvironmentIdentity {
     pub environment: String,
-    /// Whose markers count as well, until they are written anew.
+    /// Earlier names of the environment. Their markers count until the handler writes them again.
     pub former_names: BTreeSet<String>,
     pub location: AwsLocation,
 }
@@ -24,81 +25,80 @@ impl EnvironmentIdentity {
     }
 }
 
-/// The names of one zone that were looked at.
+/// The names of one zone, as far as they were read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ZoneView {
-    rest: Rest,
     names: BTreeMap<DnsName, ReadResult<NameView>>,
+    other_names: OtherNames,
 }
 
-/// What is known of the names that were not looked at one by one.
+/// The state of all names that are not in `ZoneView::names`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-enum Rest {
+enum OtherNames {
     #[default]
-    Unknown,
-    /// The zone was listed from its beginning to its end, so nothing stands there.
+    NotRead,
+    /// The whole zone was listed, so all other names are free.
     Free,
-    /// It was to be listed, and could not be.
+    /// Listing the zone failed.
     ReadFailed(ReadError),
 }
 
-/// All that stands at a name and at the place of its marker.
+/// The record sets at a name and at the name of its marker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct NameView {
     records: Vec<Rrset>,
-    beside: Vec<Rrset>,
+    marker_records: Vec<Rrset>,
 }
 
-/// Whose a name is.
+/// The current state of one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameState {
     Free,
     Managed(Box<Managed>),
-    /// Nobody's: records such as this tool writes, without a marker. They stay as they are,
-    /// unless a service wants just what they say already.
+    /// One CNAME, or aliases, without a marker. They stay unchanged unless a service should have exactly this
+    /// target.
     Unmarked(Vec<Rrset>),
-    /// Not this environment's, and what stands there instead, in words.
+    /// The name has another owner. The text completes the sentence `the name is taken by …`.
     Foreign(String),
-    /// It could not be looked at.
     ReadFailed(ReadError),
 }
 
-/// A name of this environment, with just what is needed to delete it exactly.
+/// A name of this environment, with the record sets that a change must delete exactly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Managed {
     pub service: ServiceArn,
     /// A CNAME, or aliases. Empty if somebody deleted them and left the marker.
     pub records: Vec<Rrset>,
     pub marker: Rrset,
-    /// Whether the marker has the environment's present name.
+    /// Whether the marker contains the environment's current name.
     pub is_current: bool,
-    /// What somebody else put at the name: its types, to tell what there is room for, and words.
+    /// Records of others at the name. The types decide whether a new record fits. The texts are for operators.
     pub others: Vec<(RecordType, String)>,
 }
 
 impl Managed {
-    /// All record sets, as Route 53 has them.
+    /// All record sets of the environment at the name, unchanged from Route 53.
     pub fn rrsets(&self) -> impl Iterator<Item = &Rrset> {
         self.records.iter().chain([&self.marker])
     }
 }
 
 impl ZoneView {
-    /// The view of a zone that was listed from its beginning to its end.
+    /// A zone that was listed completely.
     pub fn whole(rrsets: Vec<Rrset>) -> ZoneView {
         let mut views: BTreeMap<DnsName, NameView> = BTreeMap::new();
         for rrset in rrsets {
             match rrset.name.marked() {
-                Some(name) => views.entry(name).or_default().beside.push(rrset),
+                Some(name) => views.entry(name).or_default().marker_records.push(rrset),
                 None => views.entry(rrset.name.clone()).or_default().records.push(rrset),
             }
         }
         let names = views.into_iter().map(|(name, view)| (name, Ok(view))).collect();
-        ZoneView { rest: Rest::Free, names }
+        ZoneView { names, other_names: OtherNames::Free }
     }
 
-    /// Adds what a listing found at `name` and at its marker's place; anything else in it is
-    /// passed over, since a listing that began at `name` may not have all of that.
+    /// Adds the record sets at `name` and at the name of its marker. All others are skipped, because a listing
+    /// that started at `name` may contain only a part of them.
     pub fn add(&mut self, name: &DnsName, rrsets: Vec<Rrset>) {
         let marker = name.marker();
         let mut view = NameView::default();
@@ -106,60 +106,60 @@ impl ZoneView {
             if rrset.name == *name {
                 view.records.push(rrset);
             } else if rrset.name == marker {
-                view.beside.push(rrset);
+                view.marker_records.push(rrset);
             }
         }
         self.names.insert(name.clone(), Ok(view));
     }
 
-    /// Notes that `name` could not be looked at.
-    pub fn add_failed(&mut self, name: &DnsName, why: ReadError) {
-        self.names.insert(name.clone(), Err(why));
+    /// Adds a name that could not be read.
+    pub fn add_failed(&mut self, name: &DnsName, error: ReadError) {
+        self.names.insert(name.clone(), Err(error));
     }
 
-    /// Notes that the zone could not be listed. Names that were looked at before stay known.
-    pub fn set_failed(&mut self, why: ReadError) {
-        self.rest = Rest::ReadFailed(why);
+    /// Notes that listing the zone failed. The view keeps the names that were read before.
+    pub fn set_failed(&mut self, error: ReadError) {
+        self.other_names = OtherNames::ReadFailed(error);
     }
 
-    /// How many record sets were found, whoever made them.
+    /// The number of record sets that were read, those of other owners included.
     pub fn records(&self) -> usize {
         let found = self.names.values().filter_map(|view| view.as_ref().ok());
-        found.map(|view| view.records.len() + view.beside.len()).sum()
+        found.map(|view| view.records.len() + view.marker_records.len()).sum()
     }
 
-    /// Whether the zone was listed, or that was tried.
+    /// Whether the zone was listed, with success or not.
     pub fn was_listed(&self) -> bool {
-        self.rest != Rest::Unknown
+        self.other_names != OtherNames::NotRead
     }
 
-    /// Whether `name` was looked at, or that was tried.
+    /// Whether `name` was read, with success or not.
     pub fn was_read(&self, name: &DnsName) -> bool {
         self.was_listed() || self.names.contains_key(name)
     }
 
-    /// Why the zone, or names in it, could not be looked at.
+    /// The errors of all failed reads.
     pub fn read_errors(&self) -> impl Iterator<Item = &ReadError> {
-        let rest = match &self.rest {
-            Rest::ReadFailed(why) => Some(why),
-            Rest::Unknown | Rest::Free => None,
+        let listing = match &self.other_names {
+            OtherNames::ReadFailed(error) => Some(error),
+            OtherNames::NotRead | OtherNames::Free => None,
         };
-        rest.into_iter().chain(self.names.values().filter_map(|view| view.as_ref().err()))
+        listing.into_iter().chain(self.names.values().filter_map(|view| view.as_ref().err()))
     }
 
-    /// Whose `name` is; none if nobody looked.
+    /// The state of `name`, or `None` if it was not read.
     pub fn state(&self, name: &DnsName, identity: &EnvironmentIdentity) -> Option<NameState> {
-        match (self.names.get(name), &self.rest) {
+        match (self.names.get(name), &self.other_names) {
             (Some(Ok(view)), _) => Some(view.state(identity)),
-            (Some(Err(why)), _) | (None, Rest::ReadFailed(why)) => {
-                Some(NameState::ReadFailed(why.clone()))
+            (Some(Err(error)), _) | (None, OtherNames::ReadFailed(error)) => {
+                Some(NameState::ReadFailed(error.clone()))
             }
-            (None, Rest::Free) => Some(NameState::Free),
-            (None, Rest::Unknown) => None,
+            (None, OtherNames::Free) => Some(NameState::Free),
+            (None, OtherNames::NotRead) => None,
         }
     }
 
-    /// The managed names among those that were looked at, in order.
+    /// The managed names among those that were read, sorted.
     pub fn managed<'a>(
         &'a self,
         identity: &'a EnvironmentIdentity,
@@ -173,32 +173,42 @@ impl ZoneView {
 
 impl NameView {
     fn state(&self, identity: &EnvironmentIdentity) -> NameState {
-        let marker = match self.beside.as_slice() {
+        let marker = match self.marker_records.as_slice() {
             [] => return self.unmarked(),
             [marker] => marker,
-            several => return NameState::Foreign(format!("beside it stand {}", list(several))),
+            several => {
+                let (name, records) = (&several[0].name, list(several));
+                return NameState::Foreign(format!(
+                    "the records at {name}, which are not one marker: {records}"
+                ));
+            }
         };
-        let (value, _) = match marker.single_value() {
-            Some(value) if marker.record_type == RecordType::Txt => value,
-            _ => return NameState::Foreign(format!("beside it stands {marker}")),
+        let parsed = match marker.single_value() {
+            Some((value, _)) if marker.record_type == RecordType::Txt => Marker::parse(value),
+            _ => Err(MarkerError::NotAMarker),
         };
-        let Marker { environment, service } = match Marker::parse(value) {
-            Ok(marker) => marker,
-            Err(error) => return NameState::Foreign(format!("beside it stands {marker}; {error}")),
+        let Marker { environment, service } = match parsed {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                let name = &marker.name;
+                return NameState::Foreign(format!(
+                    "the record at {name}, which is {error}: {marker}"
+                ));
+            }
         };
         let is_current = environment == identity.environment;
         if !is_current && !identity.former_names.contains(&environment) {
             return NameState::Foreign(format!(
-                "the environment {environment} manages it for {service}"
+                "the environment {environment}, for the service {service}"
             ));
         }
         if *service.location() != identity.location {
             return NameState::Foreign(format!(
-                "it is managed for {service}, which is in another account or region"
+                "a service in another account or region: {service}"
             ));
         }
-        // Others may have put records there too: a TXT beside aliases, or an address in place of
-        // what was written from here.
+        // A managed name can have records of others: a TXT record at the same name as aliases, or an address
+        // that replaced the environment's record.
         let (records, others): (Vec<_>, Vec<_>) =
             self.records.iter().cloned().partition(|rrset| rrset.leads_to().is_some());
         let others = others.iter().map(|rrset| (rrset.record_type.clone(), rrset.to_string()));
@@ -212,12 +222,12 @@ impl NameView {
         } else if could_be_ours(&self.records) {
             NameState::Unmarked(self.records.clone())
         } else {
-            NameState::Foreign(format!("it holds {}, without a marker", list(&self.records)))
+            NameState::Foreign(format!("{}, which has no marker", list(&self.records)))
         }
     }
 }
 
-/// Whether records are of the kind that this tool writes: one CNAME, or aliases for addresses.
+/// Whether this tool could have written the records: one CNAME, or A and AAAA aliases.
 fn could_be_ours(records: &[Rrset]) -> bool {
     match records {
         [record] => record.leads_to().is_some(),
@@ -225,7 +235,7 @@ fn could_be_ours(records: &[Rrset]) -> bool {
     }
 }
 
-/// Record sets in words.
+/// Record sets as text for operators.
 pub fn list(rrsets: &[Rrset]) -> String {
     rrsets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
 }
@@ -233,127 +243,89 @@ pub fn list(rrsets: &[Rrset]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::dns::{RecordData, Ttl};
-    use crate::domain::marker::Nonce;
+    use crate::domain::dns::RecordData;
+    use crate::domain::fixtures::{arn, balancer, cname, identity, marker, marker_of, name, plain};
     use insta::assert_snapshot;
 
-    fn identity() -> EnvironmentIdentity {
-        let location = AwsLocation::of_function("arn:aws:lambda:eu-west-1:111122223333:function:x");
-        EnvironmentIdentity {
-            environment: "dev".into(),
-            former_names: BTreeSet::from(["old-dev".into()]),
-            location: location.expect("a function's ARN"),
-        }
-    }
-
-    fn name(text: &str) -> DnsName {
-        DnsName::parse(text).expect("a valid name")
-    }
-
-    fn plain(at: &str, record_type: &str, value: &str) -> Rrset {
-        Rrset {
-            name: name(at),
-            record_type: RecordType::parse(record_type),
-            data: RecordData::Plain { ttl_seconds: 60, values: vec![value.into()] },
-        }
-    }
-
-    fn marker(environment: &str, region: &str) -> Rrset {
-        let service = format!("arn:aws:ecs:{region}:111122223333:service/dev/orders");
-        let service = ServiceArn::parse(&service).expect("a valid ARN");
-        Marker { environment: environment.into(), service }.rrset(
-            &name("orders.internal"),
-            Nonce::default(),
-            None,
-        )
-    }
-
-    fn cname() -> Rrset {
-        Rrset::cname(name("orders.internal"), &name("lb.example.com"), Ttl::DEFAULT)
-    }
-
     fn check(rrsets: Vec<Rrset>) -> String {
-        match ZoneView::whole(rrsets).state(&name("orders.internal"), &identity()) {
-            None => "unknown".into(),
+        match ZoneView::whole(rrsets).state(&name("orders"), &identity()) {
+            None => "not read".into(),
             Some(NameState::Free) => "free".into(),
             Some(NameState::Managed(managed)) => {
                 let records = list(&managed.records);
                 let others: String =
-                    managed.others.iter().map(|(_, what)| format!(", and {what}")).collect();
+                    managed.others.iter().map(|(_, record)| format!(", and {record}")).collect();
                 let former = if managed.is_current { "" } else { " under a former name" };
                 format!("managed{former} for {}: {records}{others}", managed.service.service())
             }
-            Some(NameState::ReadFailed(why)) => format!("unread: {why}"),
+            Some(NameState::ReadFailed(error)) => format!("read failed: {error}"),
             Some(NameState::Unmarked(records)) => format!("unmarked: {}", list(&records)),
-            Some(NameState::Foreign(what)) => format!("foreign: {what}"),
+            Some(NameState::Foreign(owner)) => format!("taken by {owner}"),
         }
     }
 
     #[test]
     fn a_name_is_managed_only_with_a_marker_of_this_environment() {
+        let elsewhere = "arn:aws:ecs:us-east-1:111122223333:service/dev/orders";
+        let elsewhere = ServiceArn::parse(elsewhere).expect("a valid ARN");
         assert_snapshot!(check(vec![]), @"free");
-        assert_snapshot!(check(vec![cname(), marker("dev", "eu-west-1")]), @"managed for orders: CNAME lb.example.com");
-        assert_snapshot!(check(vec![marker("dev", "eu-west-1")]), @"managed for orders: ");
-        assert_snapshot!(check(vec![cname()]), @"unmarked: CNAME lb.example.com");
-        assert_snapshot!(check(vec![plain("orders.internal", "A", "10.0.0.7")]), @"foreign: it holds A 10.0.0.7, without a marker");
-        assert_snapshot!(check(vec![cname(), marker("prod", "eu-west-1")]), @"foreign: the environment prod manages it for arn:aws:ecs:eu-west-1:111122223333:service/dev/orders");
-        assert_snapshot!(check(vec![cname(), marker("old-dev", "eu-west-1")]), @"managed under a former name for orders: CNAME lb.example.com");
-        assert_snapshot!(check(vec![cname(), marker("dev", "us-east-1")]), @"foreign: it is managed for arn:aws:ecs:us-east-1:111122223333:service/dev/orders, which is in another account or region");
+        assert_snapshot!(check(vec![cname("orders", "lb"), marker("orders", "orders")]), @"");
+        assert_snapshot!(check(vec![marker("orders", "orders")]), @"");
+        assert_snapshot!(check(vec![cname("orders", "lb")]), @"");
+        assert_snapshot!(check(vec![plain("orders", "A", "10.0.0.7")]), @"");
+        assert_snapshot!(check(vec![cname("orders", "lb"), marker_of("prod", "orders", arn("orders"))]), @"");
+        assert_snapshot!(check(vec![cname("orders", "lb"), marker_of("old-dev", "orders", arn("orders"))]), @"");
+        assert_snapshot!(check(vec![cname("orders", "lb"), marker_of("dev", "orders", elsewhere)]), @"");
     }
 
     #[test]
     fn aliases_for_addresses_are_managed_together() {
-        let alias = |record_type| {
-            let lb = name("lb.example.com");
-            Rrset::alias(name("orders.internal"), record_type, "Z2", &lb)
-        };
+        let alias = |record_type| Rrset::alias(name("orders"), record_type, "ZLB", &balancer("lb"));
+        let marker = marker("orders", "orders");
         assert_snapshot!(
-            check(vec![alias(RecordType::A), alias(RecordType::Aaaa), marker("dev", "eu-west-1")]),
-            @"managed for orders: A alias to lb.example.com. and AAAA alias to lb.example.com."
+            check(vec![alias(RecordType::A), alias(RecordType::Aaaa), marker.clone()]),
+            @""
         );
         assert_snapshot!(
-            check(vec![alias(RecordType::A), plain("orders.internal", "TXT", "x"), marker("dev", "eu-west-1")]),
-            @"managed for orders: A alias to lb.example.com., and TXT x"
+            check(vec![alias(RecordType::A), plain("orders", "TXT", "x"), marker]),
+            @""
         );
     }
 
     #[test]
-    fn what_was_not_written_here_is_foreign_in_spite_of_a_marker() {
-        assert_snapshot!(
-            check(vec![plain("orders.internal", "A", "10.0.0.7"), marker("dev", "eu-west-1")]),
-            @"managed for orders: , and A 10.0.0.7"
-        );
-        let weighted = Rrset { data: RecordData::Special("weighted, \"blue\"".into()), ..cname() };
-        assert_snapshot!(
-            check(vec![weighted, marker("dev", "eu-west-1")]),
-            @r#"managed for orders: , and CNAME (weighted, "blue")"#
-        );
+    fn records_that_the_handler_cannot_have_written_belong_to_others_in_spite_of_a_marker() {
+        assert_snapshot!(check(vec![plain("orders", "A", "10.0.0.7"), marker("orders", "orders")]), @"");
+        let data = RecordData::Special("weighted, \"blue\"".into());
+        let weighted = Rrset { data, ..cname("orders", "lb") };
+        assert_snapshot!(check(vec![weighted, marker("orders", "orders")]), @"");
     }
 
     #[test]
-    fn what_stands_at_the_marker_place_and_is_no_marker_makes_the_name_foreign() {
-        assert_snapshot!(
-            check(vec![cname(), plain("_discovery.orders.internal", "TXT", "\"hello\"")]),
-            @r#"foreign: beside it stands TXT "hello"; it is not a marker of this tool"#
-        );
+    fn any_other_record_at_the_name_of_the_marker_makes_the_name_foreign() {
+        let with = |records: &[Rrset]| check([&[cname("orders", "lb")], records].concat());
+        let at = "_discovery.orders";
+        assert_snapshot!(with(&[plain(at, "TXT", "\"hello\"")]), @"");
+        assert_snapshot!(with(&[plain(at, "A", "10.0.0.7")]), @"");
+        assert_snapshot!(with(&[plain(at, "A", "10.0.0.7"), marker("orders", "orders")]), @"");
+        assert_snapshot!(with(&[plain(at, "TXT", "\"heritage=ecs-discovery,version=2,x\"")]), @"");
     }
 
     #[test]
-    fn a_listing_that_began_at_a_name_tells_of_that_name_only() {
+    fn a_listing_that_started_at_a_name_is_used_for_that_name_only() {
         let mut view = ZoneView::default();
-        view.add(&name("orders.internal"), vec![cname(), plain("web.internal", "A", "10.0.0.7")]);
-        assert!(view.was_read(&name("orders.internal")));
-        assert_eq!(view.state(&name("web.internal"), &identity()), None);
+        view.add(&name("orders"), vec![cname("orders", "lb"), plain("web", "A", "10.0.0.7")]);
+        assert!(view.was_read(&name("orders")));
+        assert_eq!(view.state(&name("web"), &identity()), None);
     }
 
     #[test]
-    fn what_was_read_stays_known_though_the_zone_cannot_be_listed() {
+    fn a_failed_listing_keeps_the_names_that_were_read_before() {
         let mut view = ZoneView::default();
-        view.add(&name("orders.internal"), vec![]);
+        view.add(&name("orders"), vec![]);
         view.set_failed(ReadError("denied".into()));
-        assert_eq!(view.state(&name("orders.internal"), &identity()), Some(NameState::Free));
+        assert_eq!(view.state(&name("orders"), &identity()), Some(NameState::Free));
         let denied = NameState::ReadFailed(ReadError("denied".into()));
-        assert_eq!(view.state(&name("web.internal"), &identity()), Some(denied));
+        assert_eq!(view.state(&name("web"), &identity()), Some(denied));
         assert_eq!(view.read_errors().count(), 1);
     }
 }
