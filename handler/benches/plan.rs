@@ -1,4 +1,4 @@
-//! Plan and check, by the number of services: `cargo bench --profile dev --bench plan`.
+//! Benchmark of planning and checking by number of services: `cargo bench --profile dev --bench plan`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ fn main() {
     divan::main();
 }
 
-/// Services that want a name each, of which every other has it, every tenth with an old target.
+/// Services with one desired name each. Every second one has its name already, every tenth with an old target.
 fn scene(
     services: u32,
 ) -> (BTreeMap<ServiceArn, Desired>, BTreeMap<HostedZoneId, ZoneView>, EnvironmentIdentity) {

@@ -1,8 +1,11 @@
-//! What a run writes for CloudWatch. The collector is one for the process, so this is one test.
+//! The metrics that a run writes for CloudWatch. A process has one collector, so this is one test.
+
+mod common;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
+use common::service_arn;
 use handler::domain::dns::DnsName;
 use handler::domain::report::{ApiCalls, Changes, FullPass, Outcome, Report, ReportScope, Status};
 use handler::domain::service::{HostedZoneId, ServiceArn};
@@ -10,9 +13,8 @@ use handler::metrics::{Metrics, record};
 use serde_json::Value;
 
 fn outcome(service: &str, status: Status) -> Outcome {
-    let arn = format!("arn:aws:ecs:eu-west-1:111122223333:service/dev/{service}");
     Outcome {
-        service: ServiceArn::parse(&arn).expect("a valid ARN"),
+        service: ServiceArn::parse(&service_arn(service)).expect("a valid ARN"),
         name: DnsName::parse("orders.internal").ok(),
         zone: None,
         status,
@@ -36,15 +38,15 @@ fn report(outcomes: Vec<Outcome>, full_pass: Option<FullPass>) -> Report {
     }
 }
 
-fn pass() -> Option<FullPass> {
+fn full_pass() -> Option<FullPass> {
     let zone_records = BTreeMap::from([(HostedZoneId::new("Z1"), 7)]);
     Some(FullPass { managed_names: 3, zone_records })
 }
 
-/// All metrics of the lines that were written, a line each: `name{dimension}: value unit`.
-fn written(measures: &Metrics) -> Vec<String> {
+/// All written metrics, sorted, in the form `name{dimension}: value unit`.
+fn written(metrics: &Metrics) -> Vec<String> {
     let mut lines = Vec::new();
-    measures.write(&mut lines);
+    metrics.write(&mut lines);
     let mut all = Vec::new();
     for line in String::from_utf8(lines).expect("text").lines() {
         let line: Value = serde_json::from_str(line).expect("JSON");
@@ -59,8 +61,8 @@ fn written(measures: &Metrics) -> Vec<String> {
         for metric in set["Metrics"].as_array().expect("metrics") {
             let name = metric["Name"].as_str().expect("a name");
             let unit = metric["Unit"].as_str().expect("a unit");
-            let of = dimensions.join(",");
-            all.push(format!("{name}{{{of}}}: {} {unit}", line[name]));
+            let dimensions = dimensions.join(",");
+            all.push(format!("{name}{{{dimensions}}}: {} {unit}", line[name]));
         }
     }
     all.sort();
@@ -68,8 +70,8 @@ fn written(measures: &Metrics) -> Vec<String> {
 }
 
 #[test]
-fn a_run_is_measured_and_only_what_it_saw() {
-    let measures = Metrics::new("dev");
+fn a_run_writes_metrics_only_for_the_numbers_that_it_could_count() {
+    let metrics = Metrics::new("dev");
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_007);
 
     record(
@@ -77,7 +79,7 @@ fn a_run_is_measured_and_only_what_it_saw() {
         Some("2001-09-09T01:46:40Z"),
         now,
     );
-    insta::assert_snapshot!(written(&measures).join("\n"), @r"
+    insta::assert_snapshot!(written(&metrics).join("\n"), @r"
     ApiCalls{ecs}: 2 Count
     ApiCalls{elb}: 2 Count
     ApiCalls{route53}: 2 Count
@@ -87,9 +89,9 @@ fn a_run_is_measured_and_only_what_it_saw() {
     Throttles{route53}: 1 Count
     ");
 
-    // A full pass says how many there are, also where there are none.
-    record(&report(vec![outcome("a", Status::Conflict)], pass()), None, now);
-    insta::assert_snapshot!(written(&measures).join("\n"), @r"
+    // A complete full pass writes zeros, too.
+    record(&report(vec![outcome("a", Status::Conflict)], full_pass()), None, now);
+    insta::assert_snapshot!(written(&metrics).join("\n"), @r"
     ApiCalls{ecs}: 2 Count
     ApiCalls{elb}: 2 Count
     ApiCalls{route53}: 2 Count
@@ -104,11 +106,10 @@ fn a_run_is_measured_and_only_what_it_saw() {
     ZoneRecords{Z1}: [7.0] Count
     ");
 
-    // One that could not see everything does not say that there were none, and the last complete one
-    // gets older.
+    // An incomplete full pass writes no zeros for its counts, and the age of the last complete one grows.
     let now = now + Duration::from_secs(900);
-    record(&report(vec![outcome("a", Status::Failed)], pass()), None, now);
-    insta::assert_snapshot!(written(&measures).join("\n"), @r"
+    record(&report(vec![outcome("a", Status::Failed)], full_pass()), None, now);
+    insta::assert_snapshot!(written(&metrics).join("\n"), @r"
     ApiCalls{ecs}: 2 Count
     ApiCalls{elb}: 2 Count
     ApiCalls{route53}: 2 Count
@@ -123,16 +124,16 @@ fn a_run_is_measured_and_only_what_it_saw() {
     ZoneRecords{Z1}: [7.0] Count
     ");
 
-    // Times that cannot be are no metrics, and what changed nothing took no time.
+    // A run writes no `EventToChange` for an invalid or future time, or without a change.
     for since in ["yesterday", "2101-01-01T00:00:00Z", ""] {
         record(&report(vec![], None), Some(since), now);
     }
     let idle = Report { changes: Changes::default(), ..report(vec![], None) };
     record(&idle, Some("2001-09-09T01:46:40Z"), now);
-    assert!(!written(&measures).iter().any(|metric| metric.starts_with("EventToChange")));
+    assert!(!written(&metrics).iter().any(|metric| metric.starts_with("EventToChange")));
 
-    // Nor are dry runs, and payloads that were ignored.
-    record(&Report { dry_run: true, ..report(vec![], pass()) }, None, now);
+    // Dry runs and ignored payloads write nothing.
+    record(&Report { dry_run: true, ..report(vec![], full_pass()) }, None, now);
     record(&Report { scope: ReportScope::None, ..report(vec![], None) }, None, now);
-    assert_eq!(written(&measures), Vec::<String>::new());
+    assert_eq!(written(&metrics), Vec::<String>::new());
 }

@@ -1,5 +1,7 @@
-//! The handler's run on the wire: its real SDK clients, and behind them answers that are made
-//! here, each 50 ms of virtual time away.
+//! Whole runs of the handler with its real SDK clients. A mock of AWS answers their HTTP requests, each after
+//! 50 ms of virtual time.
+
+mod common;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -14,6 +16,8 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
+use common::{FUNCTION_ARN, location, service_arn};
+use handler::aws::Aws;
 use handler::aws::ecs::Ecs;
 use handler::aws::elb::Elb;
 use handler::aws::elb_classic::ElbClassic;
@@ -21,61 +25,62 @@ use handler::aws::route53::Route53;
 use handler::domain::config::Config;
 use handler::domain::marker::Nonce;
 use handler::domain::report::Report;
-use handler::domain::service::AwsLocation;
 use handler::domain::trigger::Trigger;
-use handler::invocation::{Answer as Answered, answer_until};
+use handler::invocation::{Answer, answer_until};
 use handler::reconcile::{Invocation, Reconciler};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-const TRIP: Duration = Duration::from_millis(50);
-const ARN: &str = "arn:aws:ecs:eu-west-1:111122223333:service/dev/orders";
+const ROUND_TRIP: Duration = Duration::from_millis(50);
 const GROUP: &str = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/orders/1";
 const BALANCER: &str =
     "arn:aws:elasticloadbalancing:eu-west-1:111122223333:loadbalancer/app/orders/2";
 const MARKER: &str = "&quot;heritage=ecs-discovery,version=1,environment=dev,service=SERVICE&quot;";
 
-/// A request, as the answers see it.
+/// A request from the handler.
 struct Call {
     /// `DescribeServices`, `ListResourceRecordSets`…
     operation: String,
     body: String,
 }
 
-type Answer = (u16, String);
-/// None where the usual answer will do.
-type Script = Box<dyn FnMut(&Call) -> Option<Answer> + Send>;
+/// The HTTP status and the body. The status 0 means that the connection breaks.
+type MockResponse = (u16, String);
 
-/// An AWS of one service behind one load balancer, with one zone.
-struct Aws {
+/// Replaces the usual response to a request. `None` keeps it.
+type Script = Box<dyn FnMut(&Call) -> Option<MockResponse> + Send>;
+
+/// An account with one service, one load balancer and one zone.
+struct MockAws {
     /// The record sets of the zone, as XML.
     zone: Vec<String>,
     script: Script,
-    /// Each operation, with the time from the start until its request was sent.
+    /// Each operation with the time at which its request was sent.
     log: Vec<(String, Duration)>,
+    /// The bodies of all change requests.
     batches: Vec<String>,
 }
 
 #[derive(Clone)]
-struct Connector {
-    aws: Arc<Mutex<Aws>>,
-    begun: Instant,
+struct MockConnector {
+    aws: Arc<Mutex<MockAws>>,
+    start: Instant,
 }
 
-impl std::fmt::Debug for Connector {
+impl std::fmt::Debug for MockConnector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Connector")
+        f.write_str("MockConnector")
     }
 }
 
-impl HttpConnector for Connector {
+impl HttpConnector for MockConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).into_owned();
         let target = request.headers().get("x-amz-target").and_then(|name| name.split('.').nth(1));
         let action = body.strip_prefix("Action=").and_then(|rest| rest.split('&').next());
         let operation = match (target.or(action), request.method()) {
-            // The two generations of the API differ in nothing but the version.
+            // The requests of the two generations of the API differ only in the version.
             (Some(operation), _) if body.contains("Version=2012-06-01") => {
                 format!("Classic{operation}")
             }
@@ -86,12 +91,12 @@ impl HttpConnector for Connector {
         let call = Call { operation, body };
         let this = self.clone();
         HttpConnectorFuture::new(async move {
-            let sent = this.begun.elapsed();
-            sleep(TRIP).await;
+            let sent = this.start.elapsed();
+            sleep(ROUND_TRIP).await;
             let (status, body) = {
                 let mut aws = this.aws.lock().expect("no holder panics");
                 aws.log.push((call.operation.clone(), sent));
-                aws.answer(&call)
+                aws.respond(&call)
             };
             if status == 0 {
                 let cause = std::io::Error::other("Connection reset by peer (os error 104)");
@@ -105,13 +110,13 @@ impl HttpConnector for Connector {
     }
 }
 
-impl Aws {
-    fn answer(&mut self, call: &Call) -> Answer {
+impl MockAws {
+    fn respond(&mut self, call: &Call) -> MockResponse {
         if call.operation == "ChangeResourceRecordSets" {
             self.batches.push(call.body.clone());
         }
-        if let Some(answer) = (self.script)(call) {
-            return answer;
+        if let Some(response) = (self.script)(call) {
+            return response;
         }
         let ok = |body: String| (200, body);
         match call.operation.as_str() {
@@ -137,13 +142,13 @@ impl Aws {
                 ok(json!({"clusterArns": ["arn:aws:ecs:eu-west-1:111122223333:cluster/dev"]})
                     .to_string())
             }
-            "ListServices" => ok(json!({"serviceArns": [ARN]}).to_string()),
-            other => panic!("no answer for {other}"),
+            "ListServices" => ok(json!({"serviceArns": [service_arn("orders")]}).to_string()),
+            other => panic!("no response for {other}"),
         }
     }
 
-    /// Whole or not at all, and only exact deletes.
-    fn change(&mut self, body: &str) -> Answer {
+    /// Applies a batch whole or not at all. A DELETE must repeat the record set exactly.
+    fn change(&mut self, body: &str) -> MockResponse {
         let mut zone = self.zone.clone();
         for change in body.split("<Change>").skip(1) {
             let (_, rest) = change.split_once("<ResourceRecordSet>").expect("a record set");
@@ -167,6 +172,7 @@ impl Aws {
     }
 }
 
+/// The response of DescribeServices for services with their statuses.
 fn services(all: &[(&str, &str)]) -> String {
     let service = |(name, status): &(&str, &str)| {
         let cluster = "arn:aws:ecs:eu-west-1:111122223333:cluster/dev";
@@ -178,12 +184,14 @@ fn services(all: &[(&str, &str)]) -> String {
     json!({"services": all.iter().map(service).collect::<Vec<_>>(), "failures": []}).to_string()
 }
 
+/// A response of Elastic Load Balancing.
 fn elb(operation: &str, result: &str) -> String {
     format!(
         "<{operation}Response><{operation}Result>{result}</{operation}Result></{operation}Response>"
     )
 }
 
+/// A record set, as Route 53 returns it.
 fn rrset(name: &str, record_type: &str, ttl: u32, value: &str) -> String {
     format!(
         "<ResourceRecordSet><Name>{name}</Name><Type>{record_type}</Type><TTL>{ttl}</TTL><ResourceRecords><ResourceRecord><Value>{value}</Value></ResourceRecord></ResourceRecords></ResourceRecordSet>"
@@ -194,11 +202,17 @@ fn rrset(name: &str, record_type: &str, ttl: u32, value: &str) -> String {
 fn registered(target: &str) -> Vec<String> {
     vec![
         rrset("orders.internal", "CNAME", 60, target),
-        rrset("_discovery.orders.internal", "TXT", 300, &MARKER.replace("SERVICE", ARN)),
+        rrset(
+            "_discovery.orders.internal",
+            "TXT",
+            300,
+            &MARKER.replace("SERVICE", &service_arn("orders")),
+        ),
     ]
 }
 
-fn refused(message: &str) -> Answer {
+/// A refusal of a change batch.
+fn refused(message: &str) -> MockResponse {
     (
         400,
         format!(
@@ -207,42 +221,48 @@ fn refused(message: &str) -> Answer {
     )
 }
 
-struct Outcome {
+struct TestRun {
     report: Report,
-    aws: Arc<Mutex<Aws>>,
+    aws: Arc<Mutex<MockAws>>,
 }
 
-impl Outcome {
-    /// Why the invocation failed.
+impl TestRun {
+    /// The error of the first failed service, or else the first read error.
     fn error(&self) -> &str {
         let failure = self.report.failures().next();
         let reason = failure.and_then(|failure| failure.reason.as_ref());
-        reason.or(self.report.unread.first()).expect("it was to fail")
+        reason.or(self.report.read_errors.first()).expect("the run failed")
     }
 
-    /// `registered: why`, for each service.
+    /// The record sets of the zone after the run.
+    fn zone(&self) -> Vec<String> {
+        self.aws.lock().expect("no holder panics").zone.clone()
+    }
+
+    /// `STATUS: REASON` of each service, one per line.
     fn statuses(&self) -> String {
         let outcomes = self.report.outcomes.iter();
         let line = |outcome: &handler::domain::report::Outcome| {
-            let reason = outcome.reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
+            let reason = outcome.reason.as_ref().map_or(String::new(), |text| format!(": {text}"));
             format!("{}{reason}", outcome.status.as_str())
         };
         outcomes.map(line).collect::<Vec<_>>().join("\n")
     }
 
-    /// The round trip, from 1, in which an operation was first asked for.
-    fn trip(&self, operation: &str) -> u128 {
+    /// The number of the round trip in which an operation was requested first. The first one is 1.
+    fn round_trip(&self, operation: &str) -> u128 {
         let aws = self.aws.lock().expect("no holder panics");
         let first = aws.log.iter().filter(|(done, _)| done == operation).map(|(_, at)| *at).min();
-        first.expect("it was asked for").as_millis() / TRIP.as_millis() + 1
+        first.expect("the operation was requested").as_millis() / ROUND_TRIP.as_millis() + 1
     }
 
+    /// The number of requests for an operation.
     fn count(&self, operation: &str) -> usize {
         let aws = self.aws.lock().expect("no holder panics");
         aws.log.iter().filter(|(done, _)| done == operation).count()
     }
 
-    /// The change batches, one change a line.
+    /// The change batches, one change per line.
     fn batches(&self) -> String {
         let aws = self.aws.lock().expect("no holder panics");
         let text = |change: &str, tag: &str| {
@@ -263,25 +283,25 @@ impl Outcome {
     }
 }
 
-async fn run(payload: Value, zone: Vec<String>, script: Script) -> Outcome {
+async fn run(payload: Value, zone: Vec<String>, script: Script) -> TestRun {
     run_until(Duration::from_secs(300), payload, zone, script).await
 }
 
-async fn run_until(time: Duration, payload: Value, zone: Vec<String>, script: Script) -> Outcome {
-    let aws = Aws { zone, script, log: Vec::new(), batches: Vec::new() };
-    let aws = Arc::new(Mutex::new(aws));
-    let location = AwsLocation::of_function(FUNCTION).expect("a function's ARN");
-    let trigger = Trigger::parse(&payload, &location);
+async fn run_until(time: Duration, payload: Value, zone: Vec<String>, script: Script) -> TestRun {
+    let aws = mock(zone, script);
+    let trigger = Trigger::parse(&payload, &location());
     let stop_at = Instant::now() + time;
-    let invocation = Invocation { location, nonce: Nonce::new(1), stop_at };
+    let invocation = Invocation { location: location(), nonce: Nonce::new(1), stop_at };
     let report = reconciler(&aws).run(&trigger, &invocation).await;
-    Outcome { report, aws }
+    TestRun { report, aws }
 }
 
-const FUNCTION: &str = "arn:aws:lambda:eu-west-1:111122223333:function:x";
+fn mock(zone: Vec<String>, script: Script) -> Arc<Mutex<MockAws>> {
+    Arc::new(Mutex::new(MockAws { zone, script, log: Vec::new(), batches: Vec::new() }))
+}
 
-fn reconciler(aws: &Arc<Mutex<Aws>>) -> Reconciler {
-    let connector = Connector { aws: Arc::clone(aws), begun: Instant::now() };
+fn reconciler(aws: &Arc<Mutex<MockAws>>) -> Reconciler {
+    let connector = MockConnector { aws: Arc::clone(aws), start: Instant::now() };
     let keys = Credentials::new("k", "s", None, None, "test");
     let sdk = aws_config::SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
@@ -295,21 +315,26 @@ fn reconciler(aws: &Arc<Mutex<Aws>>) -> Reconciler {
     let config = format!(r#"{{"environment":"dev","zones":[{zone}]}}"#);
     Reconciler {
         config: Config::parse(Some(&config)).expect("valid"),
-        ecs: Ecs::new((&sdk).into()),
-        elb: Elb::new((&sdk).into()),
-        elb_classic: ElbClassic::new((&sdk).into()),
-        route53: Route53::new((&sdk).into()),
+        aws: Aws {
+            ecs: Ecs::new((&sdk).into()),
+            elb: Elb::new((&sdk).into()),
+            elb_classic: ElbClassic::new((&sdk).into()),
+            route53: Route53::new((&sdk).into()),
+        },
     }
 }
 
+/// No special responses.
 fn usual() -> Script {
     Box::new(|_| None)
 }
 
+/// A request for the service `orders`.
 fn one() -> Value {
     json!({"reconcile": {"cluster": "dev", "service": "orders"}})
 }
 
+/// CreateService for `orders`, with its target group.
 fn created() -> Value {
     json!({
         "source": "aws.ecs", "detail-type": "AWS API Call via CloudTrail",
@@ -323,25 +348,50 @@ fn created() -> Value {
     })
 }
 
+/// An ECS with these services, all of them with the same load balancer.
+fn fleet<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Script {
+    let arns: Vec<String> =
+        names.into_iter().map(|name| service_arn(&Into::<String>::into(name))).collect();
+    Box::new(move |call| {
+        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+        match call.operation.as_str() {
+            "ListServices" => Some((200, json!({"serviceArns": arns}).to_string())),
+            "DescribeServices" => Some((200, services(&requested(&request)))),
+            _ => None,
+        }
+    })
+}
+
+/// The services in a request of DescribeServices, all of them active.
+fn requested(request: &Value) -> Vec<(&str, &str)> {
+    let names = request["services"].as_array().expect("names of services");
+    names.iter().filter_map(Value::as_str).map(|name| (name, "ACTIVE")).collect()
+}
+
+/// The response of `first`, or else of `second`.
+fn either(mut first: Script, mut second: Script) -> Script {
+    Box::new(move |call| first(call).or_else(|| second(call)))
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_new_service_is_written_in_the_third_round_trip_or_the_second_with_a_hint() {
+async fn a_new_service_is_registered_in_the_third_round_trip_or_the_second_with_a_hint() {
     let without_hint = run(one(), vec![], usual()).await;
     assert_eq!(without_hint.statuses(), "registered");
-    assert_eq!(without_hint.trip("ChangeResourceRecordSets"), 3);
+    assert_eq!(without_hint.round_trip("ChangeResourceRecordSets"), 3);
     let with_hint = run(created(), vec![], usual()).await;
     assert_eq!(with_hint.statuses(), "registered");
-    assert_eq!(with_hint.trip("ChangeResourceRecordSets"), 2);
+    assert_eq!(with_hint.round_trip("ChangeResourceRecordSets"), 2);
     assert_snapshot!(with_hint.batches(), @r#"
     CREATE orders.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
     CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
     "#);
-    // One look at ECS afterwards, and nothing else.
+    // The recheck is one more request to ECS and none to other APIs.
     let calls = with_hint.report.api_calls;
     assert_eq!((calls.ecs, calls.elb, calls.route53), (2, 2, 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_in_order_costs_no_write() {
+async fn a_service_in_sync_causes_no_write() {
     let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
     let outcome = run(one(), zone, usual()).await;
     assert_eq!(outcome.statuses(), "unchanged");
@@ -349,7 +399,7 @@ async fn a_service_in_order_costs_no_write() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_moved_service_is_replaced_in_one_batch_and_deleted_exactly() {
+async fn a_record_with_another_target_is_replaced_in_one_batch_with_exact_deletes() {
     let outcome = run(one(), registered("old.elb.amazonaws.com"), usual()).await;
     assert_snapshot!(outcome.statuses(), @"updated: it was CNAME old.elb.amazonaws.com, 60 s");
     assert_snapshot!(outcome.batches(), @r#"
@@ -361,13 +411,13 @@ async fn a_moved_service_is_replaced_in_one_batch_and_deleted_exactly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_ecs_says_is_gone_is_deleted_exactly() {
+async fn a_draining_service_loses_its_record_with_exact_deletes() {
     let draining = |call: &Call| {
         (call.operation == "DescribeServices").then(|| (200, services(&[("orders", "DRAINING")])))
     };
     let zone = registered("old.elb.amazonaws.com");
     let outcome = run(one(), zone, Box::new(draining)).await;
-    assert_eq!(outcome.statuses(), "deregistered: ECS says DRAINING");
+    assert_eq!(outcome.statuses(), "deregistered: ECS reports DRAINING");
     assert_snapshot!(outcome.batches(), @r#"
     DELETE orders.internal 60 CNAME old.elb.amazonaws.com
     DELETE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
@@ -375,17 +425,17 @@ async fn a_service_that_ecs_says_is_gone_is_deleted_exactly() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cluster_that_is_gone_proves_that_its_services_are() {
+async fn the_services_of_a_deleted_cluster_are_deregistered() {
     let gone = |call: &Call| {
         let body = json!({"__type": "ClusterNotFoundException", "message": "Cluster not found."});
         (call.operation == "DescribeServices").then(|| (400, body.to_string()))
     };
     let outcome = run(one(), registered("old.elb.amazonaws.com"), Box::new(gone)).await;
-    assert_eq!(outcome.statuses(), "deregistered: ECS says MISSING");
+    assert_eq!(outcome.statuses(), "deregistered: ECS reports MISSING");
 }
 
-/// Refuses the first batch in one of Route 53's two forms, and lets a person's record appear.
-async fn refused_once(form: Answer) -> Outcome {
+/// Refuses the first batch in one of Route 53's two forms. Then somebody's record exists at the name.
+async fn refused_once(form: MockResponse) -> TestRun {
     let mut refusals = vec![form];
     let mut listed = 0;
     run(
@@ -395,8 +445,8 @@ async fn refused_once(form: Answer) -> Outcome {
             "ChangeResourceRecordSets" => refusals.pop(),
             "ListResourceRecordSets" => {
                 listed += 1;
-                let person = rrset("orders.internal", "A", 60, "10.0.0.7");
-                (listed > 1).then(|| (200, format!("<ListResourceRecordSetsResponse><ResourceRecordSets>{person}</ResourceRecordSets><IsTruncated>false</IsTruncated><MaxItems>300</MaxItems></ListResourceRecordSetsResponse>")))
+                let foreign = rrset("orders.internal", "A", 60, "10.0.0.7");
+                (listed > 1).then(|| (200, format!("<ListResourceRecordSetsResponse><ResourceRecordSets>{foreign}</ResourceRecordSets><IsTruncated>false</IsTruncated><MaxItems>300</MaxItems></ListResourceRecordSetsResponse>")))
             }
             _ => None,
         }),
@@ -405,7 +455,7 @@ async fn refused_once(form: Answer) -> Outcome {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_refusal_in_either_form_it_observes_and_plans_again() {
+async fn a_run_reads_and_plans_again_after_a_refusal_in_either_form() {
     let message = "Tried to create resource record set [name=&apos;orders.internal.&apos;, type=&apos;CNAME&apos;] but it already exists";
     let coded = refused(message);
     let bare = (
@@ -418,7 +468,7 @@ async fn after_a_refusal_in_either_form_it_observes_and_plans_again() {
         let outcome = refused_once(form).await;
         assert_eq!(
             outcome.statuses(),
-            "conflict: the name is taken: it holds A 10.0.0.7, without a marker"
+            "conflict: the name is taken by A 10.0.0.7, which has no marker"
         );
         assert_eq!(outcome.count("ChangeResourceRecordSets"), 1);
         assert_eq!(outcome.count("ListResourceRecordSets"), 2);
@@ -426,7 +476,7 @@ async fn after_a_refusal_in_either_form_it_observes_and_plans_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_route_53_refuses_again_and_again_fails_with_its_words() {
+async fn a_change_that_route_53_always_refuses_fails_with_its_message() {
     let always = |call: &Call| {
         (call.operation == "ChangeResourceRecordSets").then(|| refused("it already exists"))
     };
@@ -435,7 +485,7 @@ async fn what_route_53_refuses_again_and_again_fails_with_its_words() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_deleted_while_it_is_registered_does_not_stay() {
+async fn a_service_that_is_deleted_during_its_registration_loses_its_record_again() {
     let mut described = 0;
     let script = move |call: &Call| {
         if call.operation != "DescribeServices" {
@@ -445,12 +495,12 @@ async fn a_service_deleted_while_it_is_registered_does_not_stay() {
         (described > 1).then(|| (200, services(&[("orders", "DRAINING")])))
     };
     let outcome = run(one(), vec![], Box::new(script)).await;
-    assert_eq!(outcome.statuses(), "deregistered: ECS says DRAINING");
-    assert!(outcome.aws.lock().expect("no holder panics").zone.is_empty());
+    assert_eq!(outcome.statuses(), "deregistered: ECS reports DRAINING");
+    assert!(outcome.zone().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn invariant_5_a_failed_read_changes_nothing_and_says_why() {
+async fn invariant_5_a_failed_read_changes_nothing_and_reports_the_error_of_aws() {
     for failing in [
         "DescribeServices",
         "DescribeTargetGroups",
@@ -470,16 +520,16 @@ async fn invariant_5_a_failed_read_changes_nothing_and_says_why() {
             assert!(error.contains(failing), "{error}");
             assert!(error.contains("AccessDenied"), "{error}");
             assert!(error.contains(": not you (request id REQUEST-7)"), "{error}");
-            assert_eq!(outcome.aws.lock().expect("no holder panics").zone, zone);
+            assert_eq!(outcome.zone(), zone);
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_breaks_is_told_with_its_cause() {
+async fn a_broken_connection_is_reported_with_its_cause() {
     let broken = |call: &Call| (call.operation == "DescribeServices").then(|| (0, String::new()));
     let outcome = run(one(), vec![], Box::new(broken)).await;
-    assert_eq!(outcome.count("DescribeServices"), 3, "the SDK tries as often as it was told to");
+    assert_eq!(outcome.count("DescribeServices"), 3, "the SDK makes all of its attempts");
     assert_snapshot!(
         outcome.error(),
         @"ecs:DescribeServices for the cluster dev failed: dispatch failure: io error: Connection reset by peer (os error 104)"
@@ -487,7 +537,7 @@ async fn a_connection_that_breaks_is_told_with_its_cause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_about_a_service_proves_nothing() {
+async fn a_service_that_an_answer_of_ecs_omits_keeps_its_record() {
     let silent = |call: &Call| (call.operation == "DescribeServices").then(|| (200, services(&[])));
     let zone = registered("old.elb.amazonaws.com");
     let outcome = run(one(), zone.clone(), Box::new(silent)).await;
@@ -495,11 +545,11 @@ async fn silence_about_a_service_proves_nothing() {
         outcome.error(),
         @"ecs:DescribeServices for arn:aws:ecs:eu-west-1:111122223333:service/dev/orders failed: the answer does not mention it"
     );
-    assert_eq!(outcome.aws.lock().expect("no holder panics").zone, zone);
+    assert_eq!(outcome.zone(), zone);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_misses_a_service_proves_nothing() {
+async fn a_service_that_a_list_of_ecs_omits_keeps_its_record() {
     let empty = |call: &Call| {
         (call.operation == "ListServices").then(|| (200, json!({"serviceArns": []}).to_string()))
     };
@@ -510,17 +560,21 @@ async fn a_list_that_misses_a_service_proves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_missing_target_group_is_waited_for() {
+async fn a_service_with_a_missing_target_group_is_waiting() {
     let missing = |call: &Call| {
         let error = "<ErrorResponse><Error><Type>Sender</Type><Code>TargetGroupNotFound</Code><Message>One or more target groups not found</Message></Error><RequestId>R</RequestId></ErrorResponse>";
         (call.operation == "DescribeTargetGroups").then(|| (400, error.to_owned()))
     };
     let outcome = run(created(), vec![], Box::new(missing)).await;
-    assert!(outcome.statuses().starts_with("waiting: the target group"), "{}", outcome.statuses());
+    assert!(
+        outcome.statuses().starts_with("waiting: the target group has no load balancer yet: "),
+        "{}",
+        outcome.statuses()
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_pass_follows_all_pages_and_describes_in_tens() {
+async fn a_full_pass_reads_all_pages_and_describes_ten_services_per_request() {
     let names: BTreeSet<String> = (0..25).map(|number| format!("service-{number}")).collect();
     let all: Vec<String> = names.iter().cloned().collect();
     let script = move |call: &Call| {
@@ -529,18 +583,14 @@ async fn a_full_pass_follows_all_pages_and_describes_in_tens() {
             "ListServices" => {
                 let second = request["nextToken"] == "second";
                 let page = if second { &all[20..] } else { &all[..20] };
-                let arns: Vec<String> =
-                    page.iter().map(|name| ARN.replace("orders", name)).collect();
+                let arns: Vec<String> = page.iter().map(|name| service_arn(name)).collect();
                 let token = if second { Value::Null } else { json!("second") };
                 Some((200, json!({"serviceArns": arns, "nextToken": token}).to_string()))
             }
             "DescribeServices" => {
-                let asked = request["services"].as_array().cloned().unwrap_or_default();
-                assert!(asked.len() <= 10);
-                let asked: Vec<&str> = asked.iter().filter_map(Value::as_str).collect();
-                let answer: Vec<(&str, &str)> =
-                    asked.iter().map(|name| (*name, "ACTIVE")).collect();
-                Some((200, services(&answer)))
+                let requested = requested(&request);
+                assert!(requested.len() <= 10);
+                Some((200, services(&requested)))
             }
             "DescribeLoadBalancers" if !call.body.contains("Marker=second") => Some((
                 200,
@@ -557,7 +607,7 @@ async fn a_full_pass_follows_all_pages_and_describes_in_tens() {
     assert_eq!(outcome.report.outcomes.len(), 25);
     assert!(outcome.statuses().lines().all(|status| status == "registered"));
     assert_eq!(outcome.count("ListServices"), 2);
-    // Three to read them, and three to look at them again once they were written.
+    // Three requests for the first read, and three for the recheck.
     assert_eq!(outcome.count("DescribeServices"), 6);
     assert_eq!(outcome.count("DescribeLoadBalancers"), 2);
     assert_eq!(outcome.count("DescribeTargetGroups"), 2);
@@ -566,19 +616,12 @@ async fn a_full_pass_follows_all_pages_and_describes_in_tens() {
 
 #[tokio::test(start_paused = true)]
 async fn one_refused_change_does_not_stop_the_others() {
-    let all = ["a", "b", "c", "d", "e"];
-    let script = move |call: &Call| match call.operation.as_str() {
-        "ListServices" => {
-            let arns: Vec<String> = all.iter().map(|name| ARN.replace("orders", name)).collect();
-            Some((200, json!({"serviceArns": arns}).to_string()))
-        }
-        "DescribeServices" => Some((200, services(&all.map(|name| (name, "ACTIVE"))))),
-        "ChangeResourceRecordSets" if call.body.contains("<Name>c.internal") => {
-            Some(refused("RRSet of type CNAME with DNS name c.internal. is not permitted"))
-        }
-        _ => None,
-    };
-    let outcome = run(json!({"reconcile": "all"}), vec![], Box::new(script)).await;
+    let refusal: Script = Box::new(|call| {
+        (call.operation == "ChangeResourceRecordSets" && call.body.contains("<Name>c.internal"))
+            .then(|| refused("RRSet of type CNAME with DNS name c.internal. is not permitted"))
+    });
+    let script = either(refusal, fleet(["a", "b", "c", "d", "e"]));
+    let outcome = run(json!({"reconcile": "all"}), vec![], script).await;
     assert_snapshot!(outcome.statuses(), @r"
     registered
     registered
@@ -588,46 +631,31 @@ async fn one_refused_change_does_not_stop_the_others() {
     ");
 }
 
-/// A full pass over so many services that they take several batches.
-async fn large_pass(time: Duration) -> Outcome {
-    let names: Vec<String> = (0..600).map(|number| format!("service-{number}")).collect();
-    let script = move |call: &Call| {
-        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
-        match call.operation.as_str() {
-            "ListServices" => {
-                let arns: Vec<_> = names.iter().map(|name| ARN.replace("orders", name)).collect();
-                Some((200, json!({"serviceArns": arns}).to_string()))
-            }
-            "DescribeServices" => {
-                let asked = request["services"].as_array().cloned().unwrap_or_default();
-                let asked = asked.iter().filter_map(Value::as_str).map(|name| (name, "ACTIVE"));
-                Some((200, services(&asked.collect::<Vec<_>>())))
-            }
-            _ => None,
-        }
-    };
-    run_until(time, json!({"reconcile": "all"}), vec![], Box::new(script)).await
+/// A full pass over 600 services, which need four batches.
+async fn large_pass(time: Duration) -> TestRun {
+    let script = fleet((0..600).map(|number| format!("service-{number}")));
+    run_until(time, json!({"reconcile": "all"}), vec![], script).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_its_time_running_out_it_stops_between_batches_and_reports_what_is_left() {
+async fn a_run_that_is_out_of_time_starts_no_batch_and_reports_the_other_services_as_failed() {
     let whole = large_pass(Duration::from_secs(300)).await;
     assert_eq!(whole.count("ChangeResourceRecordSets"), 4);
     assert_eq!(whole.report.changes.created, 1_200);
 
-    // So that only the first batch is begun in time.
-    let first = u32::try_from(whole.trip("ChangeResourceRecordSets")).expect("a few");
-    let cut = large_pass(TRIP * first - TRIP / 2).await;
+    // The time suffices to start the first batch.
+    let first = u32::try_from(whole.round_trip("ChangeResourceRecordSets")).expect("a few");
+    let cut = large_pass(ROUND_TRIP * first - ROUND_TRIP / 2).await;
     assert_eq!(cut.count("ChangeResourceRecordSets"), 1);
     let created = cut.report.changes.created;
     assert!(created > 0 && created < 1_200, "{created}");
     assert_eq!(cut.report.failures().count(), 600 - created / 2);
     let failure = cut.report.failures().next().and_then(|failure| failure.reason.clone());
-    assert_eq!(failure.as_deref(), Some("there was no time left for it in this invocation"));
+    assert_eq!(failure.as_deref(), Some("skipped: the invocation was about to time out"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dry_run_writes_nothing_and_says_what_it_would() {
+async fn a_dry_run_writes_nothing_and_reports_the_changes_of_a_real_run() {
     let outcome = run(json!({"reconcile": "all", "dryRun": true}), vec![], usual()).await;
     assert_eq!(outcome.statuses(), "registered");
     assert_eq!(outcome.batches(), "");
@@ -635,29 +663,29 @@ async fn a_dry_run_writes_nothing_and_says_what_it_would() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deregistering_removes_what_is_managed_and_nothing_else() {
+async fn a_deregistration_deletes_all_managed_records_and_no_others() {
     let foreign = rrset("billing.internal", "A", 60, "10.0.0.7");
     let mut zone = registered("old.elb.amazonaws.com");
     zone.push(foreign.clone());
     let outcome = run(json!({"deregister": "all"}), zone, usual()).await;
-    assert_eq!(outcome.statuses(), "deregistered: everything was to be deregistered");
-    assert_eq!(outcome.aws.lock().expect("no holder panics").zone, [foreign]);
+    assert_eq!(outcome.statuses(), "deregistered: the zone's names are being deregistered");
+    assert_eq!(outcome.zone(), [foreign]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_zone_that_is_no_longer_the_environments_is_deregistered_alone() {
-    let asked = json!({"deregister": {"hostedZoneId": "Z2"}});
-    let outcome = run(asked, registered("old.elb.amazonaws.com"), usual()).await;
-    assert_eq!(outcome.statuses(), "deregistered: everything was to be deregistered");
+async fn a_zone_outside_the_configuration_can_be_deregistered_alone() {
+    let payload = json!({"deregister": {"hostedZoneId": "Z2"}});
+    let outcome = run(payload, registered("old.elb.amazonaws.com"), usual()).await;
+    assert_eq!(outcome.statuses(), "deregistered: the zone's names are being deregistered");
     let aws = outcome.aws.lock().expect("no holder panics");
-    // Of the zone that was asked for, and of nothing else.
+    // Only requests for that zone.
     let operations: Vec<&str> = aws.log.iter().map(|(operation, _)| operation.as_str()).collect();
     assert_eq!(operations, ["ListResourceRecordSets", "ChangeResourceRecordSets"]);
     assert!(aws.zone.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_zone_that_is_gone_has_nothing_to_deregister_and_is_missed_by_a_full_pass() {
+async fn a_missing_zone_is_empty_in_a_deregistration_and_a_read_error_in_a_full_pass() {
     let gone = || -> Script {
         Box::new(|call| {
             let text = "<ErrorResponse><Error><Code>NoSuchHostedZone</Code><Message>No hosted zone found with ID: Z1</Message></Error></ErrorResponse>";
@@ -665,12 +693,16 @@ async fn a_zone_that_is_gone_has_nothing_to_deregister_and_is_missed_by_a_full_p
         })
     };
     let outcome = run(json!({"deregister": "all"}), vec![], gone()).await;
-    assert_eq!(outcome.report.unread, Vec::<String>::new());
+    assert_eq!(outcome.report.read_errors, Vec::<String>::new());
     let outcome = run(json!({"reconcile": "all"}), vec![], gone()).await;
-    assert!(outcome.report.unread[0].contains("NoSuchHostedZone"), "{:?}", outcome.report.unread);
+    assert!(
+        outcome.report.read_errors[0].contains("NoSuchHostedZone"),
+        "{:?}",
+        outcome.report.read_errors
+    );
 }
 
-/// The service with tags, as DescribeServices answers.
+/// The response of DescribeServices for `orders` with tags.
 fn tagged(tags: &[(&str, &str)]) -> String {
     let mut answer: Value = serde_json::from_str(&services(&[("orders", "ACTIVE")])).expect("JSON");
     let tags =
@@ -679,6 +711,7 @@ fn tagged(tags: &[(&str, &str)]) -> String {
     answer.to_string()
 }
 
+/// Responds to each DescribeServices with `body`.
 fn described(body: String) -> Script {
     Box::new(move |call| {
         if call.operation != "DescribeServices" {
@@ -690,7 +723,7 @@ fn described(body: String) -> Script {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_tagged_alias_gets_alias_records_of_both_families() {
+async fn a_service_with_the_alias_tag_gets_aliases_for_ipv4_and_ipv6() {
     let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
     let outcome = run(one(), zone, described(tagged(&[("record", "ALIAS")]))).await;
     assert_snapshot!(outcome.batches(), @r#"
@@ -700,50 +733,50 @@ async fn a_service_tagged_alias_gets_alias_records_of_both_families() {
     CREATE orders.internal  AAAA alias to internal-orders-1.eu-west-1.elb.amazonaws.com.
     CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
     "#);
-    let zone = outcome.aws.lock().expect("no holder panics").zone.clone();
+    let zone = outcome.zone();
     let again = run(one(), zone, described(tagged(&[("record", "ALIAS")]))).await;
     assert_eq!(again.statuses(), "unchanged");
     assert_eq!(again.batches(), "");
 }
 
-/// TagResource of the service.
+/// TagResource for `orders`.
 fn retagged() -> Value {
     json!({
         "source": "aws.ecs", "detail-type": "AWS API Call via CloudTrail",
         "detail": {
             "eventSource": "ecs.amazonaws.com", "eventName": "TagResource",
-            "requestParameters": {"resourceArn": ARN, "tags": []},
+            "requestParameters": {"resourceArn": service_arn("orders"), "tags": []},
         },
     })
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_renamed_service_loses_its_old_name_wherever_that_came_from() {
+async fn a_retagged_service_loses_a_name_that_neither_its_tags_nor_the_template_give() {
     let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com")
         .iter()
         .map(|rrset| rrset.replace("orders.internal", "basket.internal"))
         .collect();
     let outcome = run(retagged(), zone, described(tagged(&[("name", "shop")]))).await;
-    assert_eq!(outcome.statuses(), "updated: it is no longer called basket.internal");
-    let aws = outcome.aws.lock().expect("no holder panics");
-    assert_eq!(aws.zone.len(), 2);
-    assert!(aws.zone.iter().all(|rrset| rrset.contains("shop.internal")), "{:?}", aws.zone);
+    assert_eq!(outcome.statuses(), "updated: renamed from basket.internal");
+    let zone = outcome.zone();
+    assert_eq!(zone.len(), 2);
+    assert!(zone.iter().all(|rrset| rrset.contains("shop.internal")), "{zone:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_that_is_gone_is_found_by_its_marker_though_its_name_came_from_a_tag() {
+async fn a_name_from_a_tag_of_a_deleted_service_is_found_by_its_marker() {
     let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com")
         .iter()
         .map(|rrset| rrset.replace("orders.internal", "shop.internal"))
         .collect();
     let inactive = described(services(&[("orders", "INACTIVE")]));
     let outcome = run(one(), zone, inactive).await;
-    assert_eq!(outcome.statuses(), "deregistered: ECS says INACTIVE");
-    assert!(outcome.aws.lock().expect("no holder panics").zone.is_empty());
+    assert_eq!(outcome.statuses(), "deregistered: ECS reports INACTIVE");
+    assert!(outcome.zone().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_renamed_while_it_is_registered_keeps_its_last_name_only() {
+async fn a_service_that_is_renamed_during_its_registration_keeps_only_its_last_name() {
     let mut described = 0;
     let script = move |call: &Call| {
         if call.operation != "DescribeServices" {
@@ -754,28 +787,28 @@ async fn a_service_renamed_while_it_is_registered_keeps_its_last_name_only() {
         Some((200, tagged(&[("name", name)])))
     };
     let outcome = run(one(), vec![], Box::new(script)).await;
-    let aws = outcome.aws.lock().expect("no holder panics");
-    assert!(aws.zone.iter().all(|rrset| rrset.contains("second.internal")), "{:?}", aws.zone);
-    assert_eq!(aws.zone.len(), 2);
+    let zone = outcome.zone();
+    assert!(zone.iter().all(|rrset| rrset.contains("second.internal")), "{zone:?}");
+    assert_eq!(zone.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tag_that_cannot_be_followed_leaves_the_present_record() {
+async fn an_invalid_tag_leaves_the_current_record_unchanged() {
     let zone = registered("old.elb.amazonaws.com");
     let outcome = run(one(), zone.clone(), described(tagged(&[("ttl", "never")]))).await;
     assert_eq!(
         outcome.statuses(),
-        "invalid: the tag discovery:ttl is \"never\", and it may be 1 to 86400 seconds"
+        "invalid: the tag discovery:ttl is \"never\"; expected 1 to 86400 seconds"
     );
-    assert_eq!(outcome.aws.lock().expect("no holder panics").zone, zone);
+    assert_eq!(outcome.zone(), zone);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_that_says_the_right_thing_is_adopted_in_one_batch() {
+async fn an_unmarked_record_with_the_same_target_is_adopted_in_one_batch() {
     let target = "internal-Orders-1.eu-west-1.elb.amazonaws.com.";
     let zone = vec![rrset("orders.internal", "CNAME", 300, target)];
     let outcome = run(one(), zone, usual()).await;
-    assert_eq!(outcome.statuses(), "adopted: the record was there, without a marker");
+    assert_eq!(outcome.statuses(), "adopted: the record existed without a marker");
     assert_snapshot!(outcome.batches(), @r#"
     DELETE orders.internal 300 CNAME internal-Orders-1.eu-west-1.elb.amazonaws.com.
     CREATE orders.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
@@ -783,8 +816,8 @@ async fn a_record_that_says_the_right_thing_is_adopted_in_one_batch() {
     "#);
 }
 
-/// The service with load balancers and task sets of its own, as DescribeServices answers.
-fn behind(balancers: Value, task_sets: Value) -> Script {
+/// Describes `orders` with these load balancers and task sets. The only classic load balancer is `old-orders`.
+fn with_balancers(balancers: Value, task_sets: Value) -> Script {
     let mut answer: Value = serde_json::from_str(&services(&[("orders", "ACTIVE")])).expect("JSON");
     answer["services"][0]["loadBalancers"] = balancers;
     answer["services"][0]["taskSets"] = task_sets;
@@ -807,7 +840,7 @@ fn behind(balancers: Value, task_sets: Value) -> Script {
 #[tokio::test(start_paused = true)]
 async fn a_service_behind_a_classic_load_balancer_is_registered() {
     let classic =
-        behind(json!([{"loadBalancerName": "old-orders", "containerPort": 80}]), json!([]));
+        with_balancers(json!([{"loadBalancerName": "old-orders", "containerPort": 80}]), json!([]));
     let outcome = run(one(), vec![], classic).await;
     assert_eq!(outcome.statuses(), "registered");
     assert_snapshot!(outcome.batches(), @r#"
@@ -816,13 +849,13 @@ async fn a_service_behind_a_classic_load_balancer_is_registered() {
     "#);
     assert_eq!(outcome.count("DescribeTargetGroups"), 0);
 
-    let gone = behind(json!([{"loadBalancerName": "gone"}]), json!([]));
+    let gone = with_balancers(json!([{"loadBalancerName": "gone"}]), json!([]));
     let outcome = run(one(), vec![], gone).await;
-    assert_eq!(outcome.statuses(), "waiting: there is no classic load balancer gone yet");
+    assert_eq!(outcome.statuses(), "waiting: the classic load balancer gone does not exist yet");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_load_balancers_of_task_sets_count_the_primarys_first() {
+async fn the_load_balancer_of_the_primary_task_set_is_preferred() {
     let set =
         |status: &str, balancer: Value| json!({"status": status, "loadBalancers": [balancer]});
     let old = json!({"loadBalancerName": "old-orders"});
@@ -831,40 +864,16 @@ async fn the_load_balancers_of_task_sets_count_the_primarys_first() {
         [(&old, &new, "internal-old-orders-1"), (&new, &old, "internal-orders-1")]
     {
         let sets = json!([set("ACTIVE", other.clone()), set("PRIMARY", primary.clone())]);
-        let outcome = run(one(), vec![], behind(json!([]), sets)).await;
+        let outcome = run(one(), vec![], with_balancers(json!([]), sets)).await;
         assert_eq!(outcome.statuses(), "registered");
         assert!(outcome.batches().contains(&format!("CNAME {target}")), "{}", outcome.batches());
     }
 }
 
-/// ECS with the services given, all behind the same load balancer.
-fn fleet(names: &'static [&'static str]) -> Script {
-    Box::new(move |call| {
-        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
-        match call.operation.as_str() {
-            "ListServices" => {
-                let arns: Vec<_> = names.iter().map(|name| ARN.replace("orders", name)).collect();
-                Some((200, json!({"serviceArns": arns}).to_string()))
-            }
-            "DescribeServices" => {
-                let asked = request["services"].as_array().cloned().unwrap_or_default();
-                let asked = asked.iter().filter_map(Value::as_str).map(|name| (name, "ACTIVE"));
-                Some((200, services(&asked.collect::<Vec<_>>())))
-            }
-            _ => None,
-        }
-    })
-}
-
-/// What `first` answers, else what `second` does.
-fn either(mut first: Script, mut second: Script) -> Script {
-    Box::new(move |call| first(call).or_else(|| second(call)))
-}
-
 #[tokio::test(start_paused = true)]
-async fn a_read_that_fails_stops_only_what_depends_on_it() {
-    // Eleven services are described in two calls, of which the second is denied.
-    let names = &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "orders"];
+async fn a_failed_read_affects_only_the_services_that_depend_on_it() {
+    // Eleven services are described in two requests, and the second one is denied.
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "orders"];
     let denied: Script = Box::new(|call| {
         let body = json!({"__type": "AccessDeniedException", "message": "not you"}).to_string();
         (call.operation == "DescribeServices" && call.body.contains("orders"))
@@ -879,12 +888,12 @@ async fn a_read_that_fails_stops_only_what_depends_on_it() {
         statuses.contains("failed: ecs:DescribeServices for the cluster dev failed"),
         "{statuses}"
     );
-    let now = outcome.aws.lock().expect("no holder panics").zone.clone();
+    let now = outcome.zone();
     assert!(zone.iter().all(|rrset| now.contains(rrset)), "{now:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_read_ahead_is_read_by_name() {
+async fn load_balancers_are_read_one_by_one_after_a_failed_prefetch() {
     let outcome = run(
         json!({"reconcile": "all"}),
         vec![],
@@ -903,23 +912,23 @@ async fn what_cannot_be_read_ahead_is_read_by_name() {
     )
     .await;
     assert_eq!(outcome.statuses(), "registered");
-    assert!(outcome.report.unread.is_empty(), "{:?}", outcome.report.unread);
+    assert!(outcome.report.read_errors.is_empty(), "{:?}", outcome.report.read_errors);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_refusal_names_is_set_aside_and_the_rest_is_sent_again_at_once() {
+async fn the_changes_that_a_refusal_names_are_set_aside_and_the_rest_is_sent_again() {
     let taken: Script = Box::new(|call| {
         (call.operation == "ChangeResourceRecordSets" && call.body.contains("<Name>c.internal"))
             .then(|| refused("[Tried to create resource record set [name=&apos;c.internal.&apos;, type=&apos;CNAME&apos;] but it already exists]"))
     });
-    let names = &["a", "b", "c", "d", "e", "f", "g", "h"];
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
     let outcome = run(json!({"reconcile": "all"}), vec![], either(taken, fleet(names))).await;
     assert_eq!(outcome.statuses().matches("registered").count(), 7);
-    // All eight, the other seven, and four more tries for the one.
+    // One request for all eight, one for the other seven, and four more rounds for the refused one.
     assert_eq!(outcome.count("ChangeResourceRecordSets"), 6);
 }
 
-/// Messages of a queue, as Lambda hands them over.
+/// A batch of SQS messages, as Lambda passes it.
 fn queued(bodies: &[String]) -> String {
     let records = bodies.iter().enumerate().map(|(number, body)| {
         json!({"messageId": format!("m{number}"), "eventSource": "aws:sqs", "body": body})
@@ -928,22 +937,21 @@ fn queued(bodies: &[String]) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_of_messages_is_one_run_and_a_bad_one_fails_alone() {
+async fn a_batch_of_messages_becomes_one_run_and_a_bad_message_fails_alone() {
     let denied: Script = Box::new(|call| {
         (call.operation == "ChangeResourceRecordSets" && call.body.contains("<Name>bad.internal"))
             .then(|| refused("bad.internal. is not permitted"))
     });
-    let script = either(denied, fleet(&[]));
-    let aws = Aws { zone: vec![], script, log: Vec::new(), batches: Vec::new() };
-    let aws = Arc::new(Mutex::new(aws));
+    let aws = mock(vec![], either(denied, fleet([""; 0])));
     let service =
         |name: &str| json!({"reconcile": {"cluster": "dev", "service": name}}).to_string();
     let bodies =
         [service("good"), service("bad"), "no JSON".into(), service("good"), service("fine")];
     let stop_at = Instant::now() + Duration::from_secs(300);
     let answer =
-        answer_until(&reconciler(&aws), FUNCTION, Nonce::new(1), stop_at, &queued(&bodies)).await;
-    let Ok(Answered::Batch(answer)) = answer else { panic!("{answer:?}") };
+        answer_until(&reconciler(&aws), FUNCTION_ARN, Nonce::new(1), stop_at, &queued(&bodies))
+            .await;
+    let Ok(Answer::Batch(answer)) = answer else { panic!("{answer:?}") };
     let answer = serde_json::to_value(answer).expect("JSON");
     assert_eq!(
         answer["batchItemFailures"],
@@ -956,7 +964,7 @@ async fn a_batch_of_messages_is_one_run_and_a_bad_one_fails_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_service_created_again_under_another_name_loses_the_old_one() {
+async fn a_service_that_is_created_again_with_another_name_loses_the_old_one() {
     let target = "internal-orders-1.eu-west-1.elb.amazonaws.com";
     let before: Vec<String> = registered(target)
         .iter()
@@ -970,7 +978,7 @@ async fn a_service_created_again_under_another_name_loses_the_old_one() {
         },
     });
     let outcome = run(deleted, before, usual()).await;
-    assert_eq!(outcome.statuses(), "updated: it is no longer called shop.internal");
-    let aws = outcome.aws.lock().expect("no holder panics");
-    assert!(aws.zone.iter().all(|rrset| rrset.contains("orders.internal")), "{:?}", aws.zone);
+    assert_eq!(outcome.statuses(), "updated: renamed from shop.internal");
+    let zone = outcome.zone();
+    assert!(zone.iter().all(|rrset| rrset.contains("orders.internal")), "{zone:?}");
 }

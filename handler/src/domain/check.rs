@@ -124,9 +124,9 @@ mod tests {
             moved = moved.managed(service, service, "lb").service(service, state);
         }
         assert_eq!(deletes(&moved), 3);
-        // What is taken at its new name would be lost at its old one.
+        // A service whose new name is taken would lose its only name.
         let taken = moved.clone().foreign("a.dev", "A", "10.0.0.7");
-        assert_eq!(deletes(&taken), 3, "one of three is free");
+        assert_eq!(deletes(&taken), 3, "one loss is within the limit");
         let taken = taken.foreign("b.dev", "A", "10.0.0.7");
         assert_eq!(deletes(&taken), 1);
     }
@@ -176,7 +176,7 @@ mod tests {
                 values.iter().map(|value| value.len()).sum::<usize>() <= MAX_CHARACTERS_PER_BATCH
             );
         }
-        // The characters are what binds here: 133 for each name.
+        // The limit of characters is reached first: each name has 133.
         assert_eq!(batches.len(), 3);
     }
 }

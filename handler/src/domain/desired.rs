@@ -237,12 +237,12 @@ mod tests {
     struct Balancers(World);
 
     impl Balancers {
-        fn behind(group: &str, name: &str, vpc: &str, scheme: Scheme) -> Balancers {
-            Balancers(World::default()).and(group, name, vpc, scheme)
+        fn new(of: &str, name: &str, vpc: &str, scheme: Scheme) -> Balancers {
+            Balancers(World::default()).and(of, name, vpc, scheme)
         }
 
-        /// LoadBalancerRef a target group, or itself where `behind` is `classic:` and its name.
-        fn and(mut self, behind: &str, name: &str, vpc: &str, scheme: Scheme) -> Balancers {
+        /// Adds a load balancer of the target group `of`, or a classic one for `classic:NAME`.
+        fn and(mut self, of: &str, name: &str, vpc: &str, scheme: Scheme) -> Balancers {
             let balancer = LoadBalancer {
                 name: name.into(),
                 vpc: VpcId::new(vpc),
@@ -251,14 +251,14 @@ mod tests {
                 dualstack: name.ends_with("-6"),
                 dns_name: DnsName::parse(&format!("{name}.elb.amazonaws.com")).ok(),
             };
-            match self::behind(behind) {
+            match reference(of) {
                 LoadBalancerRef::Classic(name) => {
                     self.0.classic.insert(name, Ok(Some(balancer)));
                 }
                 LoadBalancerRef::TargetGroup(group) => {
                     let arn = LoadBalancerArn::new(name);
                     let arns = self.0.target_groups.entry(group).or_insert(Ok(Vec::new()));
-                    arns.as_mut().expect("it was read").push(arn.clone());
+                    arns.as_mut().expect("a successful read").push(arn.clone());
                     self.0.load_balancers.insert(arn, Ok(Some(balancer)));
                 }
             }
@@ -273,7 +273,7 @@ mod tests {
         }
     }
 
-    fn behind(text: &str) -> LoadBalancerRef {
+    fn reference(text: &str) -> LoadBalancerRef {
         match text.strip_prefix("classic:") {
             Some(name) => LoadBalancerRef::Classic(ClassicName::new(name)),
             None => LoadBalancerRef::TargetGroup(TargetGroupArn::new(text)),
@@ -293,10 +293,10 @@ mod tests {
         let mut world = balancers.0;
         let arn = format!("arn:aws:ecs:eu-west-1:111122223333:service/{service}");
         let arn = ServiceArn::parse(&arn).expect("a valid ARN");
-        let behind = groups.iter().map(|group| behind(group)).collect::<Vec<_>>();
-        for behind in &behind {
-            // What nobody made was asked for, and is not there.
-            match behind {
+        let load_balancers: Vec<_> = groups.iter().map(|group| reference(group)).collect();
+        for reference in &load_balancers {
+            // A target group or load balancer that the test did not add was read, and is missing.
+            match reference {
                 LoadBalancerRef::TargetGroup(group) => {
                     world.target_groups.entry(group.clone()).or_insert(Ok(Vec::new()));
                 }
@@ -307,9 +307,13 @@ mod tests {
         }
         let tags =
             tags.iter().map(|(key, value)| (format!("discovery:{key}"), (*value).to_owned()));
-        let service = Service::Live { created_at_ms: 7, behind, tags: tags.collect() };
+        let service = Service::Live { created_at_ms: 7, load_balancers, tags: tags.collect() };
         world.services.insert(arn.clone(), Ok(service));
-        match desired(&world, &config()).remove(&arn).expect("a desire for each service").state {
+        match desired(&world, &config())
+            .remove(&arn)
+            .expect("a desired state for each service")
+            .state
+        {
             DesiredState::Record(record) => {
                 let form = match &record.form {
                     Form::Cname(ttl) if *ttl == Ttl::DEFAULT => String::new(),
@@ -321,7 +325,7 @@ mod tests {
             DesiredState::Gone(gone) => format!("gone: {gone}"),
             DesiredState::Waiting { reason } => format!("waiting: {reason}"),
             DesiredState::Invalid { reason } => format!("invalid: {reason}"),
-            DesiredState::ReadFailed(why) => format!("unread: {why}"),
+            DesiredState::ReadFailed(error) => format!("read failed: {error}"),
         }
     }
 
@@ -331,9 +335,8 @@ mod tests {
 
     #[test]
     fn the_vpc_of_the_load_balancer_chooses_the_zone() {
-        let in_vpc = |vpc| {
-            check("dev/orders", &["tg"], Balancers::behind("tg", "lb", vpc, Scheme::Internal))
-        };
+        let in_vpc =
+            |vpc| check("dev/orders", &["tg"], Balancers::new("tg", "lb", vpc, Scheme::Internal));
         assert_snapshot!(in_vpc("vpc-1"), @"orders.dev.internal -> lb.elb.amazonaws.com in Z1");
         assert_snapshot!(in_vpc("vpc-2"), @"orders.dev.internal -> lb.elb.amazonaws.com in Z2");
         assert_snapshot!(in_vpc("vpc-3"), @"nothing: no zone of this environment is for the VPC of its load balancer (lb in vpc-3)");
@@ -341,13 +344,13 @@ mod tests {
 
     #[test]
     fn an_internal_load_balancer_is_preferred_then_the_first_listed() {
-        let public = || Balancers::behind("tg1", "public", "vpc-1", Scheme::InternetFacing);
+        let public = || Balancers::new("tg1", "public", "vpc-1", Scheme::InternetFacing);
         assert_snapshot!(
             check("dev/orders", &["tg1", "tg2"], public().and("tg2", "inside", "vpc-1", Scheme::Internal)),
             @"orders.dev.internal -> inside.elb.amazonaws.com in Z1"
         );
         assert_snapshot!(
-            check("dev/orders", &["tg2", "tg1"], Balancers::behind("tg1", "b", "vpc-1", Scheme::Internal).and("tg2", "a", "vpc-2", Scheme::Internal)),
+            check("dev/orders", &["tg2", "tg1"], Balancers::new("tg1", "b", "vpc-1", Scheme::Internal).and("tg2", "a", "vpc-2", Scheme::Internal)),
             @"orders.dev.internal -> a.elb.amazonaws.com in Z2"
         );
         assert_snapshot!(
@@ -357,21 +360,21 @@ mod tests {
     }
 
     #[test]
-    fn a_load_balancer_that_is_not_there_yet_is_waited_for() {
+    fn a_service_waits_for_a_missing_load_balancer() {
         assert_snapshot!(check("dev/orders", &["tg"], none()), @"waiting: the target group tg has no load balancer yet");
         assert_snapshot!(
-            check("dev/orders", &["tg"], Balancers::behind("tg", "lb", "vpc-1", Scheme::Internal).without_dns_name()),
+            check("dev/orders", &["tg"], Balancers::new("tg", "lb", "vpc-1", Scheme::Internal).without_dns_name()),
             @"waiting: the load balancer lb has no DNS name yet"
         );
         assert_snapshot!(
-            check("dev/orders", &["tg", "tg2"], Balancers::behind("tg", "lb", "vpc-9", Scheme::Internal)),
+            check("dev/orders", &["tg", "tg2"], Balancers::new("tg", "lb", "vpc-9", Scheme::Internal)),
             @"waiting: the target group tg2 has no load balancer yet"
         );
     }
 
     #[test]
     fn a_classic_load_balancer_is_a_candidate_like_any_other() {
-        let classic = || Balancers::behind("classic:old", "old", "vpc-1", Scheme::Internal);
+        let classic = || Balancers::new("classic:old", "old", "vpc-1", Scheme::Internal);
         assert_snapshot!(check("dev/orders", &["classic:old"], classic()), @"orders.dev.internal -> old.elb.amazonaws.com in Z1");
         assert_snapshot!(
             check("dev/orders", &["tg", "classic:old"], classic().and("tg", "public", "vpc-1", Scheme::InternetFacing)),
@@ -381,41 +384,41 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_failed_leaves_its_services_undecided() {
+    fn a_failed_read_leaves_the_desired_state_unknown() {
         let denied = || ReadError("denied".into());
-        let mut balancers = Balancers::behind("tg", "public", "vpc-1", Scheme::InternetFacing);
+        let mut balancers = Balancers::new("tg", "public", "vpc-1", Scheme::InternetFacing);
         balancers.0.target_groups.insert(TargetGroupArn::new("tg2"), Err(denied()));
         assert_snapshot!(check("dev/orders", &["tg", "tg2"], balancers), @"unread: denied");
-        let mut balancers = Balancers::behind("tg", "lb", "vpc-1", Scheme::Internal);
+        let mut balancers = Balancers::new("tg", "lb", "vpc-1", Scheme::Internal);
         balancers.0.load_balancers.insert(LoadBalancerArn::new("lb"), Err(denied()));
         assert_snapshot!(check("dev/orders", &["tg"], balancers), @"unread: denied");
     }
 
     #[test]
-    fn a_service_outside_the_environment_wants_nothing() {
+    fn a_service_without_load_balancer_or_outside_the_environment_has_no_record() {
         assert_snapshot!(check("dev/orders", &[], none()), @"nothing: the service has no load balancer");
         let arn = ServiceArn::parse("arn:aws:ecs:eu-west-1:111122223333:service/prod/orders");
         let state = outside(&arn.expect("a valid ARN"));
-        let reason = "the cluster prod is not one of this environment's".to_owned();
+        let reason = "the cluster prod does not belong to this environment".to_owned();
         assert_eq!(state, DesiredState::Nothing { reason });
     }
 
     #[test]
     fn a_name_that_dns_forbids_is_invalid() {
         assert_snapshot!(
-            check("dev/_orders", &["tg"], Balancers::behind("tg", "lb", "vpc-1", Scheme::Internal)),
+            check("dev/_orders", &["tg"], Balancers::new("tg", "lb", "vpc-1", Scheme::Internal)),
             @r#"invalid: the name "-orders.dev" has the label "-orders", which starts or ends with -"#
         );
     }
 
     #[test]
     fn tags_choose_name_ttl_record_and_load_balancer() {
-        let one = || Balancers::behind("tg", "lb", "vpc-1", Scheme::Internal);
+        let one = || Balancers::new("tg", "lb", "vpc-1", Scheme::Internal);
         let with = |tags: &[(&str, &str)]| tagged("dev/orders", &["tg"], one(), tags);
         assert_snapshot!(with(&[("name", "Shop.eu")]), @"shop.eu.internal -> lb.elb.amazonaws.com in Z1");
         assert_snapshot!(with(&[("record", "ALIAS")]), @"orders.dev.internal -> lb.elb.amazonaws.com in Z1, A alias to lb.elb.amazonaws.com.");
         assert_snapshot!(with(&[("enabled", "false")]), @"nothing: its tag discovery:enabled says false");
-        let dualstack = Balancers::behind("tg", "lb-6", "vpc-1", Scheme::Internal);
+        let dualstack = Balancers::new("tg", "lb-6", "vpc-1", Scheme::Internal);
         assert_snapshot!(
             tagged("dev/orders", &["tg"], dualstack, &[("record", "ALIAS")]),
             @"orders.dev.internal -> lb-6.elb.amazonaws.com in Z1, A alias to lb-6.elb.amazonaws.com. and AAAA alias to lb-6.elb.amazonaws.com."
@@ -428,8 +431,8 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_that_cannot_be_followed_is_invalid_and_named() {
-        let one = || Balancers::behind("tg", "lb", "vpc-1", Scheme::Internal);
+    fn an_invalid_tag_makes_the_service_invalid_and_is_named() {
+        let one = || Balancers::new("tg", "lb", "vpc-1", Scheme::Internal);
         let with = |tags: &[(&str, &str)]| tagged("dev/orders", &["tg"], one(), tags);
         assert_snapshot!(with(&[("name", "*")]), @r#"invalid: the tag discovery:name: the name "*" holds '*', and a label is made of a-z, 0-9 and -"#);
         assert_snapshot!(with(&[("ttl", "-1")]), @r#"invalid: the tag discovery:ttl is "-1", and it may be 1 to 86400 seconds"#);

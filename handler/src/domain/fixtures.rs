@@ -107,7 +107,7 @@ pub(crate) fn record(at: &str, target: &str) -> DesiredState {
     })
 }
 
-/// One zone with what stands in it, and what the services state.
+/// One zone with its records, and the desired states of the services.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scene {
     pub(crate) rrsets: Vec<Rrset>,
@@ -151,7 +151,7 @@ impl Scene {
         plan(&self.desired.iter().cloned().collect(), &zones, &identity(), Nonce::default())
     }
 
-    /// Applies a plan as Route 53 would: strictly.
+    /// Applies a plan with Route 53's rules.
     pub(crate) fn apply(&mut self, plan: &SafePlan) -> Result<(), String> {
         for change in plan.changes() {
             for rrset in &change.deletes {

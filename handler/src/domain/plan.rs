@@ -413,7 +413,7 @@ mod tests {
     use crate::domain::desired::Form;
     use crate::domain::dns::Ttl;
     use crate::domain::fixtures::{
-        Scene, arn, balancer, identity, marker_of, name, record, show_plan,
+        Scene, arn, balancer, cname, identity, marker_of, name, record, show_plan,
     };
     use crate::domain::service::Gone;
     use insta::assert_snapshot;
@@ -577,13 +577,13 @@ mod tests {
         scene.apply(&scene.plan().check(None)).expect("it fits");
         let scene = scene.foreign("orders", "TXT", "\"proof\"");
         assert_snapshot!(check(scene.clone()), @"orders unchanged");
-        let wishing = |state: DesiredState| {
+        let with_desired = |state: DesiredState| {
             let mut scene = scene.clone();
             scene.desired.clear();
             check(scene.service("orders", state))
         };
-        assert_snapshot!(wishing(record("orders", "lb")), @r#"orders conflict: the name also holds TXT "proof", which was not written by this tool"#);
-        assert_snapshot!(wishing(DesiredState::Gone(Gone::Missing)), @r#"
+        assert_snapshot!(with_desired(record("orders", "lb")), @r#"orders conflict: the name also holds TXT "proof", which was not written by this tool"#);
+        assert_snapshot!(with_desired(DesiredState::Gone(Gone::Missing)), @r#"
         - orders.internal A alias to lb.elb.amazonaws.com.
         - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
         orders deregistered: ECS says MISSING
@@ -683,12 +683,9 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_with_a_former_name_of_the_environment_is_written_anew() {
+    fn a_marker_with_a_former_name_of_the_environment_is_written_again() {
         let mut scene = Scene::default().service("orders", record("orders", "lb"));
-        let marker = Marker { environment: "old-dev".into(), service: arn("orders") };
-        scene = scene.managed("orders", "orders", "lb");
-        scene.rrsets.pop();
-        scene.rrsets.push(marker.rrset(&name("orders"), Nonce::default(), None));
+        scene.rrsets = vec![cname("orders", "lb"), marker_of("old-dev", "orders", arn("orders"))];
         assert_snapshot!(check(scene), @r#"
         - orders.internal CNAME lb.elb.amazonaws.com
         - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=old-dev,service=…/dev/orders"
@@ -698,7 +695,7 @@ mod tests {
         "#);
     }
 
-    /// Any small scene: few names and services, so that they meet often.
+    /// Any small scene: few names and services, so that they often compete.
     fn any_scene() -> impl Strategy<Value = Scene> {
         let label = || prop::sample::select(vec!["a", "b", "c", "d"]);
         let state = prop_oneof![
@@ -713,7 +710,7 @@ mod tests {
             (0_i64..3, state),
             0..4,
         );
-        let standing = prop::collection::btree_map(
+        let current = prop::collection::btree_map(
             label(),
             prop_oneof![
                 (
@@ -729,15 +726,15 @@ mod tests {
             ],
             0..4,
         );
-        (standing, desired).prop_map(|(standing, desired)| {
+        (current, desired).prop_map(|(current, desired)| {
             let mut scene = Scene::default();
-            for (at, (kind, service, lb)) in standing {
+            for (at, (kind, service, lb)) in current {
                 scene = match kind {
                     0 => scene.managed(at, service, lb),
                     1 => scene.marker_only(at, service),
                     2 => scene.foreign(at, "A", "10.0.0.7"),
-                    3 => scene.foreign(at, "CNAME", "person.example.com"),
-                    // Adopted by whoever wants just that.
+                    3 => scene.foreign(at, "CNAME", "foreign.example.com"),
+                    // A service with this target adopts it.
                     5 => scene.foreign(at, "CNAME", "x.elb.amazonaws.com"),
                     _ => scene.foreign(at, "A", "10.0.0.7").marker_only(at, service),
                 };
@@ -749,12 +746,12 @@ mod tests {
         })
     }
 
-    /// What may never be touched: whatever has no marker, except what a service may adopt.
+    /// The records that no change may touch: those without a marker, except those that a service may adopt.
     fn foreign(scene: &Scene) -> Vec<Rrset> {
         let marked =
             |rrset: &&Rrset| scene.rrsets.iter().any(|other| other.name == rrset.name.marker());
         let is_foreign = |rrset: &&Rrset| match rrset.cname_target() {
-            Some((target, _)) => !marked(rrset) && target.as_str() == "person.example.com",
+            Some((target, _)) => !marked(rrset) && target.as_str() == "foreign.example.com",
             None => rrset.record_type != RecordType::Txt,
         };
         scene.rrsets.iter().filter(is_foreign).cloned().collect()
@@ -781,7 +778,7 @@ mod tests {
             let mut after = scene.clone();
             after.apply(&safe).map_err(TestCaseError::fail)?;
             for rrset in &before {
-                prop_assert!(after.rrsets.contains(rrset), "{rrset:?} is lost");
+                prop_assert!(after.rrsets.contains(rrset), "{rrset:?} is gone");
             }
         }
 
@@ -794,7 +791,7 @@ mod tests {
             for change in scene.plan().check(None).changes() {
                 let (deleted, created) = (types(&change.deletes), types(&change.creates));
                 prop_assert!(created.is_empty() || created == both);
-                // One without the other is what somebody else left, or what is adopted.
+                // A marker alone was left by somebody, and a record alone is adopted.
                 let half = deleted == [RecordType::Txt]
                     || (deleted == [RecordType::Cname] && created == both);
                 prop_assert!(deleted.is_empty() || deleted == both || half, "{deleted:?}");
