@@ -1,4 +1,4 @@
-//! Puts networks and the project's own stacks on the local AWS, with the real tools.
+//! Deploys networks and the project's own stacks to the local AWS, with the AWS CLI and the CDK's CLI.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,37 +9,34 @@ use tokio::process::Command;
 
 use crate::ministack::{ACCOUNT, LocalAws, Permissions, REGION, root, tool};
 
-/// What one environment has of its own before service discovery comes: a VPC and a cluster.
+/// A VPC and an ECS cluster, without service discovery.
 #[derive(Clone, Debug)]
 pub struct Network {
     pub vpc: String,
     pub subnets: Vec<String>,
-    /// The cluster's name, which is the environment's.
+    /// The name of the cluster, which is also the name of the environment.
     pub cluster: String,
 }
 
-/// What a deployment of service discovery made.
+/// The outputs of a stack with service discovery.
 #[derive(Clone, Debug)]
 pub struct Discovery {
     pub function: String,
     pub log_group: String,
-    /// The zone of its first VPC.
+    /// The zone of the environment's first VPC.
     pub zone: String,
     pub zones: Vec<String>,
-    /// The ARN of the queue that the handler empties.
+    /// The ARN of the queue that invokes the handler.
     pub event_queue: String,
-    /// The ARN of the queue of what nobody could handle.
+    /// The ARN of the queue with the events that the handler could not process.
     pub dead_letter_queue: String,
 }
 
-/// Makes a VPC with two subnets and an ECS cluster for each name.
-///
-/// # Errors
-/// If the deployment fails.
+/// Creates a VPC with two subnets and an ECS cluster for each name.
 pub async fn networks(aws: &LocalAws, names: &[&str]) -> Result<BTreeMap<String, Network>> {
     let mut resources = Map::new();
     let mut outputs = Map::new();
-    // Logical ids are letters and digits.
+    // CloudFormation allows only letters and digits in a logical id.
     let id = |name: &str| name.replace('-', "");
     for (index, name) in names.iter().enumerate() {
         let cluster = *name;
@@ -70,10 +67,8 @@ pub async fn networks(aws: &LocalAws, names: &[&str]) -> Result<BTreeMap<String,
     command.args(["cloudformation", "deploy", "--stack-name", "Networks", "--template-file"]);
     aws.run("networks", command.arg(&template)).await?;
 
-    let mut command = aws.command(&tool("aws"));
-    command.args(["cloudformation", "describe-stacks", "--stack-name", "Networks"]);
-    let output = command.output().await.context("the AWS CLI did not start")?;
-    let answer: Value = serde_json::from_slice(&output.stdout)?;
+    let answer =
+        aws.cli(&["cloudformation", "describe-stacks", "--stack-name", "Networks"]).await?;
     let output = |key: String| -> Result<String> {
         let outputs = answer["Stacks"][0]["Outputs"].as_array().into_iter().flatten();
         let found = outputs.filter(|output| output["OutputKey"] == key.as_str());
@@ -94,18 +89,15 @@ pub async fn networks(aws: &LocalAws, names: &[&str]) -> Result<BTreeMap<String,
     names.iter().map(network).collect()
 }
 
-/// `cdk bootstrap`, once for the account.
-///
-/// # Errors
-/// If the command fails.
+/// Runs `cdk bootstrap` for the account.
 pub async fn bootstrap(aws: &LocalAws) -> Result<()> {
     let target = format!("aws://{ACCOUNT}/{REGION}");
     aws.run("cdk-bootstrap", cdk(aws).args(["bootstrap", &target])).await
 }
 
-/// The data of an environment on the local AWS; `more` adds options or replaces them.
+/// The options of an environment on the local AWS. `more` adds options or replaces them.
 ///
-/// MiniStack has no trails as CloudFormation resources, so the one that exists is used.
+/// The trail is an existing one, because MiniStack cannot create trails with CloudFormation.
 pub fn environment(network: &Network, zone_name: &str, more: &Value) -> Value {
     let mut data = json!({
         "account": ACCOUNT,
@@ -122,10 +114,7 @@ pub fn environment(network: &Network, zone_name: &str, more: &Value) -> Value {
     data
 }
 
-/// `cdk deploy` of all environments in `data`, by name.
-///
-/// # Errors
-/// If the command fails.
+/// Runs `cdk deploy` for the environments in `data`, a map of names to options.
 pub async fn discovery(aws: &LocalAws, data: &Value) -> Result<BTreeMap<String, Discovery>> {
     let outputs = aws.directory.join("outputs.json");
     let names: Vec<&String> = data.as_object().into_iter().flat_map(Map::keys).collect();
@@ -162,7 +151,9 @@ pub async fn discovery(aws: &LocalAws, data: &Value) -> Result<BTreeMap<String, 
             let mut all = stack.as_object().into_iter().flatten();
             let found = all.find(|(key, _)| key.starts_with(starts));
             let value = found.and_then(|(_, value)| value.as_str());
-            Ok(value.with_context(|| format!("EcsDiscovery-{name} has no {starts}"))?.to_owned())
+            Ok(value
+                .with_context(|| format!("the stack EcsDiscovery-{name} has no output {starts}"))?
+                .to_owned())
         };
         let discovery = Discovery {
             function: output("FunctionName")?,
@@ -183,10 +174,7 @@ pub async fn discovery(aws: &LocalAws, data: &Value) -> Result<BTreeMap<String, 
     names.iter().map(deployed).collect()
 }
 
-/// `cdk destroy` of all environments in `data`, by name.
-///
-/// # Errors
-/// If the command fails.
+/// Runs `cdk destroy` for the environments in `data`, a map of names to options.
 pub async fn destroy(aws: &LocalAws, data: &Value) -> Result<()> {
     let names = data.as_object().into_iter().flat_map(Map::keys);
     let mut command = cdk(aws);
@@ -196,10 +184,10 @@ pub async fn destroy(aws: &LocalAws, data: &Value) -> Result<()> {
     aws.run("cdk-destroy", &mut command).await
 }
 
-/// Says two of the handler's permissions in MiniStack's words, which limit the same.
+/// Changes two of the handler's permissions into the form that MiniStack evaluates, with the same limits.
 ///
-/// For both calls it looks at the ARN of the cluster as the resource. AWS knows no resource for
-/// ListServices, but the condition key `ecs:cluster`; and for DescribeServices the services' ARNs.
+/// For both calls, MiniStack compares the resource with the ARN of the cluster. AWS has no resource for
+/// ListServices, but the condition key `ecs:cluster`, and for DescribeServices the ARNs of the services.
 fn translate(template: &mut Value) {
     match template {
         Value::Object(fields) => {
@@ -222,11 +210,14 @@ fn translate(template: &mut Value) {
     }
 }
 
-/// The CDK's own command line, with an assembly for this run only.
+/// The CDK's CLI, with a cloud assembly in the folder of the run.
 fn cdk(aws: &LocalAws) -> Command {
     let command_line: PathBuf = root().join("node_modules/aws-cdk/bin/cdk");
     let mut command = aws.command("node");
     command.arg(command_line).env("CDK_DISABLE_CLI_TELEMETRY", "true");
     command.arg("--no-notices").arg("--output").arg(aws.directory.join("cdk.out"));
+    if let Some(handler) = &aws.handler {
+        command.arg("--context").arg(format!("handlerCode={}", handler.display()));
+    }
     command
 }

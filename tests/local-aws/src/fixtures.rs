@@ -1,4 +1,4 @@
-//! Load balancers, services and records, made through the APIs that a user would call.
+//! Load balancers, services and records, created through the same APIs that users call.
 
 use anyhow::{Context, Result};
 use aws_sdk_elasticloadbalancingv2::types::{
@@ -13,33 +13,30 @@ use crate::deploy::{Discovery, Network};
 use crate::ministack::{ACCOUNT, LocalAws, REGION};
 use crate::resolver::Resolver;
 
-/// An environment that runs: its network, service discovery in it, and its DNS.
-pub struct Environment {
+/// A deployed environment with its network and its DNS server.
+pub struct LocalEnvironment {
     pub name: String,
     pub network: Network,
     pub discovery: Discovery,
     pub resolver: Resolver,
 }
 
-/// A load balancer with a target group behind its listener.
+/// A load balancer whose listener forwards to a target group.
 #[derive(Clone, Debug)]
-pub struct Balancer {
+pub struct LocalBalancer {
     pub arn: String,
     pub dns_name: String,
     pub target_group: String,
 }
 
 impl LocalAws {
-    /// Makes an application load balancer with a listener and a target group.
-    ///
-    /// # Errors
-    /// If a call fails.
+    /// Creates an application load balancer with a listener and a target group.
     pub async fn create_balancer(
         &self,
         network: &Network,
         name: &str,
         scheme: LoadBalancerSchemeEnum,
-    ) -> Result<Balancer> {
+    ) -> Result<LocalBalancer> {
         let vpc = network.vpc.clone();
         let created = self
             .elb
@@ -48,8 +45,8 @@ impl LocalAws {
             .scheme(scheme)
             .set_subnets(Some(network.subnets.clone()))
             .customize()
-            // AWS takes the VPC from the subnets. MiniStack has to be told, by a parameter that
-            // AWS does not have.
+            // AWS derives the VPC from the subnets. MiniStack reads it from a parameter that AWS does not
+            // have.
             .mutate_request(move |request| {
                 let form = request.body().bytes().unwrap_or_default().to_vec();
                 let form = format!("{}&VpcId={vpc}", String::from_utf8_lossy(&form));
@@ -59,18 +56,18 @@ impl LocalAws {
             .send()
             .await
             .context("CreateLoadBalancer")?;
-        let balancer = created.load_balancers().first().context("no load balancer was made")?;
-        let arn = balancer.load_balancer_arn().context("a load balancer without ARN")?.to_owned();
-        let dns_name = balancer.dns_name().context("a load balancer without DNS name")?.to_owned();
+        let balancer = created
+            .load_balancers()
+            .first()
+            .context("CreateLoadBalancer returned no load balancer")?;
+        let arn = balancer.load_balancer_arn().context("the load balancer has no ARN")?.to_owned();
+        let dns_name = balancer.dns_name().context("the load balancer has no DNS name")?.to_owned();
         let target_group = self.create_target_group(network, name).await?;
         self.create_listener(&arn, &target_group, 80).await?;
-        Ok(Balancer { arn, dns_name, target_group })
+        Ok(LocalBalancer { arn, dns_name, target_group })
     }
 
-    /// Puts a target group behind a load balancer.
-    ///
-    /// # Errors
-    /// If the call fails.
+    /// Adds a listener to a load balancer that forwards to a target group.
     pub async fn create_listener(
         &self,
         balancer: &str,
@@ -87,10 +84,7 @@ impl LocalAws {
         Ok(())
     }
 
-    /// Makes a target group that no load balancer is for.
-    ///
-    /// # Errors
-    /// If the call fails.
+    /// Creates a target group that no load balancer uses.
     pub async fn create_target_group(&self, network: &Network, name: &str) -> Result<String> {
         let created = self
             .elb
@@ -104,14 +98,11 @@ impl LocalAws {
             .await
             .context("CreateTargetGroup")?;
         let group = created.target_groups().first().and_then(|group| group.target_group_arn());
-        Ok(group.context("no target group was made")?.to_owned())
+        Ok(group.context("CreateTargetGroup returned no target group")?.to_owned())
     }
 
-    /// CreateService, behind the target groups given, without tasks: MiniStack has no engine to
-    /// run them on.
-    ///
-    /// # Errors
-    /// If the call fails.
+    /// Creates a service with these target groups. It has no tasks, since MiniStack has nothing to run them
+    /// on.
     pub async fn create_service(
         &self,
         cluster: &str,
@@ -124,17 +115,14 @@ impl LocalAws {
             .service_name(name)
             .task_definition("web")
             .desired_count(0)
-            .set_load_balancers(Some(behind(target_groups)))
+            .set_load_balancers(Some(ecs_load_balancers(target_groups)))
             .send()
             .await
             .with_context(|| format!("CreateService {name}"))?;
         Ok(())
     }
 
-    /// UpdateService, to other target groups.
-    ///
-    /// # Errors
-    /// If the call fails.
+    /// Replaces the target groups of a service.
     pub async fn move_service(
         &self,
         cluster: &str,
@@ -145,17 +133,14 @@ impl LocalAws {
             .update_service()
             .cluster(cluster)
             .service(name)
-            .set_load_balancers(Some(behind(target_groups)))
+            .set_load_balancers(Some(ecs_load_balancers(target_groups)))
             .send()
             .await
             .with_context(|| format!("UpdateService {name}"))?;
         Ok(())
     }
 
-    /// TagResource, one tag of a service.
-    ///
-    /// # Errors
-    /// If the call fails.
+    /// Sets a tag of a service.
     pub async fn tag_service(
         &self,
         cluster: &str,
@@ -170,10 +155,7 @@ impl LocalAws {
         Ok(())
     }
 
-    /// UntagResource, one tag of a service.
-    ///
-    /// # Errors
-    /// If the call fails.
+    /// Removes a tag of a service.
     pub async fn untag_service(&self, cluster: &str, name: &str, key: &str) -> Result<()> {
         let arn = service_arn(cluster, name);
         let request = self.ecs.untag_resource().resource_arn(arn).tag_keys(key);
@@ -181,20 +163,13 @@ impl LocalAws {
         Ok(())
     }
 
-    /// DeleteService.
-    ///
-    /// # Errors
-    /// If the call fails.
     pub async fn delete_service(&self, cluster: &str, name: &str) -> Result<()> {
         let request = self.ecs.delete_service().cluster(cluster).service(name).force(true);
         request.send().await.with_context(|| format!("DeleteService {name}"))?;
         Ok(())
     }
 
-    /// Writes a record as a person would.
-    ///
-    /// # Errors
-    /// If the call fails.
+    /// Creates a record that is not managed.
     pub async fn create_record(
         &self,
         zone: &str,
@@ -212,10 +187,7 @@ impl LocalAws {
         self.change_record(zone, ChangeAction::Create, rrset).await
     }
 
-    /// Sends one change as a person would.
-    ///
-    /// # Errors
-    /// If the call fails.
+    /// Changes a record by hand.
     pub async fn change_record(
         &self,
         zone: &str,
@@ -233,10 +205,7 @@ impl LocalAws {
         Ok(())
     }
 
-    /// What a zone holds at a name and below, a line each: `name type value`.
-    ///
-    /// # Errors
-    /// If the call fails.
+    /// The records of a zone at a name and below it, as lines such as `name type value`.
     pub async fn records(&self, zone: &str, name: &str) -> Result<Vec<String>> {
         let page = self.route53.list_resource_record_sets().hosted_zone_id(zone).send().await?;
         let rrsets = page.resource_record_sets().iter();
@@ -258,10 +227,7 @@ impl LocalAws {
             .collect())
     }
 
-    /// The task definition that the services have.
-    ///
-    /// # Errors
-    /// If the call fails.
+    /// Registers the task definition that all services use.
     pub async fn register_task_definition(&self) -> Result<()> {
         let container = aws_sdk_ecs::types::ContainerDefinition::builder()
             .name("web")
@@ -279,13 +245,13 @@ pub fn service_arn(cluster: &str, name: &str) -> String {
     format!("arn:aws:ecs:{REGION}:{ACCOUNT}:service/{cluster}/{name}")
 }
 
-fn behind(target_groups: &[&str]) -> Vec<aws_sdk_ecs::types::LoadBalancer> {
-    let behind = |group: &&str| {
+fn ecs_load_balancers(target_groups: &[&str]) -> Vec<aws_sdk_ecs::types::LoadBalancer> {
+    let load_balancer = |group: &&str| {
         aws_sdk_ecs::types::LoadBalancer::builder()
             .target_group_arn(*group)
             .container_name("web")
             .container_port(80)
             .build()
     };
-    target_groups.iter().map(behind).collect()
+    target_groups.iter().map(load_balancer).collect()
 }

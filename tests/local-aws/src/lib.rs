@@ -1,15 +1,19 @@
-//! The whole system on one machine, for whoever wants to see it and for the scenarios.
+//! The whole system on one machine, for the scenarios and for `npm start`.
 //!
-//! [`LocalAws`](local_aws::LocalAws) starts MiniStack; [`deploy`] puts the real stacks on it
-//! with the real CDK; the [`relay`] stands in for CloudTrail's delivery to EventBridge, the one
-//! thing that MiniStack lacks; [`dns`] answers as the resolver of each VPC would; and a
-//! [`fleet`] of load balancers and services is made through the APIs that a user would call.
-//! A [`stage`] is all of that together, and [`story`] is what `npm start` shows on it.
+//! [`ministack`] starts the emulator of AWS, and [`deploy`] deploys the real stacks to it with the CDK.
+//! The [`relay`] takes the place of CloudTrail's delivery to EventBridge, which the emulator does not have.
+//! A [`resolver`] answers DNS queries for each VPC. [`fixtures`] creates load balancers, services and records.
+//! [`system`] combines all of this, and [`demo`] shows it.
 
+pub mod api;
+pub mod arguments;
 pub mod demo;
 pub mod deploy;
 pub mod fixtures;
 pub mod ministack;
+pub mod outcomes;
+pub mod playground;
 pub mod relay;
 pub mod resolver;
 pub mod system;
+pub mod terminal;

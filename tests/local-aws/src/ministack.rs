@@ -1,4 +1,4 @@
-//! Starts and stops MiniStack, and hands out clients for it.
+//! Starts and stops MiniStack, the emulator of AWS, and runs commands that use it.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,92 +13,92 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
-/// Where everything is deployed. MiniStack takes any; this one is not its default, so that what
-/// would only work there is found.
-pub const REGION: &str = "eu-west-1";
+use crate::api::Api;
+
+/// The region of all deployments.
+///
+/// It is not MiniStack's default, which would hide mistakes. It is a young region, since version 1 of the AWS
+/// CLI sends `aws sqs` in the older ones to a fixed address of AWS and ignores `AWS_ENDPOINT_URL`.
+pub const REGION: &str = "eu-central-2";
 
 /// MiniStack's account.
 pub const ACCOUNT: &str = "000000000000";
 
-/// How many runs' logs are kept.
+/// The number of runs whose logs are kept.
 const KEPT_RUNS: usize = 5;
 
-/// Whether the local AWS looks at permissions.
+/// Whether MiniStack checks permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permissions {
-    /// Everybody may do everything.
+    /// Every request is allowed.
     Open,
-    /// A function may do what its role says: actions and resources, and conditions as far as
-    /// MiniStack knows their keys.
+    /// A function may only do what its role allows: actions, resources, and those conditions whose keys
+    /// MiniStack supports.
     Enforced,
 }
 
-/// A running local AWS. It has to be stopped.
+/// A running local AWS. [`LocalAws::stop`] ends it.
 #[derive(Debug)]
 pub struct LocalAws {
     /// `http://127.0.0.1:<port>`.
     pub endpoint: String,
     pub permissions: Permissions,
-    /// Where the logs of this run are.
+    /// The folder of the prebuilt handler, if the CDK does not build it.
+    pub handler: Option<PathBuf>,
+    /// The folder with the logs of this run.
     pub directory: PathBuf,
-    pub cloudtrail: aws_sdk_cloudtrail::Client,
+    pub api: Api,
     pub ecs: aws_sdk_ecs::Client,
     pub elb: aws_sdk_elasticloadbalancingv2::Client,
-    pub eventbridge: aws_sdk_eventbridge::Client,
-    pub lambda: aws_sdk_lambda::Client,
-    pub logs: aws_sdk_cloudwatchlogs::Client,
     pub route53: aws_sdk_route53::Client,
-    pub sqs: aws_sdk_sqs::Client,
-    ministack: Mutex<Child>,
+    processes: Mutex<Processes>,
 }
 
 impl LocalAws {
     /// Starts MiniStack on a free port of the loopback interface, and waits until it answers.
-    ///
-    /// # Errors
-    /// If it does not start, with the end of its log.
-    pub async fn start(permissions: Permissions) -> Result<LocalAws> {
+    pub async fn start(permissions: Permissions, handler: Option<PathBuf>) -> Result<LocalAws> {
         let directory = new_run_directory().await?;
-        let (ministack, port) = start_ministack(&directory, permissions).await?;
-        let endpoint = format!("http://127.0.0.1:{port}");
+        let (processes, api) = Processes::start(&directory, permissions).await?;
+        let endpoint = format!("http://{}", api.address);
         let sdk = sdk_config(&endpoint).await;
         Ok(LocalAws {
             endpoint,
             permissions,
+            handler,
             directory,
-            cloudtrail: aws_sdk_cloudtrail::Client::new(&sdk),
+            api,
             ecs: aws_sdk_ecs::Client::new(&sdk),
             elb: aws_sdk_elasticloadbalancingv2::Client::new(&sdk),
-            eventbridge: aws_sdk_eventbridge::Client::new(&sdk),
-            lambda: aws_sdk_lambda::Client::new(&sdk),
-            logs: aws_sdk_cloudwatchlogs::Client::new(&sdk),
             route53: aws_sdk_route53::Client::new(&sdk),
-            sqs: aws_sdk_sqs::Client::new(&sdk),
-            ministack: Mutex::new(ministack),
+            processes: Mutex::new(processes),
         })
     }
 
-    /// Ends MiniStack and every handler that it runs. The logs stay.
+    /// Ends MiniStack and the functions that it runs. The logs stay.
     pub async fn stop(&self) {
-        end(&mut *self.ministack.lock().await).await;
-        // Only what can be made again: the handlers' code, the assembly.
+        self.processes.lock().await.end().await;
+        // The functions' code and the cloud assembly are large, and each run creates them again.
         for scratch in ["tmp", "cdk.out"] {
             let _ = tokio::fs::remove_dir_all(self.directory.join(scratch)).await;
         }
     }
 
-    /// A command that talks to this AWS, whatever the user's own configuration says.
+    /// The log of MiniStack, which contains the functions' output.
+    pub fn log(&self) -> PathBuf {
+        self.directory.join("ministack.log")
+    }
+
+    /// A command that uses this AWS, whatever the user's own configuration contains.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.current_dir(root()).kill_on_drop(true).envs(self.variables());
-        for theirs in ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE"] {
-            command.env_remove(theirs);
+        for name in FOREIGN_VARIABLES {
+            command.env_remove(name);
         }
-        // What `cargo test` sets would make the CDK's cargo build everything anew.
+        // With the variables that `cargo test` sets, the CDK's cargo would build everything again.
         for (name, _) in std::env::vars_os() {
             let name = name.to_string_lossy();
             let of_cargo = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
@@ -111,7 +111,7 @@ impl LocalAws {
         command
     }
 
-    /// The environment variables that point an AWS tool here.
+    /// The environment variables that make AWS's tools use this AWS.
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         vec![
             ("AWS_ENDPOINT_URL", self.endpoint.clone()),
@@ -120,16 +120,13 @@ impl LocalAws {
             ("AWS_DEFAULT_REGION", REGION.into()),
             ("AWS_ACCESS_KEY_ID", "test".into()),
             ("AWS_SECRET_ACCESS_KEY", "test".into()),
-            ("AWS_CONFIG_FILE", "/dev/null".into()),
+            ("AWS_CONFIG_FILE", self.directory.join(CONFIG_FILE).display().to_string()),
             ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".into()),
             ("NO_PROXY", "127.0.0.1,localhost".into()),
         ]
     }
 
-    /// What the AWS CLI answers to a command.
-    ///
-    /// # Errors
-    /// If it fails, with what it says.
+    /// Runs a command of the AWS CLI and returns its answer.
     pub async fn cli(&self, arguments: &[&str]) -> Result<Value> {
         let mut command = self.command(&tool("aws"));
         command.args(arguments).args(["--output", "json"]).stdin(Stdio::null());
@@ -143,10 +140,8 @@ impl LocalAws {
         }
     }
 
-    /// Runs a command to its end, with its output in a log file of this run.
-    ///
-    /// # Errors
-    /// If it fails, with the end of its output.
+    /// Runs a command to its end, with its output in a log file of this run. The error contains the end of
+    /// that log.
     pub async fn run(&self, name: &str, command: &mut Command) -> Result<()> {
         let log = self.directory.join(format!("{name}.log"));
         let file = std::fs::File::create(&log)?;
@@ -164,21 +159,13 @@ impl LocalAws {
     }
 }
 
-/// Waits for Ctrl-C, for the terminal's end, or for the end that another program asks for.
-pub async fn interrupted() {
-    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hang_up)) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::hangup()),
-    ) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        _ = hang_up.recv() => {}
-    }
-}
+/// The user's own variables that would lead AWS's tools elsewhere.
+pub const FOREIGN_VARIABLES: [&str; 3] = ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE"];
+
+/// The AWS CLI's configuration in the folder of a run. Version 2 reads payloads as base64 by default. Version
+/// 1 reads them as text and ignores the setting.
+const CONFIG_FILE: &str = "aws.config";
+const CONFIG: &str = "[default]\ncli_binary_format = raw-in-base64-out\n";
 
 /// The project's checkout.
 pub fn root() -> PathBuf {
@@ -189,7 +176,7 @@ pub fn root() -> PathBuf {
         .unwrap_or_default()
 }
 
-/// A tool of the virtual environment that the set-up made.
+/// The path of a tool in the virtual environment that `npm run setup` creates.
 pub fn tool(name: &str) -> String {
     root().join(".venv/bin").join(name).display().to_string()
 }
@@ -201,7 +188,7 @@ fn tail(log: &Path) -> String {
     lines[lines.len().saturating_sub(30)..].join("\n")
 }
 
-/// A directory for this run, and the oldest ones gone.
+/// Creates a folder for this run, and removes the oldest ones.
 async fn new_run_directory() -> Result<PathBuf> {
     let runs = root().join(".local/runs");
     tokio::fs::create_dir_all(&runs).await?;
@@ -213,93 +200,119 @@ async fn new_run_directory() -> Result<PathBuf> {
         let _ = tokio::fs::remove_dir_all(old).await;
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-    // By milliseconds: one process may run several.
+    // In milliseconds, since one process may start several runs.
     let directory = runs.join(format!("{}-{}", now.as_millis(), std::process::id()));
     tokio::fs::create_dir_all(directory.join("tmp")).await?;
-    // MiniStack unpacks functions here. Those in Node.js are no modules, as the checkout is.
+    // MiniStack unpacks the functions there. Without this file, Node.js would take those in JavaScript for
+    // ECMAScript modules, as package.json of the checkout says.
     tokio::fs::write(directory.join("tmp/package.json"), r#"{"type":"commonjs"}"#).await?;
+    tokio::fs::write(directory.join(CONFIG_FILE), CONFIG).await?;
     Ok(directory)
 }
 
-/// Whether the process whose run a directory is for still lives: `npm start` may stay up for days.
+/// Whether the process of a run is alive. `npm start` may stay up for days.
 fn is_running(directory: &Path) -> bool {
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
     let process = name.rsplit('-').next().and_then(|id| id.parse().ok()).map(Pid::from_raw);
     process.is_some_and(|process| kill(process, None).is_ok())
 }
 
-async fn start_ministack(directory: &Path, permissions: Permissions) -> Result<(Child, u16)> {
-    const ATTEMPTS: usize = 5;
-    let log = directory.join("ministack.log");
-    for _ in 0..ATTEMPTS {
-        // Another program may take the port before MiniStack does; then the next one is tried.
-        let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
-        let endpoint = format!("http://127.0.0.1:{port}");
-        let file = std::fs::File::create(&log)?;
-        let mut ministack = Command::new(tool("ministack"))
-            .current_dir(directory)
-            .env("BIND_HOST", "127.0.0.1")
-            .env("GATEWAY_PORT", port.to_string())
-            .env("MINISTACK_REGION", REGION)
-            .env("MINISTACK_ACCOUNT_ID", ACCOUNT)
-            .env("AUTH", (permissions == Permissions::Enforced).to_string())
-            // What LookupEvents tells the relay.
-            .env("CLOUDTRAIL_RECORDING", "1")
-            // The functions inherit these, and find their AWS by them.
-            .env("AWS_ENDPOINT_URL", &endpoint)
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test")
-            .env("TMPDIR", directory.join("tmp"))
-            .env("NO_PROXY", "127.0.0.1,localhost")
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            // A group of its own: Ctrl-C is not meant for it, and all of it ends at once.
-            .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .context("MiniStack did not start; `npm run setup` installs it")?;
-        if answers(&mut ministack, port).await {
-            return Ok((ministack, port));
-        }
-        end(&mut ministack).await;
-    }
-    bail!("MiniStack did not start. The end of {}:\n\n{}", log.display(), tail(&log))
+/// MiniStack with its functions, and the guard that ends them when this process is killed.
+#[derive(Debug)]
+struct Processes {
+    ministack: Child,
+    guard: Child,
 }
 
-/// Waits until MiniStack answers, or has ended.
-async fn answers(ministack: &mut Child, port: u16) -> bool {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while Instant::now() < deadline {
-        if matches!(ministack.try_wait(), Ok(Some(_)) | Err(_)) {
-            return false;
+impl Processes {
+    async fn start(directory: &Path, permissions: Permissions) -> Result<(Processes, Api)> {
+        const ATTEMPTS: usize = 5;
+        let log = directory.join("ministack.log");
+        for _ in 0..ATTEMPTS {
+            // If another program takes the port before MiniStack does, the next attempt uses another one.
+            let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
+            let api = Api { address };
+            let file = std::fs::File::create(&log)?;
+            let ministack = Command::new(tool("ministack"))
+                .current_dir(directory)
+                .env("BIND_HOST", "127.0.0.1")
+                // The host in the URLs of queues.
+                .env("MINISTACK_HOST", "127.0.0.1")
+                .env("GATEWAY_PORT", address.port().to_string())
+                .env("MINISTACK_REGION", REGION)
+                .env("MINISTACK_ACCOUNT_ID", ACCOUNT)
+                .env("AUTH", (permissions == Permissions::Enforced).to_string())
+                // The relay reads the recorded calls with LookupEvents.
+                .env("CLOUDTRAIL_RECORDING", "1")
+                // The functions inherit these variables, and use them to reach their AWS.
+                .env("AWS_ENDPOINT_URL", format!("http://{address}"))
+                .env("AWS_ACCESS_KEY_ID", "test")
+                .env("AWS_SECRET_ACCESS_KEY", "test")
+                .env("TMPDIR", directory.join("tmp"))
+                .env("NO_PROXY", "127.0.0.1,localhost")
+                .stdin(Stdio::null())
+                .stdout(file.try_clone()?)
+                .stderr(file)
+                // In its own group it does not receive Ctrl-C, and one signal ends all of it.
+                .process_group(0)
+                .spawn()
+                .context("MiniStack did not start; `npm run setup` installs it")?;
+            let guard = guard(&ministack)?;
+            let mut processes = Processes { ministack, guard };
+            if processes.answers(api).await {
+                return Ok((processes, api));
+            }
+            processes.end().await;
         }
-        if let Ok(mut stream) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
-            let request = "GET /_ministack/health HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n";
-            let mut answer = String::new();
-            if stream.write_all(request.as_bytes()).await.is_ok()
-                && stream.read_to_string(&mut answer).await.is_ok()
-                && answer.contains(" 200 ")
-            {
+        bail!("MiniStack did not start. The end of {}:\n\n{}", log.display(), tail(&log))
+    }
+
+    /// Waits until MiniStack answers, or has ended.
+    async fn answers(&mut self, api: Api) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < deadline {
+            if matches!(self.ministack.try_wait(), Ok(Some(_)) | Err(_)) {
+                return false;
+            }
+            if api.get("/_ministack/health").await.is_ok_and(|status| status == 200) {
                 return true;
             }
+            sleep(Duration::from_millis(50)).await;
         }
-        sleep(Duration::from_millis(50)).await;
+        false
     }
-    false
+
+    /// Ends the whole group, since the functions are children of MiniStack.
+    async fn end(&mut self) {
+        if let Some(group) = group(&self.ministack) {
+            let _ = killpg(group, Signal::SIGTERM);
+            let _ = timeout(Duration::from_secs(10), self.ministack.wait()).await;
+            // A function may have ignored SIGTERM.
+            let _ = killpg(group, Signal::SIGKILL);
+            let _ = self.ministack.wait().await;
+        }
+        let _ = self.guard.kill().await;
+    }
 }
 
-/// Ends a process and its whole group: MiniStack's handlers are its children.
-async fn end(child: &mut Child) {
-    let Some(group) = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw) else {
-        return;
-    };
-    let _ = killpg(group, Signal::SIGTERM);
-    let _ = timeout(Duration::from_secs(10), child.wait()).await;
-    // Whoever did not listen, in the group or of it.
-    let _ = killpg(group, Signal::SIGKILL);
-    let _ = child.wait().await;
+/// The process group of a child that has not been awaited yet.
+fn group(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw)
+}
+
+/// Starts a shell that ends MiniStack's group when this process dies, even by SIGKILL: the kernel then closes
+/// the pipe that the shell reads.
+fn guard(ministack: &Child) -> Result<Child> {
+    let group = group(ministack).context("MiniStack ended at once")?;
+    let script = "read -r _; kill -TERM -- -\"$1\"; sleep 3; kill -KILL -- -\"$1\"";
+    Command::new("sh")
+        .args(["-c", script, "guard", &group.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .context("the shell sh did not start")
 }
 
 async fn sdk_config(endpoint: &str) -> SdkConfig {

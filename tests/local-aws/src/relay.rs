@@ -1,51 +1,50 @@
-//! Stands in for CloudTrail's delivery to EventBridge, which MiniStack lacks.
+//! Takes the place of CloudTrail's delivery to EventBridge, which MiniStack does not have.
 //!
-//! MiniStack records API calls as CloudTrail does, and knows how EventBridge matches. So: what
-//! LookupEvents tells is wrapped as EventBridge would, each deployed rule is asked whether it
-//! matches, and the targets of those that do are invoked. Nothing here knows what the handler
-//! looks for; if the deployed pattern is wrong, nothing is invoked.
+//! MiniStack records API calls as CloudTrail does, and evaluates patterns as EventBridge does. The relay reads
+//! the recorded calls with LookupEvents, wraps each one in an EventBridge event, matches it against every
+//! deployed rule, and invokes the targets of the rules that match. It contains no knowledge of the handler: if
+//! the deployed pattern is wrong, the relay invokes nothing.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, ensure};
-use aws_sdk_cloudtrail::types::{Event, LookupAttribute, LookupAttributeKey};
-use aws_sdk_lambda::primitives::Blob;
-use aws_smithy_types::DateTime;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
+use crate::api::{Api, JsonService, queue_url};
 use crate::ministack::{ACCOUNT, LocalAws, REGION};
+use crate::terminal::print_error;
 
-/// LookupEvents gives at most so many, the newest first.
-const PAGE: usize = 50;
+/// The most events that LookupEvents returns, the newest first.
+const MAX_EVENTS_PER_LOOKUP: usize = 50;
 
-const POLL: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// An event that reached a function, or the queue before it.
+/// An event that reached a target.
 #[derive(Clone, Debug)]
-pub struct Delivery {
-    /// `CreateService`.
+pub struct DeliveredEvent {
+    /// The API call, such as `CreateService`.
     pub call: String,
-    /// The service that it was about, as the caller wrote it.
+    /// The name of the service in the call.
     pub service: String,
     /// The ARN of the function or the queue.
     pub target: String,
-    /// What the function answered, or how it failed; null for a queue.
+    /// The function's answer or its error. Null for a queue.
     pub answer: Result<Value, String>,
-    /// When the relay saw the event, in milliseconds since 1970.
+    /// When the relay read the event, in milliseconds since 1970.
     pub at_ms: i64,
-    /// From when the relay saw the event until the function had answered.
+    /// From the reading of the event until the function had answered.
     pub took: Duration,
 }
 
-/// Carries events until it is dropped.
+/// Delivers events until it is dropped.
 #[derive(Debug)]
 pub struct Relay {
-    deliveries: broadcast::Sender<Delivery>,
+    deliveries: broadcast::Sender<DeliveredEvent>,
     lost: Arc<Mutex<BTreeSet<String>>>,
     task: JoinHandle<()>,
 }
@@ -57,171 +56,187 @@ impl Drop for Relay {
 }
 
 impl Relay {
-    /// Begins with the events from now on, and the rules that are deployed by now.
-    ///
-    /// # Errors
-    /// If the rules cannot be read.
-    pub async fn start(aws: &LocalAws) -> Result<Relay> {
-        let carrier = Carrier {
-            cloudtrail: aws.cloudtrail.clone(),
-            eventbridge: aws.eventbridge.clone(),
-            lambda: aws.lambda.clone(),
-            sqs: aws.sqs.clone(),
+    /// Delivers the events from now on.
+    pub fn start(aws: &LocalAws) -> Relay {
+        let deliverer = Deliverer {
+            api: aws.api,
             endpoint: aws.endpoint.clone(),
-            rules: rules(&aws.eventbridge).await?,
             deliveries: broadcast::channel(1_000).0,
         };
-        ensure!(!carrier.rules.is_empty(), "no rule is deployed");
         let lost = Arc::new(Mutex::new(BTreeSet::new()));
-        let deliveries = carrier.deliveries.clone();
-        let task = tokio::spawn(carry(Arc::new(carrier), Arc::clone(&lost)));
-        Ok(Relay { deliveries, lost, task })
+        let deliveries = deliverer.deliveries.clone();
+        let task = tokio::spawn(relay(Arc::new(deliverer), Arc::clone(&lost)));
+        Relay { deliveries, lost, task }
     }
 
-    /// Everything that is delivered from now on.
-    pub fn deliveries(&self) -> broadcast::Receiver<Delivery> {
+    /// Receives every event that is delivered from now on.
+    pub fn deliveries(&self) -> broadcast::Receiver<DeliveredEvent> {
         self.deliveries.subscribe()
     }
 
-    /// Loses every event about a service from now on, as CloudTrail may.
+    /// Loses the events about a service from now on. CloudTrail may lose events, too.
     pub fn lose(&self, service: &str) {
-        self.lost.lock().expect("no holder of the lock panics").insert(service.to_owned());
+        self.lost.lock().expect("no thread panics with the lock").insert(service.to_owned());
     }
 
-    /// Carries events about a service again.
-    pub fn carry(&self, service: &str) {
-        self.lost.lock().expect("no holder of the lock panics").remove(service);
+    /// Delivers events about a service again.
+    pub fn stop_losing(&self, service: &str) {
+        self.lost.lock().expect("no thread panics with the lock").remove(service);
     }
 }
 
-struct Rule {
-    pattern: String,
-    targets: Vec<String>,
-}
-
-struct Carrier {
-    cloudtrail: aws_sdk_cloudtrail::Client,
-    eventbridge: aws_sdk_eventbridge::Client,
-    lambda: aws_sdk_lambda::Client,
-    sqs: aws_sdk_sqs::Client,
+#[derive(Debug)]
+struct Deliverer {
+    api: Api,
     endpoint: String,
-    rules: Vec<Rule>,
-    deliveries: broadcast::Sender<Delivery>,
+    deliveries: broadcast::Sender<DeliveredEvent>,
 }
 
-/// The deployed rules that wait for events, with the functions and queues that they go to.
-async fn rules(eventbridge: &aws_sdk_eventbridge::Client) -> Result<Vec<Rule>> {
-    let mut rules = Vec::new();
-    for rule in eventbridge.list_rules().send().await?.rules() {
-        let (Some(name), Some(pattern)) = (rule.name(), rule.event_pattern()) else {
-            continue;
-        };
-        let targets = eventbridge.list_targets_by_rule().rule(name).send().await?;
-        let targets = targets.targets().iter().map(|target| target.arn().to_owned()).collect();
-        rules.push(Rule { pattern: pattern.to_owned(), targets });
-    }
-    Ok(rules)
+/// A deployed rule that matches events. Rules with a schedule have no pattern.
+#[derive(Debug, PartialEq, Eq)]
+struct EventRule {
+    name: String,
+    pattern: String,
 }
 
-async fn carry(carrier: Arc<Carrier>, lost: Arc<Mutex<BTreeSet<String>>>) {
+fn event_rules(rules: &[Value]) -> Vec<EventRule> {
+    let event_rule = |rule: &Value| {
+        let (name, pattern) = (rule["Name"].as_str()?, rule["EventPattern"].as_str()?);
+        Some(EventRule { name: name.to_owned(), pattern: pattern.to_owned() })
+    };
+    rules.iter().filter_map(event_rule).collect()
+}
+
+async fn relay(deliverer: Arc<Deliverer>, lost: Arc<Mutex<BTreeSet<String>>>) {
     let mut seen: HashSet<String> = HashSet::new();
     let mut tasks = JoinSet::new();
-    let since = DateTime::from(std::time::SystemTime::now());
+    let since = SystemTime::now();
     let mut first = true;
     loop {
-        match carrier.look_up(since).await {
+        match deliverer.new_events(since, &mut seen).await {
             Ok(events) => {
-                let known =
-                    events.iter().any(|event| event.event_id().is_some_and(|id| seen.contains(id)));
-                assert!(
-                    first || known || events.len() < PAGE,
-                    "more than {PAGE} events at once: some may have been passed over"
-                );
-                first = events.is_empty() && first;
-                for event in events.into_iter().rev() {
-                    let id = event.event_id().unwrap_or_default().to_owned();
-                    if seen.insert(id) && !is_lost(&event, &lost) {
-                        let carrier = Arc::clone(&carrier);
-                        tasks.spawn(async move { carrier.deliver(&event).await });
-                    }
+                if events.len() == MAX_EVENTS_PER_LOOKUP && !first {
+                    print_error(format!(
+                        "relay: {MAX_EVENTS_PER_LOOKUP} events between two lookups; more may be lost"
+                    ));
+                }
+                first &= events.is_empty();
+                if !events.is_empty() {
+                    deliver_all(&deliverer, events, &lost, &mut tasks).await;
                 }
             }
-            Err(error) => eprintln!("relay: {error:#}"),
+            Err(error) => print_error(format!("relay: {error:#}")),
         }
         while let Some(done) = tasks.try_join_next() {
             if let Ok(Err(error)) = done {
-                eprintln!("relay: {error:#}");
+                print_error(format!("relay: {error:#}"));
             }
         }
-        sleep(POLL).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-fn detail(event: &Event) -> Option<Value> {
-    serde_json::from_str(event.cloud_trail_event()?).ok()
+/// Starts the deliveries of events. The rules are read after the events, so that each rule that existed at the
+/// time of an event is among them.
+async fn deliver_all(
+    deliverer: &Arc<Deliverer>,
+    events: Vec<Value>,
+    lost: &Mutex<BTreeSet<String>>,
+    tasks: &mut JoinSet<Result<()>>,
+) {
+    let rules = match deliverer.api.rules().await {
+        Ok(rules) => Arc::new(event_rules(&rules)),
+        Err(error) => {
+            print_error(format!("relay: {} events are lost: {error:#}", events.len()));
+            return;
+        }
+    };
+    for detail in events {
+        let is_lost =
+            lost.lock().expect("no thread panics with the lock").contains(&service(&detail));
+        if !is_lost {
+            let (deliverer, rules) = (Arc::clone(deliverer), Arc::clone(&rules));
+            tasks.spawn(async move { deliverer.deliver(&detail, &rules).await });
+        }
+    }
 }
 
-/// The service that a call was about, by the last part of its name or ARN.
+/// The name of the service that a call concerns. The request has the name or the ARN.
 fn service(detail: &Value) -> String {
     let request = &detail["requestParameters"];
-    let named = ["service", "serviceName", "resourceArn"];
-    let named = named.iter().find_map(|key| request[key].as_str()).unwrap_or_default();
-    named.rsplit('/').next().unwrap_or_default().to_owned()
+    let keys = ["service", "serviceName", "resourceArn"];
+    let found = keys.iter().find_map(|key| request[key].as_str()).unwrap_or_default();
+    found.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
-fn is_lost(event: &Event, lost: &Mutex<BTreeSet<String>>) -> bool {
-    let lost = lost.lock().expect("no holder of the lock panics");
-    detail(event).is_some_and(|detail| lost.contains(&service(&detail)))
+/// A recorded call as EventBridge delivers it.
+fn event(detail: &Value) -> Value {
+    json!({
+        "version": "0",
+        "id": detail["eventID"],
+        "detail-type": "AWS API Call via CloudTrail",
+        "source": "aws.ecs",
+        "account": ACCOUNT,
+        "time": detail["eventTime"],
+        "region": REGION,
+        "resources": [],
+        "detail": detail,
+    })
 }
 
-impl Carrier {
-    async fn look_up(&self, since: DateTime) -> Result<Vec<Event>> {
-        let source = LookupAttribute::builder()
-            .attribute_key(LookupAttributeKey::EventSource)
-            .attribute_value("ecs.amazonaws.com")
-            .build()?;
-        let request = self.cloudtrail.lookup_events().lookup_attributes(source);
-        let answer = request.start_time(since).send().await.context("LookupEvents")?;
-        Ok(answer.events.unwrap_or_default())
+impl Deliverer {
+    /// The recorded ECS calls that are not in `seen` yet, the oldest first.
+    async fn new_events(
+        &self,
+        since: SystemTime,
+        seen: &mut HashSet<String>,
+    ) -> Result<Vec<Value>> {
+        let source = json!({
+            "AttributeKey": "EventSource",
+            "AttributeValue": "ecs.amazonaws.com",
+        });
+        let since = since.duration_since(UNIX_EPOCH)?.as_secs_f64();
+        let request = json!({"LookupAttributes": [source], "StartTime": since});
+        let answer = self.api.call(JsonService::CloudTrail, "LookupEvents", &request).await?;
+        let events = answer["Events"].as_array().into_iter().flatten().rev();
+        let mut details = Vec::new();
+        for event in events {
+            let id = event["EventId"].as_str().context("LookupEvents: an event has no id")?;
+            if seen.insert(id.to_owned()) {
+                let detail = event["CloudTrailEvent"].as_str().unwrap_or_default();
+                let detail = serde_json::from_str(detail);
+                details.push(detail.context("LookupEvents: an event is not valid JSON")?);
+            }
+        }
+        Ok(details)
     }
 
-    async fn deliver(&self, event: &Event) -> Result<()> {
+    async fn deliver(&self, detail: &Value, rules: &[EventRule]) -> Result<()> {
         let begun = Instant::now();
-        let at_ms = DateTime::from(std::time::SystemTime::now()).to_millis()?;
-        let detail = detail(event).context("an event without content")?;
-        let call = detail["eventName"].as_str().unwrap_or_default().to_owned();
-        let service = service(&detail);
-        let envelope = json!({
-            "version": "0",
-            "id": detail["eventID"],
-            "detail-type": "AWS API Call via CloudTrail",
-            "source": "aws.ecs",
-            "account": ACCOUNT,
-            "time": detail["eventTime"],
-            "region": REGION,
-            "resources": [],
-            "detail": detail,
-        })
-        .to_string();
-        for rule in &self.rules {
-            let test = self.eventbridge.test_event_pattern().event_pattern(&rule.pattern);
-            if !test.event(&envelope).send().await.context("TestEventPattern")?.result() {
+        let at_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+        let at_ms = i64::try_from(at_ms)?;
+        let call = detail["eventName"].as_str().unwrap_or_default();
+        let event = event(detail).to_string();
+        for rule in rules {
+            if !self.api.matches(&rule.pattern, &event).await? {
                 continue;
             }
-            for target in &rule.targets {
+            let request = json!({"Rule": rule.name});
+            let answer = self.api.call(JsonService::EventBridge, "ListTargetsByRule", &request);
+            let answer = answer.await?;
+            let targets = answer["Targets"].as_array().into_iter().flatten();
+            for target in targets.filter_map(|target| target["Arn"].as_str()) {
                 let answer = if target.contains(":sqs:") {
-                    let url = queue_url(&self.endpoint, target);
-                    let message = self.sqs.send_message().queue_url(url).message_body(&envelope);
-                    message.send().await.context("SendMessage")?;
+                    self.api.send_message(&queue_url(&self.endpoint, target), &event).await?;
                     Ok(Value::Null)
                 } else {
-                    invoke(&self.lambda, target, &envelope).await?
+                    self.api.invoke(target, &event).await?
                 };
-                // Nobody may be listening.
-                let _ = self.deliveries.send(Delivery {
-                    call: call.clone(),
-                    service: service.clone(),
-                    target: target.clone(),
+                // Fails if nothing receives deliveries at the moment.
+                let _ = self.deliveries.send(DeliveredEvent {
+                    call: call.to_owned(),
+                    service: service(detail),
+                    target: target.to_owned(),
                     answer,
                     at_ms,
                     took: begun.elapsed(),
@@ -232,27 +247,39 @@ impl Carrier {
     }
 }
 
-/// The URL of a queue on the local AWS, from its ARN.
-pub fn queue_url(endpoint: &str, arn: &str) -> String {
-    let name = arn.rsplit(':').next().unwrap_or_default();
-    format!("{endpoint}/{ACCOUNT}/{name}")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Invokes a function and waits for its answer, or for what it says of its failure.
-///
-/// # Errors
-/// If it could not be invoked.
-pub async fn invoke(
-    lambda: &aws_sdk_lambda::Client,
-    function: &str,
-    payload: &str,
-) -> Result<Result<Value, String>> {
-    let payload = Blob::new(payload.as_bytes());
-    let request = lambda.invoke().function_name(function).payload(payload);
-    let answer = request.send().await.with_context(|| format!("Invoke {function}"))?;
-    let payload = answer.payload().map(Blob::as_ref).unwrap_or_default();
-    if answer.function_error().is_some() {
-        return Ok(Err(String::from_utf8_lossy(payload).into_owned()));
+    #[test]
+    fn a_rule_with_a_schedule_matches_no_events() {
+        let rules = [
+            json!({"Name": "ApiCalls", "EventPattern": "{\"source\":[\"aws.ecs\"]}"}),
+            json!({"Name": "FullPass", "ScheduleExpression": "rate(15 minutes)"}),
+        ];
+        let pattern = r#"{"source":["aws.ecs"]}"#.into();
+        assert_eq!(event_rules(&rules), [EventRule { name: "ApiCalls".into(), pattern }]);
     }
-    Ok(Ok(serde_json::from_slice(payload)?))
+
+    #[test]
+    fn the_service_of_a_call_is_the_last_part_of_its_name_or_arn() {
+        let arn = "arn:aws:ecs:eu-central-2:000000000000:service/dev/orders";
+        for request in [
+            json!({"cluster": "dev", "serviceName": "orders"}),
+            json!({"cluster": "dev", "service": "orders"}),
+            json!({"cluster": "dev", "service": arn}),
+            json!({"resourceArn": arn, "tags": []}),
+        ] {
+            assert_eq!(service(&json!({ "requestParameters": request })), "orders");
+        }
+        assert_eq!(service(&json!({"requestParameters": null})), "");
+    }
+
+    #[test]
+    fn a_call_becomes_an_event_with_the_call_as_its_detail() {
+        let detail = json!({"eventID": "1", "eventName": "CreateService"});
+        let event = event(&detail);
+        assert_eq!(event["detail-type"], "AWS API Call via CloudTrail");
+        assert_eq!((&event["id"], &event["detail"]), (&json!("1"), &detail));
+    }
 }

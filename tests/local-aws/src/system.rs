@@ -1,4 +1,4 @@
-//! A local AWS with service discovery deployed to it: what the story and the scenarios begin with.
+//! A local AWS with service discovery deployed to it. The demo and the scenarios run on it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,42 +9,43 @@ use serde_json::{Map, Value, json};
 use tokio::sync::broadcast::Receiver;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::api::JsonService;
 use crate::deploy::{self, Network};
-use crate::fixtures::Environment;
+use crate::fixtures::LocalEnvironment;
 use crate::ministack::LocalAws;
-use crate::relay::{Delivery, Relay, invoke};
-use crate::resolver::{Answer, Resolver};
+use crate::relay::{DeliveredEvent, Relay};
+use crate::resolver::{DnsAnswer, Resolver};
 
-/// How long anything may take that happens at once on an idle machine. These are not idle.
+/// The longest time for a step that takes milliseconds on an idle machine. The tests' machines are busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Environments that run, with events carried to them.
-pub struct Stage {
+/// Deployed environments, and a relay that delivers events to them.
+pub struct System {
     pub aws: Arc<LocalAws>,
     pub relay: Relay,
-    pub environments: BTreeMap<String, Environment>,
-    /// All networks, by name: those of the environments, and those without service discovery.
+    pub environments: BTreeMap<String, LocalEnvironment>,
+    /// The networks of the environments, and those without service discovery, by name.
     pub networks: BTreeMap<String, Network>,
 }
 
-impl Stage {
-    /// Deploys environments, by name with their options, all with the zone name `internal`, and
-    /// makes `more` networks without service discovery. `say` is told what is done and how long it took.
+impl System {
+    /// Deploys environments, given by name and options, all with the zone name `internal`. Creates `more`
+    /// networks without service discovery. `progress` receives each finished step and its duration.
     ///
-    /// # Errors
-    /// If a step fails.
-    pub async fn set(
+    /// Schedules are paused, so that a scheduled full pass does not register a service at a random time of the
+    /// demo or of a scenario. [`System::resume_schedules`] starts them.
+    pub async fn deploy(
         aws: Arc<LocalAws>,
         options: &[(&str, Value)],
         more: &[&str],
-        say: impl Fn(&str, Duration),
-    ) -> Result<Stage> {
+        progress: impl Fn(&str, Duration),
+    ) -> Result<System> {
         let names: Vec<&str> = options.iter().map(|(name, _)| *name).collect();
         let begun = Instant::now();
         let all = [names.as_slice(), more].concat();
         let networks = tokio::try_join!(deploy::networks(&aws, &all), deploy::bootstrap(&aws))?.0;
         aws.register_task_definition().await?;
-        say("cdk bootstrap, and a VPC and a cluster for each environment", begun.elapsed());
+        progress("cdk bootstrap, a VPC and a cluster per environment", begun.elapsed());
 
         let begun = Instant::now();
         let data: Map<String, Value> = options
@@ -55,7 +56,7 @@ impl Stage {
             .collect();
         let mut deployed = deploy::discovery(&aws, &Value::Object(data)).await?;
         let stacks: Vec<String> = names.iter().map(|name| format!("EcsDiscovery-{name}")).collect();
-        say(&format!("cdk deploy {}", stacks.join(" ")), begun.elapsed());
+        progress(&format!("cdk deploy {}", stacks.join(" ")), begun.elapsed());
 
         let mut environments = BTreeMap::new();
         for (name, network) in networks.clone() {
@@ -64,30 +65,47 @@ impl Stage {
             }
             let discovery = deployed.remove(&name).context("an environment was not deployed")?;
             let resolver = Resolver::start(&aws, &[&discovery.zone]).await?;
-            environments.insert(name.clone(), Environment { name, network, discovery, resolver });
+            let environment = LocalEnvironment { name: name.clone(), network, discovery, resolver };
+            environments.insert(name, environment);
         }
-        let relay = Relay::start(&aws).await?;
-        Ok(Stage { aws, relay, environments, networks })
+        let relay = Relay::start(&aws);
+        let system = System { aws, relay, environments, networks };
+        system.switch_schedules("DisableRule").await?;
+        Ok(system)
     }
 
-    /// One of the environments that were deployed.
-    pub fn environment(&self, name: &str) -> &Environment {
+    /// Lets MiniStack run the deployed schedules at their rate.
+    pub async fn resume_schedules(&self) -> Result<()> {
+        self.switch_schedules("EnableRule").await
+    }
+
+    async fn switch_schedules(&self, operation: &str) -> Result<()> {
+        let api = self.aws.api;
+        let rules = api.call(JsonService::EventBridge, "ListRules", &json!({})).await?;
+        for rule in rules["Rules"].as_array().into_iter().flatten() {
+            if rule["ScheduleExpression"].as_str().is_some_and(|schedule| !schedule.is_empty()) {
+                let request = json!({"Name": rule["Name"]});
+                api.call(JsonService::EventBridge, operation, &request).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A deployed environment.
+    pub fn environment(&self, name: &str) -> &LocalEnvironment {
         &self.environments[name]
     }
 
-    /// Invokes an environment's handler.
-    ///
-    /// # Errors
-    /// If it fails.
-    pub async fn invoke(&self, environment: &Environment, payload: &Value) -> Result<Value> {
+    /// Invokes an environment's handler. Its error is an error here.
+    pub async fn invoke(&self, environment: &LocalEnvironment, payload: &Value) -> Result<Value> {
         let function = &environment.discovery.function;
-        match invoke(&self.aws.lambda, function, &payload.to_string()).await? {
+        match self.aws.api.invoke(function, &payload.to_string()).await? {
             Ok(answer) => Ok(answer),
             Err(error) => bail!("{function} failed: {error}"),
         }
     }
 
-    /// What the schedule sends.
+    /// The event that the schedule of full passes sends.
     pub fn scheduled() -> Value {
         json!({
             "version": "0",
@@ -100,15 +118,12 @@ impl Stage {
     }
 }
 
-impl Environment {
-    /// Waits until a name resolves as expected, and says how long that took.
-    ///
-    /// # Errors
-    /// If it does not, with what it resolved to instead.
-    pub async fn resolves(&self, name: &str, expected: &Answer) -> Result<Duration> {
+impl LocalEnvironment {
+    /// Waits until a name resolves as expected, and returns how long that took.
+    pub async fn resolves(&self, name: &str, expected: &DnsAnswer) -> Result<Duration> {
         let begun = Instant::now();
         loop {
-            let answer = self.resolver.ask(name).await?;
+            let answer = self.resolver.query(name).await?;
             if answer == *expected {
                 return Ok(begun.elapsed());
             }
@@ -122,15 +137,12 @@ impl Environment {
         }
     }
 
-    /// Waits for the outcome of an event about a service, from deliveries asked for before it: as
-    /// the function answered, or where a queue is between as its log says.
-    ///
-    /// # Errors
-    /// If none comes, or the handler failed.
+    /// Waits for the outcome of an event about a service. `deliveries` must have been subscribed to before the
+    /// event. With direct delivery the outcome is in the function's answer, with a queue in its log.
     pub async fn outcome(
         &self,
         aws: &LocalAws,
-        deliveries: &mut Receiver<Delivery>,
+        deliveries: &mut Receiver<DeliveredEvent>,
         call: &str,
         service: &str,
     ) -> Result<Value> {
@@ -147,7 +159,7 @@ impl Environment {
                     continue;
                 }
                 let answer = delivery.answer.map_err(|error| anyhow::anyhow!(error))?;
-                // A service of that name in another cluster is another service.
+                // The event may concern a service with the same name in another cluster.
                 if let Some(outcome) = outcome_of(&answer, &self.network.cluster, service) {
                     return Ok(outcome.clone());
                 }
@@ -171,24 +183,20 @@ impl Environment {
 }
 
 impl LocalAws {
-    /// The lines of a log group since then that are JSON, in order.
-    ///
-    /// # Errors
-    /// If they cannot be read.
+    /// The JSON lines of a log group since a time, in order.
     pub async fn log_lines(&self, log_group: &str, since_ms: i64) -> Result<Vec<Value>> {
         let mut lines = Vec::new();
-        let mut next = None;
+        let mut request = json!({"logGroupName": log_group, "startTime": since_ms});
         loop {
-            let request = self.logs.filter_log_events().log_group_name(log_group);
-            let request = request.start_time(since_ms).set_next_token(next);
-            let page = request.send().await.context("FilterLogEvents")?;
-            let texts = page.events().iter().filter_map(|event| event.message());
+            let page = self.api.call(JsonService::Logs, "FilterLogEvents", &request).await?;
+            let events = page["events"].as_array().into_iter().flatten();
+            let texts = events.filter_map(|event| event["message"].as_str());
             lines.extend(
                 texts.flat_map(str::lines).filter_map(|line| serde_json::from_str(line).ok()),
             );
-            next = page.next_token().map(str::to_owned);
-            if next.is_none() {
-                return Ok(lines);
+            match page["nextToken"].as_str() {
+                Some(next) => request["nextToken"] = next.into(),
+                None => return Ok(lines),
             }
         }
     }

@@ -1,0 +1,186 @@
+//! The time after the demo: hints for the terminal, and the outcomes as they happen.
+
+use std::collections::BTreeMap;
+use std::io::SeekFrom;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::io::{AsyncBufReadExt, AsyncSeekExt, BufReader};
+use tokio::time::sleep;
+
+use crate::api::queue_url;
+use crate::ministack::{FOREIGN_VARIABLES, LocalAws, root};
+use crate::outcomes::{OutcomeStream, start_failure};
+use crate::system::System;
+use crate::terminal::print_line;
+
+/// The rate of scheduled full passes in the playground, in minutes.
+pub const FULL_PASS_MINUTES: u64 = 2;
+
+const TARGET_GROUP: &str = "orders-dev";
+
+/// Prints the hints, resumes the schedules, and prints outcomes until it is dropped.
+pub async fn run(system: &System) -> Result<()> {
+    let log = Log::at_end(&system.aws.log()).await?;
+    let variables = system.aws.directory.join("aws.env");
+    tokio::fs::write(&variables, shell_variables(system).await?).await?;
+    let ports = ["dev", "prod"].map(|name| system.environment(name).resolver.address.port());
+    print_line(hints(&variables, ports, &system.aws.log()));
+    system.resume_schedules().await?;
+    follow(system, log).await
+}
+
+/// A shell script that makes the AWS CLI use this AWS, and names the deployed resources.
+async fn shell_variables(system: &System) -> Result<String> {
+    let aws = &system.aws;
+    let groups = aws.elb.describe_target_groups().names(TARGET_GROUP).send().await?;
+    let group = groups.target_groups().first().and_then(|group| group.target_group_arn());
+    let group = group.with_context(|| format!("there is no target group {TARGET_GROUP}"))?;
+    let mut script = format!("unset {}\n", FOREIGN_VARIABLES.join(" "));
+    let mut export = |name: &str, value: &str| {
+        let quoted = value.replace('\'', r"'\''");
+        script.push_str(&format!("export {name}='{quoted}'\n"));
+    };
+    for (name, value) in aws.variables() {
+        export(name, &value);
+    }
+    // Version 2 of the AWS CLI opens a pager by default.
+    export("AWS_PAGER", "");
+    export("TARGET_GROUP", group);
+    for environment in system.environments.values() {
+        let prefix = environment.name.to_uppercase();
+        let discovery = &environment.discovery;
+        let dead_letters = queue_url(&aws.endpoint, &discovery.dead_letter_queue);
+        export(&format!("{prefix}_FUNCTION"), &discovery.function);
+        export(&format!("{prefix}_LOGS"), &discovery.log_group);
+        export(&format!("{prefix}_ZONE"), &discovery.zone);
+        export(&format!("{prefix}_DEAD_LETTERS"), &dead_letters);
+    }
+    let tools = root().join(".venv/bin").display().to_string().replace('\'', r"'\''");
+    script.push_str(&format!("export PATH='{tools}':\"$PATH\"\n"));
+    Ok(script)
+}
+
+/// The commands work with both versions of the AWS CLI.
+fn hints(variables: &Path, [dev, prod]: [u16; 2], log: &Path) -> String {
+    format!(
+        r#"
+It runs until Ctrl-C. Try it in another terminal:
+
+  . {variables}
+
+  aws ecs create-service --cluster dev --service-name shop \
+      --task-definition web --desired-count 0 --load-balancers \
+      targetGroupArn=$TARGET_GROUP,containerName=web,containerPort=80
+  dig @127.0.0.1 -p {dev} shop.internal      # in the VPC of dev
+  dig @127.0.0.1 -p {prod} orders.internal    # in the VPC of prod
+  aws ecs delete-service --cluster dev --service shop --force
+
+  aws lambda invoke --function-name $DEV_FUNCTION --cli-read-timeout 0 \
+      --payload '{{"reconcile":"all","dryRun":true}}' /dev/stdout
+  aws route53 list-resource-record-sets --hosted-zone-id $DEV_ZONE
+  aws logs filter-log-events --log-group-name $DEV_LOGS \
+      --query 'events[].message' --output text
+  aws sqs get-queue-attributes --queue-url $DEV_DEAD_LETTERS \
+      --attribute-names All
+
+Differences from AWS:
+
+  - Services run no tasks, and ECS sends no deployment events.
+  - Load balancers have no addresses. DNS answers a CNAME with its target only,
+    and an ALIAS record with a made-up address in 198.18.0.0/15.
+  - A load balancer that you create is in no VPC of dev or prod, so its services
+    are ignored. Use $TARGET_GROUP.
+  - DNS answers names in the zones of dev and prod only. Other environments that
+    you deploy get events, but no DNS server.
+  - Permissions are not enforced. There are no metrics, so no alarm fires.
+  - EventBridge does not retry a delivery that failed.
+
+The log of all functions: {log}
+
+A full pass runs every {FULL_PASS_MINUTES} minutes. Outcomes in dev and prod, as they happen:"#,
+        variables = variables.display(),
+        log = log.display(),
+    )
+}
+
+/// Prints the outcomes of all runs from now on.
+async fn follow(system: &System, mut log: Log) -> Result<()> {
+    let clusters: BTreeMap<String, String> = system
+        .environments
+        .values()
+        .map(|environment| (environment.name.clone(), environment.network.cluster.clone()))
+        .collect();
+    let mut outcomes = OutcomeStream::new(clusters);
+    loop {
+        if let Some(text) = outcomes.read(&log.next_line().await?) {
+            print_line(text);
+        }
+    }
+}
+
+/// Waits until a function cannot start, and returns its error.
+pub async fn function_failure(aws: &LocalAws) -> Result<String> {
+    let mut log = Log::open(&aws.log()).await?;
+    loop {
+        if let Some(failure) = start_failure(&log.next_line().await?) {
+            return Ok(failure);
+        }
+    }
+}
+
+/// A log file that is being written.
+struct Log(BufReader<tokio::fs::File>);
+
+impl Log {
+    async fn open(path: &Path) -> Result<Log> {
+        Ok(Log(BufReader::new(tokio::fs::File::open(path).await?)))
+    }
+
+    async fn at_end(path: &Path) -> Result<Log> {
+        let mut log = Log::open(path).await?;
+        log.0.seek(SeekFrom::End(0)).await?;
+        Ok(log)
+    }
+
+    /// Waits for the next complete line.
+    async fn next_line(&mut self) -> Result<String> {
+        let mut line = Vec::new();
+        loop {
+            self.0.read_until(b'\n', &mut line).await?;
+            if line.ends_with(b"\n") {
+                return Ok(String::from_utf8_lossy(&line).into_owned());
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hints_fit_the_terminal() {
+        let text = hints(Path::new("/checkout/aws.env"), [65_535; 2], Path::new("/checkout/log"));
+        let too_long: Vec<&str> = text.lines().filter(|line| line.chars().count() > 80).collect();
+        assert_eq!(too_long, Vec::<&str>::new());
+    }
+
+    #[tokio::test]
+    async fn a_line_is_returned_when_it_is_complete() {
+        let path = std::env::temp_dir().join(format!("local-aws-log-{}", std::process::id()));
+        std::fs::write(&path, "before\nfir").expect("the file can be written");
+        let mut log = Log::open(&path).await.expect("it exists");
+        assert_eq!(log.next_line().await.expect("it is readable"), "before\n");
+        let rest = async {
+            sleep(Duration::from_millis(20)).await;
+            std::fs::write(&path, "before\nfirst\nsecond\n").expect("the file can be written");
+        };
+        let (line, ()) = tokio::join!(log.next_line(), rest);
+        assert_eq!(line.expect("it is readable"), "first\n");
+        assert_eq!(log.next_line().await.expect("it is readable"), "second\n");
+        std::fs::remove_file(path).expect("the file can be removed");
+    }
+}
