@@ -1,4 +1,3 @@
-/* eslint-disable no-var -- Node.js loads this file before any other, and an old one must be able to parse it. */
 'use strict';
 
 // `node --require` loads this file first. It refuses a Node.js that `engines` in package.json excludes,

@@ -1,7 +1,6 @@
 // @ts-check
 /** Counts tests in the output of the test runners that the project uses. */
 
-// eslint-disable-next-line no-control-regex
 const COLORS = /\x1b\[[0-9;]*m/g;
 
 /**
