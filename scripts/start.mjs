@@ -40,6 +40,9 @@ await run(async () => {
       ...['build', '--locked', '--workspace', '--bin', 'local-aws', '--bin', 'handler'],
     ]),
   ]);
+  console.log(
+    '  This handler is a quick local build. `npm run setup` builds the one that ships, which is smaller and faster.',
+  );
   const once = values.once ? ['--once'] : [];
   return foreground(path.join(root, 'target', 'debug', 'local-aws'), ['--handler', packHandler(), ...once]);
 });

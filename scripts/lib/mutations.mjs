@@ -13,33 +13,27 @@ export const mutations = [
   {
     name: 'UPSERT instead of CREATE',
     seeds: 3_000,
-    edits: [['route53.rs', '(ChangeAction::Create, rrset)', '(ChangeAction::Upsert, rrset)']],
+    edits: [['aws/route53.rs', '(ChangeAction::Create, rrset)', '(ChangeAction::Upsert, rrset)']],
   },
   {
-    name: 'no look after writing',
+    name: 'no recheck after writing',
+    seeds: 3_000,
+    edits: [['reconcile.rs', 'self.recheck(&applied.done, &world, &mut progress.outcomes).await', 'BTreeSet::new()']],
+  },
+  {
+    name: 'absence from a list treated as deletion',
     seeds: 3_000,
     edits: [
-      [
-        'reconcile.rs',
-        'Task::Reconcile(_) => self.look_again(&done, &world, &mut course.outcomes).await,',
-        'Task::Reconcile(_) => BTreeSet::new(),',
-      ],
+      ['domain/world.rs', 'services.extend(&holders);', ''],
+      ['domain/plan.rs', 'None\n        | Some(', 'None => false,\n        Some('],
     ],
   },
   {
-    name: 'delete without describing: a list that misses a service is believed',
-    seeds: 3_000,
-    edits: [
-      ['world.rs', 'services.extend(&holders);', ''],
-      ['plan.rs', 'None | Some(Wish::Waiting { .. }', 'None => false,\n        Some(Wish::Waiting { .. }'],
-    ],
-  },
-  {
-    name: 'marker in a batch of its own',
+    name: 'the marker in a batch without its record',
     seeds: 3_000,
     edits: [
       [
-        'route53.rs',
+        'aws/route53.rs',
         'let changes = ChangeBatch::builder().set_changes(Some(changes)).build();',
         `let (markers, changes): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change: &Change| {
             change.resource_record_set().is_some_and(|rrset| rrset.name().starts_with("_discovery"))
@@ -54,26 +48,26 @@ export const mutations = [
     ],
   },
   {
-    name: "trusting the event's payload",
+    name: "trust in the event's payload",
     seeds: 3_000,
     edits: [
       [
-        'reconcile.rs',
-        'world.load_balancers.extend(ahead(balancers));',
-        `world.load_balancers.extend(ahead(balancers));
-                for arn in &named.deleted {
-                    let gone = Service::Gone(crate::service::Gone::Missing);
-                    world.services.insert(arn.clone(), Ok(gone));
-                }`,
+        'observe.rs',
+        'world.load_balancers.extend(prefetched(balancers));',
+        `world.load_balancers.extend(prefetched(balancers));
+        for arn in &targets.deleted {
+            let gone = Service::Gone(crate::domain::service::Gone::Missing);
+            world.services.insert(arn.clone(), Ok(gone));
+        }`,
       ],
     ],
   },
   {
-    name: 'an error taken for an empty list',
+    name: 'an error treated as an empty list',
     seeds: 3_000,
     edits: [
       [
-        'ecs.rs',
+        'aws/ecs.rs',
         'each(&|_| Err(error.clone().into()))',
         'drop(error);\n                each(&|_| Ok(Service::Gone(Gone::Missing)))',
       ],
@@ -82,7 +76,7 @@ export const mutations = [
   {
     name: 'no isolation of refused changes',
     seeds: 3_000,
-    edits: [['reconcile.rs', 'if batch.len() == 1 {', 'if !batch.is_empty() {']],
+    edits: [['apply.rs', 'if batch.len() == 1 {', 'if !batch.is_empty() {']],
   },
 ];
 
