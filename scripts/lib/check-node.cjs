@@ -27,12 +27,7 @@ function accepts(range, version) {
 module.exports = { accepts: accepts };
 
 if (!accepts(range, process.versions.node)) {
-  console.error(
-    'Node.js ' +
-      process.versions.node +
-      ' cannot run this project, which needs ' +
-      range +
-      '. Install the version in .nvmrc.',
-  );
+  var problem = 'Node.js ' + process.versions.node + ' cannot run this project, which needs ' + range + '.';
+  console.error(problem + ' Install the version in .nvmrc.');
   process.exit(1);
 }
