@@ -1,7 +1,7 @@
-//! The specification, a sentence a scenario, on the real stacks: created through AWS's APIs,
-//! carried by the deployed rules, answered by DNS.
+//! End-to-end scenarios on the deployed stacks: services are created through AWS's APIs, the deployed rules
+//! match the events, and DNS answers the names.
 //!
-//! All scenarios share one local AWS and run side by side, each with services of its own.
+//! All scenarios share one local AWS and run concurrently, each with its own services.
 
 mod operation;
 
@@ -16,58 +16,57 @@ use aws_sdk_route53::types::{
 };
 use futures_util::future::join_all;
 use libtest_mimic::{Arguments, Trial};
-use local_aws::fixtures::{Balancer, Environment};
-use local_aws::ministack::{LocalAws, Permissions, interrupted};
-use local_aws::resolver::Answer::{self, Alias, NoSuchName, Records};
-use local_aws::system::{Stage, outcome_of};
+use local_aws::fixtures::{LocalBalancer, LocalEnvironment, service_arn};
+use local_aws::ministack::{ACCOUNT, LocalAws, Permissions, REGION};
+use local_aws::resolver::DnsAnswer::{self, Cname, NoSuchName, Records};
+use local_aws::resolver::made_up_ipv4;
+use local_aws::system::{System, outcome_of};
+use local_aws::terminal::interrupted;
 use operation::{
-    a_message_that_makes_no_sense_ends_in_the_dead_letter_queue,
-    an_environment_arrives_changes_and_departs,
-    another_environments_zone_cannot_be_read_or_changed, each_alarm_fires,
-    each_permission_is_granted_by_one_statement, what_failed_waits_and_is_handled_after_a_redrive,
+    a_failed_event_is_handled_after_a_redrive,
+    an_environment_is_deployed_changed_renamed_and_removed,
+    an_unreadable_message_ends_in_the_dead_letter_queue, each_alarm_fires,
+    each_permission_is_granted_by_one_statement,
+    the_handler_cannot_read_or_change_a_zone_of_another_environment,
 };
 use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
 
-/// How the scenarios are played: with either kind of delivery, and once under the handler's own role
-/// as it was deployed.
-const PLAYS: [(&str, Permissions); 2] =
+/// The scenarios run with each kind of delivery, once with enforced permissions.
+const VARIANTS: [(&str, Permissions); 2] =
     [("direct", Permissions::Enforced), ("queue", Permissions::Open)];
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let runtime = Runtime::new().expect("a runtime");
     if arguments.list {
-        let all = PLAYS.iter().flat_map(|(delivery, _)| trials(delivery, None, runtime.handle()));
+        let all =
+            VARIANTS.iter().flat_map(|(delivery, _)| trials(delivery, None, runtime.handle()));
         return libtest_mimic::run(&arguments, all.collect()).exit_code();
     }
     let mut status = ExitCode::SUCCESS;
-    for (delivery, permissions) in PLAYS {
-        let asked_for = arguments.filter.as_ref().is_none_or(|filter| {
-            let wanted = |trial: &Trial| trial.name().contains(filter);
-            trials(delivery, None, runtime.handle()).iter().any(wanted)
+    for (delivery, permissions) in VARIANTS {
+        let is_selected = arguments.filter.as_ref().is_none_or(|filter| {
+            let matches = |trial: &Trial| trial.name().contains(filter);
+            trials(delivery, None, runtime.handle()).iter().any(matches)
         });
-        if asked_for && !play(&arguments, &runtime, delivery, permissions) {
+        if is_selected && !run(&arguments, &runtime, delivery, permissions) {
             status = ExitCode::FAILURE;
         }
     }
     status
 }
 
-fn play(
-    arguments: &Arguments,
-    runtime: &Runtime,
-    delivery: &str,
-    permissions: Permissions,
-) -> bool {
-    let aws = match runtime.block_on(LocalAws::start(permissions)) {
+/// Runs the scenarios of a variant. Returns whether all of them succeeded.
+fn run(arguments: &Arguments, runtime: &Runtime, delivery: &str, permissions: Permissions) -> bool {
+    let aws = match runtime.block_on(LocalAws::start(permissions, None)) {
         Ok(aws) => Arc::new(aws),
         Err(error) => {
             eprintln!("{error:#}");
             return false;
         }
     };
-    // Whoever interrupts the tests does not want MiniStack to stay.
+    // An interrupted test run ends MiniStack, too.
     let stopping = Arc::clone(&aws);
     let interruption = runtime.spawn(async move {
         interrupted().await;
@@ -78,40 +77,40 @@ fn play(
     let environments: Vec<(&str, Value)> = [
         ("dev", json!({})),
         ("prod", json!({})),
-        // Other names, another TTL.
+        // A different template and TTL.
         ("lab", json!({"nameTemplate": "{service}.{cluster}", "ttlSeconds": 5})),
-        // Swept by full passes, which may be faster than an event.
-        ("swept", json!({})),
-        // Emptied now and then.
+        // Full passes run here at any time, and may be faster than an event.
+        ("passes", json!({})),
+        // A scenario deletes all of its names.
         ("scratch", json!({"deleteLimit": {"free": 1, "percent": 10}})),
-        // Its zone does not exist.
+        // A scenario deletes its zone.
         ("broken", json!({})),
-        // Its handler loses a permission now and then.
+        // A scenario removes permissions of its handler.
         ("guarded", json!({})),
-        // Its handler is configured badly for a while.
+        // A scenario gives its handler an invalid configuration for some time.
         ("outage", json!({})),
-        // Nothing goes well there.
+        // A scenario makes each of its runs fail.
         ("stalled", json!({})),
         ("alarmed", json!({"deleteLimit": {"free": 1, "percent": 10}})),
     ]
     .into_iter()
     .map(|(name, mut options)| {
-        // An outage is one of the function, as it shows where it is called directly.
+        // The failure destination of the function receives events with direct delivery only.
         options["delivery"] = if name == "outage" { "direct" } else { delivery }.into();
-        // Where permissions are enforced, MiniStack does not let the bootstrap stack's roles publish.
+        // With enforced permissions, MiniStack does not allow the roles of the bootstrap stack to publish.
         options["bootstrapRoles"] = (permissions == Permissions::Open).into();
         (name, options)
     })
     .collect();
     eprintln!("\ndelivery: {delivery}, permissions: {permissions:?}");
-    let say =
-        |what: &str, took: std::time::Duration| eprintln!("{what}, {:.1} s", took.as_secs_f32());
+    let progress =
+        |step: &str, took: std::time::Duration| eprintln!("{step}, {:.1} s", took.as_secs_f32());
     let more = ["mover", "mover-b"];
-    let stage = runtime.block_on(Stage::set(Arc::clone(&aws), &environments, &more, say));
-    let succeeded = match stage {
-        Ok(stage) => {
-            let stage = Arc::new(stage);
-            let trials = trials(delivery, Some(&stage), runtime.handle());
+    let system = runtime.block_on(System::deploy(Arc::clone(&aws), &environments, &more, progress));
+    let succeeded = match system {
+        Ok(system) => {
+            let system = Arc::new(system);
+            let trials = trials(delivery, Some(&system), runtime.handle());
             !libtest_mimic::run(arguments, trials).has_failed()
         }
         Err(error) => {
@@ -126,119 +125,131 @@ fn play(
 }
 
 macro_rules! scenarios {
-    ($delivery:expr, $stage:expr, $runtime:expr, [$($name:ident,)*]) => {
+    ($delivery:expr, $system:expr, $runtime:expr, [$($name:ident,)*]) => {
         vec![$({
-            let stage = $stage.cloned();
+            let system = $system.cloned();
             let runtime = $runtime.clone();
             Trial::test(format!("{}::{}", $delivery, stringify!($name)), move || {
-                let stage: Arc<Stage> = stage.ok_or("only listed")?;
-                runtime.block_on($name(&stage)).map_err(|error| format!("{error:#}").into())
+                let system: Arc<System> = system.ok_or("the scenarios are listed only")?;
+                runtime.block_on($name(&system)).map_err(|error| format!("{error:#}").into())
             })
         }),*]
     };
 }
 
-fn trials(delivery: &str, stage: Option<&Arc<Stage>>, runtime: &Handle) -> Vec<Trial> {
-    let mut all = operations(delivery, stage, runtime);
+fn trials(delivery: &str, system: Option<&Arc<System>>, runtime: &Handle) -> Vec<Trial> {
+    let mut all = operations(delivery, system, runtime);
     all.extend(scenarios!(
         delivery,
-        stage,
+        system,
         runtime,
         [
-            a_created_service_resolves_in_its_vpc_only,
-            the_same_name_lives_side_by_side_in_two_environments,
+            a_created_service_resolves_only_in_its_vpc,
+            two_environments_can_use_the_same_name,
             a_moved_service_resolves_to_its_new_load_balancer,
-            a_deleted_service_leaves_nothing_behind,
-            a_deleted_service_loses_its_name_though_its_load_balancer_went_first,
+            a_deleted_service_leaves_no_records,
+            a_service_deleted_after_its_load_balancer_loses_its_name,
             a_service_that_is_created_again_gets_its_name_again,
-            clusters_and_services_may_be_given_as_arns,
+            calls_may_name_clusters_and_services_by_arn,
             a_service_without_a_load_balancer_is_ignored,
             a_service_that_leaves_its_load_balancer_is_deregistered,
-            a_load_balancer_that_comes_later_is_found_by_the_full_pass,
-            a_load_balancer_in_another_vpc_is_not_registered,
+            the_full_pass_finds_a_load_balancer_that_was_added_later,
+            a_service_with_a_load_balancer_in_another_vpc_is_not_registered,
             an_internal_load_balancer_is_preferred,
-            upper_case_and_underscores_become_host_names,
+            upper_case_and_underscores_are_converted_to_a_host_name,
             a_name_that_dns_forbids_is_invalid,
-            the_template_and_the_ttl_are_those_of_the_environment,
-            a_tag_renames_a_service_and_gives_its_name_back,
-            a_tag_keeps_a_service_out,
-            a_tag_that_cannot_be_followed_is_invalid_and_changes_nothing,
-            a_service_deleted_under_a_tagged_name_leaves_nothing_behind,
+            names_and_ttls_follow_the_options_of_the_environment,
+            a_tag_renames_a_service_until_it_is_removed,
+            a_tag_excludes_a_service,
+            an_invalid_tag_is_reported_and_changes_nothing,
+            a_service_deleted_with_a_name_from_a_tag_leaves_no_records,
             a_tag_turns_a_cname_into_an_alias_and_back,
-            a_record_that_says_the_right_thing_is_adopted,
-            a_record_that_a_person_made_is_never_touched,
-            a_record_of_another_environment_is_never_touched,
-            a_service_with_the_name_of_another_is_a_conflict_until_that_is_gone,
-            lost_events_are_repaired_by_the_full_pass,
+            a_record_that_leads_to_the_load_balancer_is_adopted,
+            a_record_made_by_a_person_is_never_changed,
+            a_record_of_another_environment_is_never_changed,
+            a_service_whose_name_is_taken_is_a_conflict_until_the_holder_is_deleted,
+            the_full_pass_repairs_lost_events,
             invariant_1_a_second_run_changes_nothing,
-            the_same_event_many_times_at_once_makes_one_record,
+            concurrent_duplicates_of_an_event_create_one_record,
             a_dry_run_writes_nothing,
-            a_deployment_that_ecs_tells_of_registers_its_service,
+            a_deployment_event_of_ecs_registers_its_service,
             a_failed_call_does_not_reach_the_handler,
             calls_that_change_no_name_do_not_reach_the_handler,
-            what_cannot_be_understood_is_ignored_and_succeeds,
-            too_many_deletions_are_refused_and_everything_can_be_deregistered,
-            an_error_of_aws_is_told_with_code_and_request_id,
-            the_messages_of_a_queue_become_one_run_and_a_bad_one_fails_alone,
-            the_strict_route_53_of_the_simulation_answers_like_the_local_one,
+            an_unknown_payload_is_ignored_and_succeeds,
+            too_many_deletions_are_refused_and_all_names_can_be_deregistered,
+            an_error_of_aws_is_reported_with_its_code_and_request_id,
+            the_messages_of_a_batch_become_one_run_and_an_unreadable_one_fails_alone,
+            the_route_53_of_the_simulation_answers_like_the_local_one,
         ]
     ));
     all
 }
 
-/// Those of operation, of which some need permissions that are enforced. The long ones come first.
-fn operations(delivery: &str, stage: Option<&Arc<Stage>>, runtime: &Handle) -> Vec<Trial> {
+/// The scenarios of operation. Some of them need enforced permissions. The long ones come first.
+fn operations(delivery: &str, system: Option<&Arc<System>>, runtime: &Handle) -> Vec<Trial> {
     if delivery == "direct" {
         scenarios!(
             delivery,
-            stage,
+            system,
             runtime,
             [
-                an_environment_arrives_changes_and_departs,
+                an_environment_is_deployed_changed_renamed_and_removed,
                 each_permission_is_granted_by_one_statement,
-                another_environments_zone_cannot_be_read_or_changed,
+                the_handler_cannot_read_or_change_a_zone_of_another_environment,
             ]
         )
     } else {
         scenarios!(
             delivery,
-            stage,
+            system,
             runtime,
             [
                 each_alarm_fires,
-                what_failed_waits_and_is_handled_after_a_redrive,
-                a_message_that_makes_no_sense_ends_in_the_dead_letter_queue,
+                a_failed_event_is_handled_after_a_redrive,
+                an_unreadable_message_ends_in_the_dead_letter_queue,
             ]
         )
     }
 }
 
-/// A load balancer in an environment, named after who uses it.
-async fn balancer(stage: &Stage, environment: &Environment, name: &str) -> Result<Balancer> {
-    stage.aws.create_balancer(&environment.network, name, Internal).await
+/// Creates an internal load balancer in an environment.
+async fn balancer(
+    system: &System,
+    environment: &LocalEnvironment,
+    name: &str,
+) -> Result<LocalBalancer> {
+    system.aws.create_balancer(&environment.network, name, Internal).await
 }
 
-/// Creates a service behind a load balancer of its own, and waits until it resolves and the run
-/// that registered it has ended: that looks at ECS once more, and would find what comes next.
-async fn registered(stage: &Stage, environment: &Environment, name: &str) -> Result<Balancer> {
-    let balancer = balancer(stage, environment, name).await?;
+/// Creates a service with its own load balancer, and waits until it resolves and the run that registered it
+/// has ended. That run rechecks the service, and could see the next change of the scenario.
+async fn registered(
+    system: &System,
+    environment: &LocalEnvironment,
+    name: &str,
+) -> Result<LocalBalancer> {
+    let balancer = balancer(system, environment, name).await?;
     let cluster = &environment.network.cluster;
-    let mut deliveries = stage.relay.deliveries();
-    stage.aws.create_service(cluster, name, &[&balancer.target_group]).await?;
-    environment.outcome(&stage.aws, &mut deliveries, "CreateService", name).await?;
-    environment.resolves(&format!("{name}.internal"), &alias(&balancer)).await?;
+    let mut deliveries = system.relay.deliveries();
+    system.aws.create_service(cluster, name, &[&balancer.target_group]).await?;
+    environment.outcome(&system.aws, &mut deliveries, "CreateService", name).await?;
+    environment.resolves(&format!("{name}.internal"), &cname(&balancer)).await?;
     Ok(balancer)
 }
 
-fn alias(balancer: &Balancer) -> Answer {
-    Alias(balancer.dns_name.to_lowercase())
+fn cname(balancer: &LocalBalancer) -> DnsAnswer {
+    Cname(balancer.dns_name.to_lowercase())
 }
 
-/// What an environment's handler says of a service when a person asks.
-async fn reconcile(stage: &Stage, environment: &Environment, service: &str) -> Result<Value> {
+/// The outcome of a manual run for one service.
+async fn reconcile(
+    system: &System,
+    environment: &LocalEnvironment,
+    service: &str,
+) -> Result<Value> {
     let cluster = &environment.network.cluster;
     let payload = json!({"reconcile": {"cluster": cluster, "service": service}});
-    let answer = stage.invoke(environment, &payload).await?;
+    let answer = system.invoke(environment, &payload).await?;
     Ok(outcome_of(&answer, cluster, service).context("no outcome")?.clone())
 }
 
@@ -251,17 +262,17 @@ fn status(outcome: &Value, status: &str, reason: &str) -> Result<()> {
     Ok(())
 }
 
-async fn a_created_service_resolves_in_its_vpc_only(stage: &Stage) -> Result<()> {
-    let (dev, prod) = (stage.environment("dev"), stage.environment("prod"));
-    let mut deliveries = stage.relay.deliveries();
-    let balancer = registered(stage, dev, "created").await?;
-    let outcome = dev.outcome(&stage.aws, &mut deliveries, "CreateService", "created").await?;
+async fn a_created_service_resolves_only_in_its_vpc(system: &System) -> Result<()> {
+    let (dev, prod) = (system.environment("dev"), system.environment("prod"));
+    let mut deliveries = system.relay.deliveries();
+    let balancer = registered(system, dev, "created").await?;
+    let outcome = dev.outcome(&system.aws, &mut deliveries, "CreateService", "created").await?;
     status(&outcome, "registered", "")?;
     ensure!(outcome["target"] == balancer.dns_name.as_str(), "{outcome}");
-    ensure!(prod.resolver.ask("created.internal").await? == NoSuchName);
-    let arn = "arn:aws:ecs:eu-west-1:000000000000:service/dev/created";
+    ensure!(prod.resolver.query("created.internal").await? == NoSuchName);
+    let arn = service_arn("dev", "created");
     ensure!(
-        stage.aws.records(&dev.discovery.zone, "created.internal").await?
+        system.aws.records(&dev.discovery.zone, "created.internal").await?
             == [
                 format!("created.internal CNAME {}", balancer.dns_name),
                 format!(
@@ -272,339 +283,342 @@ async fn a_created_service_resolves_in_its_vpc_only(stage: &Stage) -> Result<()>
     Ok(())
 }
 
-async fn the_same_name_lives_side_by_side_in_two_environments(stage: &Stage) -> Result<()> {
-    let (dev, prod) = (stage.environment("dev"), stage.environment("prod"));
-    let in_dev = balancer(stage, dev, "twin-dev").await?;
-    let in_prod = balancer(stage, prod, "twin-prod").await?;
-    stage.aws.create_service("dev", "twin", &[&in_dev.target_group]).await?;
-    stage.aws.create_service("prod", "twin", &[&in_prod.target_group]).await?;
-    dev.resolves("twin.internal", &alias(&in_dev)).await?;
-    prod.resolves("twin.internal", &alias(&in_prod)).await?;
-    stage.aws.delete_service("dev", "twin").await?;
+async fn two_environments_can_use_the_same_name(system: &System) -> Result<()> {
+    let (dev, prod) = (system.environment("dev"), system.environment("prod"));
+    let in_dev = balancer(system, dev, "twin-dev").await?;
+    let in_prod = balancer(system, prod, "twin-prod").await?;
+    system.aws.create_service("dev", "twin", &[&in_dev.target_group]).await?;
+    system.aws.create_service("prod", "twin", &[&in_prod.target_group]).await?;
+    dev.resolves("twin.internal", &cname(&in_dev)).await?;
+    prod.resolves("twin.internal", &cname(&in_prod)).await?;
+    system.aws.delete_service("dev", "twin").await?;
     dev.resolves("twin.internal", &NoSuchName).await?;
-    ensure!(prod.resolver.ask("twin.internal").await? == alias(&in_prod));
+    ensure!(prod.resolver.query("twin.internal").await? == cname(&in_prod));
     Ok(())
 }
 
-async fn a_moved_service_resolves_to_its_new_load_balancer(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    registered(stage, dev, "moved").await?;
-    let other = balancer(stage, dev, "moved-2").await?;
-    stage.aws.move_service("dev", "moved", &[&other.target_group]).await?;
-    dev.resolves("moved.internal", &alias(&other)).await?;
+async fn a_moved_service_resolves_to_its_new_load_balancer(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    registered(system, dev, "moved").await?;
+    let other = balancer(system, dev, "moved-2").await?;
+    system.aws.move_service("dev", "moved", &[&other.target_group]).await?;
+    dev.resolves("moved.internal", &cname(&other)).await?;
     Ok(())
 }
 
-async fn a_deleted_service_leaves_nothing_behind(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    registered(stage, dev, "deleted").await?;
-    stage.aws.delete_service("dev", "deleted").await?;
+async fn a_deleted_service_leaves_no_records(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    registered(system, dev, "deleted").await?;
+    system.aws.delete_service("dev", "deleted").await?;
     dev.resolves("deleted.internal", &NoSuchName).await?;
-    ensure!(stage.aws.records(&dev.discovery.zone, "deleted.internal").await?.is_empty());
+    ensure!(system.aws.records(&dev.discovery.zone, "deleted.internal").await?.is_empty());
     Ok(())
 }
 
-async fn a_deleted_service_loses_its_name_though_its_load_balancer_went_first(
-    stage: &Stage,
-) -> Result<()> {
-    let dev = stage.environment("dev");
-    let balancer = registered(stage, dev, "orphan").await?;
-    stage.aws.elb.delete_load_balancer().load_balancer_arn(&balancer.arn).send().await?;
-    status(&reconcile(stage, dev, "orphan").await?, "waiting", "no load balancer yet")?;
-    ensure!(dev.resolver.ask("orphan.internal").await? == alias(&balancer), "it was dropped");
-    stage.aws.delete_service("dev", "orphan").await?;
+async fn a_service_deleted_after_its_load_balancer_loses_its_name(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    let balancer = registered(system, dev, "orphan").await?;
+    system.aws.elb.delete_load_balancer().load_balancer_arn(&balancer.arn).send().await?;
+    status(&reconcile(system, dev, "orphan").await?, "waiting", "has no load balancer yet")?;
+    ensure!(
+        dev.resolver.query("orphan.internal").await? == cname(&balancer),
+        "the name was deleted"
+    );
+    system.aws.delete_service("dev", "orphan").await?;
     dev.resolves("orphan.internal", &NoSuchName).await?;
     Ok(())
 }
 
-async fn a_service_that_is_created_again_gets_its_name_again(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    let balancer = registered(stage, dev, "again").await?;
-    stage.aws.delete_service("dev", "again").await?;
+async fn a_service_that_is_created_again_gets_its_name_again(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    let balancer = registered(system, dev, "again").await?;
+    system.aws.delete_service("dev", "again").await?;
     dev.resolves("again.internal", &NoSuchName).await?;
-    stage.aws.create_service("dev", "again", &[&balancer.target_group]).await?;
-    dev.resolves("again.internal", &alias(&balancer)).await?;
+    system.aws.create_service("dev", "again", &[&balancer.target_group]).await?;
+    dev.resolves("again.internal", &cname(&balancer)).await?;
     Ok(())
 }
 
-async fn clusters_and_services_may_be_given_as_arns(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    let cluster = "arn:aws:ecs:eu-west-1:000000000000:cluster/dev";
-    let service = "arn:aws:ecs:eu-west-1:000000000000:service/dev/by-arn";
+async fn calls_may_name_clusters_and_services_by_arn(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    let cluster = &format!("arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/dev");
+    let service = &service_arn("dev", "by-arn");
     let (first, second) =
-        (balancer(stage, dev, "by-arn").await?, balancer(stage, dev, "by-arn-2").await?);
-    stage.aws.create_service(cluster, "by-arn", &[&first.target_group]).await?;
-    dev.resolves("by-arn.internal", &alias(&first)).await?;
-    stage.aws.move_service(cluster, service, &[&second.target_group]).await?;
-    dev.resolves("by-arn.internal", &alias(&second)).await?;
-    stage.aws.delete_service(cluster, service).await?;
+        (balancer(system, dev, "by-arn").await?, balancer(system, dev, "by-arn-2").await?);
+    system.aws.create_service(cluster, "by-arn", &[&first.target_group]).await?;
+    dev.resolves("by-arn.internal", &cname(&first)).await?;
+    system.aws.move_service(cluster, service, &[&second.target_group]).await?;
+    dev.resolves("by-arn.internal", &cname(&second)).await?;
+    system.aws.delete_service(cluster, service).await?;
     dev.resolves("by-arn.internal", &NoSuchName).await?;
     Ok(())
 }
 
-async fn a_service_without_a_load_balancer_is_ignored(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    let mut deliveries = stage.relay.deliveries();
-    stage.aws.create_service("dev", "worker", &[]).await?;
-    let outcome = dev.outcome(&stage.aws, &mut deliveries, "CreateService", "worker").await?;
+async fn a_service_without_a_load_balancer_is_ignored(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    let mut deliveries = system.relay.deliveries();
+    system.aws.create_service("dev", "worker", &[]).await?;
+    let outcome = dev.outcome(&system.aws, &mut deliveries, "CreateService", "worker").await?;
     status(&outcome, "ignored", "the service has no load balancer")
 }
 
-async fn a_service_that_leaves_its_load_balancer_is_deregistered(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    registered(stage, dev, "leaver").await?;
-    let mut deliveries = stage.relay.deliveries();
-    stage.aws.move_service("dev", "leaver", &[]).await?;
-    let outcome = dev.outcome(&stage.aws, &mut deliveries, "UpdateService", "leaver").await?;
+async fn a_service_that_leaves_its_load_balancer_is_deregistered(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    registered(system, dev, "leaver").await?;
+    let mut deliveries = system.relay.deliveries();
+    system.aws.move_service("dev", "leaver", &[]).await?;
+    let outcome = dev.outcome(&system.aws, &mut deliveries, "UpdateService", "leaver").await?;
     status(&outcome, "deregistered", "the service has no load balancer")?;
     dev.resolves("leaver.internal", &NoSuchName).await?;
     Ok(())
 }
 
-async fn a_load_balancer_that_comes_later_is_found_by_the_full_pass(stage: &Stage) -> Result<()> {
-    let swept = stage.environment("swept");
-    let group = stage.aws.create_target_group(&swept.network, "early").await?;
-    let mut deliveries = stage.relay.deliveries();
-    stage.aws.create_service("swept", "early", &[&group]).await?;
-    let outcome = swept.outcome(&stage.aws, &mut deliveries, "CreateService", "early").await?;
+async fn the_full_pass_finds_a_load_balancer_that_was_added_later(system: &System) -> Result<()> {
+    let passes = system.environment("passes");
+    let group = system.aws.create_target_group(&passes.network, "early").await?;
+    let mut deliveries = system.relay.deliveries();
+    system.aws.create_service("passes", "early", &[&group]).await?;
+    let outcome = passes.outcome(&system.aws, &mut deliveries, "CreateService", "early").await?;
     status(&outcome, "waiting", "has no load balancer yet")?;
-    let balancer = balancer(stage, swept, "late").await?;
-    stage.aws.create_listener(&balancer.arn, &group, 81).await?;
-    stage.invoke(swept, &Stage::scheduled()).await?;
-    swept.resolves("early.internal", &alias(&balancer)).await?;
+    let balancer = balancer(system, passes, "late").await?;
+    system.aws.create_listener(&balancer.arn, &group, 81).await?;
+    system.invoke(passes, &System::scheduled()).await?;
+    passes.resolves("early.internal", &cname(&balancer)).await?;
     Ok(())
 }
 
-async fn a_load_balancer_in_another_vpc_is_not_registered(stage: &Stage) -> Result<()> {
-    let (dev, prod) = (stage.environment("dev"), stage.environment("prod"));
-    let elsewhere = balancer(stage, prod, "elsewhere").await?;
-    let mut deliveries = stage.relay.deliveries();
-    stage.aws.create_service("dev", "elsewhere", &[&elsewhere.target_group]).await?;
-    let outcome = dev.outcome(&stage.aws, &mut deliveries, "CreateService", "elsewhere").await?;
-    status(&outcome, "ignored", "no zone of this environment is for the VPC")?;
-    ensure!(dev.resolver.ask("elsewhere.internal").await? == NoSuchName);
-    ensure!(prod.resolver.ask("elsewhere.internal").await? == NoSuchName);
+async fn a_service_with_a_load_balancer_in_another_vpc_is_not_registered(
+    system: &System,
+) -> Result<()> {
+    let (dev, prod) = (system.environment("dev"), system.environment("prod"));
+    let elsewhere = balancer(system, prod, "elsewhere").await?;
+    let mut deliveries = system.relay.deliveries();
+    system.aws.create_service("dev", "elsewhere", &[&elsewhere.target_group]).await?;
+    let outcome = dev.outcome(&system.aws, &mut deliveries, "CreateService", "elsewhere").await?;
+    status(&outcome, "ignored", "no load balancer of the service is in a VPC with a zone")?;
+    ensure!(dev.resolver.query("elsewhere.internal").await? == NoSuchName);
+    ensure!(prod.resolver.query("elsewhere.internal").await? == NoSuchName);
     Ok(())
 }
 
-async fn an_internal_load_balancer_is_preferred(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    let public = stage.aws.create_balancer(&dev.network, "public", InternetFacing).await?;
-    let inside = stage.aws.create_balancer(&dev.network, "inside", Internal).await?;
+async fn an_internal_load_balancer_is_preferred(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    let public = system.aws.create_balancer(&dev.network, "public", InternetFacing).await?;
+    let inside = system.aws.create_balancer(&dev.network, "inside", Internal).await?;
     let groups = [public.target_group.as_str(), inside.target_group.as_str()];
-    stage.aws.create_service("dev", "preferred", &groups).await?;
-    dev.resolves("preferred.internal", &alias(&inside)).await?;
+    system.aws.create_service("dev", "preferred", &groups).await?;
+    dev.resolves("preferred.internal", &cname(&inside)).await?;
     Ok(())
 }
 
-async fn upper_case_and_underscores_become_host_names(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    let balancer = balancer(stage, dev, "shouting").await?;
-    stage.aws.create_service("dev", "Shop_API", &[&balancer.target_group]).await?;
-    dev.resolves("shop-api.internal", &alias(&balancer)).await?;
+async fn upper_case_and_underscores_are_converted_to_a_host_name(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    let balancer = balancer(system, dev, "shouting").await?;
+    system.aws.create_service("dev", "Shop_API", &[&balancer.target_group]).await?;
+    dev.resolves("shop-api.internal", &cname(&balancer)).await?;
     Ok(())
 }
 
-async fn a_name_that_dns_forbids_is_invalid(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    let balancer = balancer(stage, dev, "forbidden").await?;
-    let mut deliveries = stage.relay.deliveries();
-    stage.aws.create_service("dev", "forbidden_", &[&balancer.target_group]).await?;
-    let outcome = dev.outcome(&stage.aws, &mut deliveries, "CreateService", "forbidden_").await?;
+async fn a_name_that_dns_forbids_is_invalid(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    let balancer = balancer(system, dev, "forbidden").await?;
+    let mut deliveries = system.relay.deliveries();
+    system.aws.create_service("dev", "forbidden_", &[&balancer.target_group]).await?;
+    let outcome = dev.outcome(&system.aws, &mut deliveries, "CreateService", "forbidden_").await?;
     status(&outcome, "invalid", "starts or ends with -")
 }
 
-async fn the_template_and_the_ttl_are_those_of_the_environment(stage: &Stage) -> Result<()> {
-    let lab = stage.environment("lab");
-    let balancer = balancer(stage, lab, "templated").await?;
-    stage.aws.create_service("lab", "templated", &[&balancer.target_group]).await?;
-    lab.resolves("templated.lab.internal", &alias(&balancer)).await?;
+async fn names_and_ttls_follow_the_options_of_the_environment(system: &System) -> Result<()> {
+    let lab = system.environment("lab");
+    let balancer = balancer(system, lab, "templated").await?;
+    system.aws.create_service("lab", "templated", &[&balancer.target_group]).await?;
+    lab.resolves("templated.lab.internal", &cname(&balancer)).await?;
     let zone = &lab.discovery.zone;
-    let list = stage.aws.route53.list_resource_record_sets().hosted_zone_id(zone).send().await?;
+    let list = system.aws.route53.list_resource_record_sets().hosted_zone_id(zone).send().await?;
     let named = |name: &str| name.starts_with("templated.lab.internal");
     let rrset = list.resource_record_sets().iter().find(|rrset| named(rrset.name()));
     ensure!(rrset.context("no record")?.ttl() == Some(5));
     Ok(())
 }
 
-async fn a_tag_renames_a_service_and_gives_its_name_back(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    let balancer = registered(stage, dev, "plain").await?;
-    let mut deliveries = stage.relay.deliveries();
-    stage.aws.tag_service("dev", "plain", "discovery:name", "fancy.shop").await?;
-    let outcome = dev.outcome(&stage.aws, &mut deliveries, "TagResource", "plain").await?;
-    status(&outcome, "updated", "no longer called plain.internal")?;
-    ensure!(dev.resolver.ask("fancy.shop.internal").await? == alias(&balancer));
-    ensure!(dev.resolver.ask("plain.internal").await? == NoSuchName);
-    stage.aws.tag_service("dev", "plain", "discovery:name", "dashing").await?;
-    dev.resolves("dashing.internal", &alias(&balancer)).await?;
+async fn a_tag_renames_a_service_until_it_is_removed(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    let balancer = registered(system, dev, "plain").await?;
+    let mut deliveries = system.relay.deliveries();
+    system.aws.tag_service("dev", "plain", "discovery:name", "fancy.shop").await?;
+    let outcome = dev.outcome(&system.aws, &mut deliveries, "TagResource", "plain").await?;
+    status(&outcome, "updated", "renamed from plain.internal")?;
+    ensure!(dev.resolver.query("fancy.shop.internal").await? == cname(&balancer));
+    ensure!(dev.resolver.query("plain.internal").await? == NoSuchName);
+    system.aws.tag_service("dev", "plain", "discovery:name", "dashing").await?;
+    dev.resolves("dashing.internal", &cname(&balancer)).await?;
     dev.resolves("fancy.shop.internal", &NoSuchName).await?;
-    stage.aws.untag_service("dev", "plain", "discovery:name").await?;
-    dev.resolves("plain.internal", &alias(&balancer)).await?;
+    system.aws.untag_service("dev", "plain", "discovery:name").await?;
+    dev.resolves("plain.internal", &cname(&balancer)).await?;
     dev.resolves("dashing.internal", &NoSuchName).await?;
     Ok(())
 }
 
-async fn a_tag_keeps_a_service_out(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    let balancer = registered(stage, dev, "shy").await?;
-    let mut deliveries = stage.relay.deliveries();
-    stage.aws.tag_service("dev", "shy", "discovery:enabled", "false").await?;
-    let outcome = dev.outcome(&stage.aws, &mut deliveries, "TagResource", "shy").await?;
-    status(&outcome, "deregistered", "its tag discovery:enabled says false")?;
+async fn a_tag_excludes_a_service(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    let balancer = registered(system, dev, "shy").await?;
+    let mut deliveries = system.relay.deliveries();
+    system.aws.tag_service("dev", "shy", "discovery:enabled", "false").await?;
+    let outcome = dev.outcome(&system.aws, &mut deliveries, "TagResource", "shy").await?;
+    status(&outcome, "deregistered", "the tag discovery:enabled is false")?;
     dev.resolves("shy.internal", &NoSuchName).await?;
-    stage.aws.untag_service("dev", "shy", "discovery:enabled").await?;
-    dev.resolves("shy.internal", &alias(&balancer)).await?;
+    system.aws.untag_service("dev", "shy", "discovery:enabled").await?;
+    dev.resolves("shy.internal", &cname(&balancer)).await?;
     Ok(())
 }
 
-async fn a_tag_that_cannot_be_followed_is_invalid_and_changes_nothing(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    let balancer = registered(stage, dev, "mistyped").await?;
-    let mut deliveries = stage.relay.deliveries();
-    stage.aws.tag_service("dev", "mistyped", "discovery:nmae", "shop").await?;
-    let outcome = dev.outcome(&stage.aws, &mut deliveries, "TagResource", "mistyped").await?;
-    status(&outcome, "invalid", "the tag discovery:nmae is \"shop\", and known are")?;
-    ensure!(dev.resolver.ask("mistyped.internal").await? == alias(&balancer));
+async fn an_invalid_tag_is_reported_and_changes_nothing(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    let balancer = registered(system, dev, "mistyped").await?;
+    let mut deliveries = system.relay.deliveries();
+    system.aws.tag_service("dev", "mistyped", "discovery:nmae", "shop").await?;
+    let outcome = dev.outcome(&system.aws, &mut deliveries, "TagResource", "mistyped").await?;
+    status(&outcome, "invalid", "the tag discovery:nmae is unknown; expected discovery:enabled")?;
+    ensure!(dev.resolver.query("mistyped.internal").await? == cname(&balancer));
     Ok(())
 }
 
-async fn a_service_deleted_under_a_tagged_name_leaves_nothing_behind(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    let balancer = registered(stage, dev, "alias-of").await?;
-    stage.aws.tag_service("dev", "alias-of", "discovery:name", "pseudonym").await?;
-    dev.resolves("pseudonym.internal", &alias(&balancer)).await?;
-    stage.aws.delete_service("dev", "alias-of").await?;
+async fn a_service_deleted_with_a_name_from_a_tag_leaves_no_records(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    let balancer = registered(system, dev, "alias-of").await?;
+    system.aws.tag_service("dev", "alias-of", "discovery:name", "pseudonym").await?;
+    dev.resolves("pseudonym.internal", &cname(&balancer)).await?;
+    system.aws.delete_service("dev", "alias-of").await?;
     dev.resolves("pseudonym.internal", &NoSuchName).await?;
-    ensure!(stage.aws.records(&dev.discovery.zone, "pseudonym.internal").await?.is_empty());
+    ensure!(system.aws.records(&dev.discovery.zone, "pseudonym.internal").await?.is_empty());
     Ok(())
 }
 
-async fn a_tag_turns_a_cname_into_an_alias_and_back(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    let balancer = registered(stage, dev, "direct").await?;
-    let mut deliveries = stage.relay.deliveries();
-    stage.aws.tag_service("dev", "direct", "discovery:record", "ALIAS").await?;
-    let outcome = dev.outcome(&stage.aws, &mut deliveries, "TagResource", "direct").await?;
-    status(&outcome, "updated", "it was CNAME")?;
-    let records = stage.aws.records(&dev.discovery.zone, "direct.internal").await?;
+async fn a_tag_turns_a_cname_into_an_alias_and_back(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    let balancer = registered(system, dev, "direct").await?;
+    let mut deliveries = system.relay.deliveries();
+    system.aws.tag_service("dev", "direct", "discovery:record", "ALIAS").await?;
+    let outcome = dev.outcome(&system.aws, &mut deliveries, "TagResource", "direct").await?;
+    status(&outcome, "updated", "the record was CNAME")?;
+    let records = system.aws.records(&dev.discovery.zone, "direct.internal").await?;
     ensure!(
         records[0] == format!("direct.internal A alias to {}.", balancer.dns_name),
         "{records:?}"
     );
     ensure!(records.len() == 2 && records[1].contains("TXT"), "{records:?}");
-    stage.aws.untag_service("dev", "direct", "discovery:record").await?;
-    dev.resolves("direct.internal", &alias(&balancer)).await?;
+    let address = made_up_ipv4(&balancer.dns_name).to_string();
+    dev.resolves("direct.internal", &Records(vec![address])).await?;
+    system.aws.untag_service("dev", "direct", "discovery:record").await?;
+    dev.resolves("direct.internal", &cname(&balancer)).await?;
     Ok(())
 }
 
-async fn a_record_that_says_the_right_thing_is_adopted(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
+async fn a_record_that_leads_to_the_load_balancer_is_adopted(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
     let zone = &dev.discovery.zone;
-    let balancer = balancer(stage, dev, "inherited").await?;
-    // As a predecessor wrote it.
+    let balancer = balancer(system, dev, "inherited").await?;
+    // The record of a predecessor.
     let target = format!("{}.", balancer.dns_name);
-    stage.aws.create_record(zone, "inherited.internal", "CNAME", &target).await?;
-    let mut deliveries = stage.relay.deliveries();
-    stage.aws.create_service("dev", "inherited", &[&balancer.target_group]).await?;
-    let outcome = dev.outcome(&stage.aws, &mut deliveries, "CreateService", "inherited").await?;
-    status(&outcome, "adopted", "the record was there, without a marker")?;
-    ensure!(stage.aws.records(zone, "inherited.internal").await?.len() == 2);
-    stage.aws.delete_service("dev", "inherited").await?;
+    system.aws.create_record(zone, "inherited.internal", "CNAME", &target).await?;
+    let mut deliveries = system.relay.deliveries();
+    system.aws.create_service("dev", "inherited", &[&balancer.target_group]).await?;
+    let outcome = dev.outcome(&system.aws, &mut deliveries, "CreateService", "inherited").await?;
+    status(&outcome, "adopted", "the record existed without a marker")?;
+    ensure!(system.aws.records(zone, "inherited.internal").await?.len() == 2);
+    system.aws.delete_service("dev", "inherited").await?;
     dev.resolves("inherited.internal", &NoSuchName).await?;
     Ok(())
 }
 
-async fn a_record_that_a_person_made_is_never_touched(stage: &Stage) -> Result<()> {
-    let swept = stage.environment("swept");
-    let zone = &swept.discovery.zone;
-    stage.aws.create_record(zone, "personal.internal", "A", "10.0.0.7").await?;
-    let balancer = balancer(stage, swept, "personal").await?;
-    let mut deliveries = stage.relay.deliveries();
+async fn a_record_made_by_a_person_is_never_changed(system: &System) -> Result<()> {
+    let passes = system.environment("passes");
+    let zone = &passes.discovery.zone;
+    system.aws.create_record(zone, "personal.internal", "A", "10.0.0.7").await?;
+    let balancer = balancer(system, passes, "personal").await?;
+    let mut deliveries = system.relay.deliveries();
     let untouched = Records(vec!["10.0.0.7".into()]);
-    stage.aws.create_service("swept", "personal", &[&balancer.target_group]).await?;
-    let outcome = swept.outcome(&stage.aws, &mut deliveries, "CreateService", "personal").await?;
-    status(&outcome, "conflict", "it holds A 10.0.0.7, without a marker")?;
-    stage.invoke(swept, &Stage::scheduled()).await?;
-    stage.aws.delete_service("swept", "personal").await?;
-    status(&reconcile(stage, swept, "personal").await?, "unchanged", "holds no name")?;
-    ensure!(swept.resolver.ask("personal.internal").await? == untouched);
+    system.aws.create_service("passes", "personal", &[&balancer.target_group]).await?;
+    let outcome = passes.outcome(&system.aws, &mut deliveries, "CreateService", "personal").await?;
+    status(&outcome, "conflict", "the name is taken by A 10.0.0.7, which has no marker")?;
+    system.invoke(passes, &System::scheduled()).await?;
+    system.aws.delete_service("passes", "personal").await?;
+    status(&reconcile(system, passes, "personal").await?, "unchanged", "the service had no name")?;
+    ensure!(passes.resolver.query("personal.internal").await? == untouched);
     Ok(())
 }
 
-async fn a_record_of_another_environment_is_never_touched(stage: &Stage) -> Result<()> {
-    let swept = stage.environment("swept");
-    let zone = &swept.discovery.zone;
-    let marker = "\"heritage=ecs-discovery,version=1,environment=qa,service=arn:aws:ecs:eu-west-1:000000000000:service/qa/shared\"";
-    stage.aws.create_record(zone, "shared.internal", "CNAME", "qa.example.com").await?;
-    stage.aws.create_record(zone, "_discovery.shared.internal", "TXT", marker).await?;
-    let before = stage.aws.records(zone, "shared.internal").await?;
-    let balancer = balancer(stage, swept, "shared").await?;
-    let mut deliveries = stage.relay.deliveries();
-    stage.aws.create_service("swept", "shared", &[&balancer.target_group]).await?;
-    let outcome = swept.outcome(&stage.aws, &mut deliveries, "CreateService", "shared").await?;
-    status(&outcome, "conflict", "the environment qa manages it")?;
-    stage.invoke(swept, &Stage::scheduled()).await?;
-    ensure!(stage.aws.records(zone, "shared.internal").await? == before);
+async fn a_record_of_another_environment_is_never_changed(system: &System) -> Result<()> {
+    let passes = system.environment("passes");
+    let zone = &passes.discovery.zone;
+    let arn = service_arn("qa", "shared");
+    let marker = format!("\"heritage=ecs-discovery,version=1,environment=qa,service={arn}\"");
+    system.aws.create_record(zone, "shared.internal", "CNAME", "qa.example.com").await?;
+    system.aws.create_record(zone, "_discovery.shared.internal", "TXT", &marker).await?;
+    let before = system.aws.records(zone, "shared.internal").await?;
+    let balancer = balancer(system, passes, "shared").await?;
+    let mut deliveries = system.relay.deliveries();
+    system.aws.create_service("passes", "shared", &[&balancer.target_group]).await?;
+    let outcome = passes.outcome(&system.aws, &mut deliveries, "CreateService", "shared").await?;
+    status(&outcome, "conflict", "the name is taken by the environment qa")?;
+    system.invoke(passes, &System::scheduled()).await?;
+    ensure!(system.aws.records(zone, "shared.internal").await? == before);
     Ok(())
 }
 
-async fn a_service_with_the_name_of_another_is_a_conflict_until_that_is_gone(
-    stage: &Stage,
+async fn a_service_whose_name_is_taken_is_a_conflict_until_the_holder_is_deleted(
+    system: &System,
 ) -> Result<()> {
-    let swept = stage.environment("swept");
-    let holder = balancer(stage, swept, "rival-1").await?;
-    let rival = balancer(stage, swept, "rival-2").await?;
-    stage.aws.create_service("swept", "Rival", &[&holder.target_group]).await?;
-    swept.resolves("rival.internal", &alias(&holder)).await?;
-    let mut deliveries = stage.relay.deliveries();
-    stage.aws.create_service("swept", "rival", &[&rival.target_group]).await?;
-    let outcome = swept.outcome(&stage.aws, &mut deliveries, "CreateService", "rival").await?;
-    status(
-        &outcome,
-        "conflict",
-        "is held by arn:aws:ecs:eu-west-1:000000000000:service/swept/Rival",
-    )?;
-    ensure!(swept.resolver.ask("rival.internal").await? == alias(&holder));
-    stage.aws.delete_service("swept", "Rival").await?;
-    stage.invoke(swept, &Stage::scheduled()).await?;
-    swept.resolves("rival.internal", &alias(&rival)).await?;
+    let passes = system.environment("passes");
+    let holder = balancer(system, passes, "rival-1").await?;
+    let rival = balancer(system, passes, "rival-2").await?;
+    system.aws.create_service("passes", "Rival", &[&holder.target_group]).await?;
+    passes.resolves("rival.internal", &cname(&holder)).await?;
+    let mut deliveries = system.relay.deliveries();
+    system.aws.create_service("passes", "rival", &[&rival.target_group]).await?;
+    let outcome = passes.outcome(&system.aws, &mut deliveries, "CreateService", "rival").await?;
+    let holder_arn = service_arn("passes", "Rival");
+    status(&outcome, "conflict", &format!("the name is held by {holder_arn}"))?;
+    ensure!(passes.resolver.query("rival.internal").await? == cname(&holder));
+    system.aws.delete_service("passes", "Rival").await?;
+    system.invoke(passes, &System::scheduled()).await?;
+    passes.resolves("rival.internal", &cname(&rival)).await?;
     Ok(())
 }
 
-async fn lost_events_are_repaired_by_the_full_pass(stage: &Stage) -> Result<()> {
-    let swept = stage.environment("swept");
-    registered(stage, swept, "lost-deleted").await?;
-    let balancer = balancer(stage, swept, "lost-created").await?;
-    stage.relay.lose("lost-deleted");
-    stage.relay.lose("lost-created");
-    stage.aws.delete_service("swept", "lost-deleted").await?;
-    stage.aws.create_service("swept", "lost-created", &[&balancer.target_group]).await?;
-    stage.invoke(swept, &Stage::scheduled()).await?;
-    swept.resolves("lost-created.internal", &alias(&balancer)).await?;
-    swept.resolves("lost-deleted.internal", &NoSuchName).await?;
+async fn the_full_pass_repairs_lost_events(system: &System) -> Result<()> {
+    let passes = system.environment("passes");
+    registered(system, passes, "lost-deleted").await?;
+    let balancer = balancer(system, passes, "lost-created").await?;
+    system.relay.lose("lost-deleted");
+    system.relay.lose("lost-created");
+    system.aws.delete_service("passes", "lost-deleted").await?;
+    system.aws.create_service("passes", "lost-created", &[&balancer.target_group]).await?;
+    system.invoke(passes, &System::scheduled()).await?;
+    passes.resolves("lost-created.internal", &cname(&balancer)).await?;
+    passes.resolves("lost-deleted.internal", &NoSuchName).await?;
     Ok(())
 }
 
-async fn invariant_1_a_second_run_changes_nothing(stage: &Stage) -> Result<()> {
-    let lab = stage.environment("lab");
-    let balancer = balancer(stage, lab, "idle").await?;
-    stage.aws.create_service("lab", "idle", &[&balancer.target_group]).await?;
-    lab.resolves("idle.lab.internal", &alias(&balancer)).await?;
+async fn invariant_1_a_second_run_changes_nothing(system: &System) -> Result<()> {
+    let lab = system.environment("lab");
+    let balancer = balancer(system, lab, "idle").await?;
+    system.aws.create_service("lab", "idle", &[&balancer.target_group]).await?;
+    lab.resolves("idle.lab.internal", &cname(&balancer)).await?;
     let payload = json!({"reconcile": {"cluster": "lab", "service": "idle"}});
-    let answer = stage.invoke(lab, &payload).await?;
+    let answer = system.invoke(lab, &payload).await?;
     ensure!(answer["changes"] == json!({"created": 0, "deleted": 0}), "{answer}");
     ensure!(answer["apiCalls"] == json!({"ecs": 1, "elb": 2, "route53": 1}), "{answer}");
     Ok(())
 }
 
-async fn the_same_event_many_times_at_once_makes_one_record(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    let balancer = balancer(stage, dev, "crowd").await?;
-    stage.relay.lose("crowd");
-    stage.aws.create_service("dev", "crowd", &[&balancer.target_group]).await?;
+async fn concurrent_duplicates_of_an_event_create_one_record(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    let balancer = balancer(system, dev, "crowd").await?;
+    system.relay.lose("crowd");
+    system.aws.create_service("dev", "crowd", &[&balancer.target_group]).await?;
     let payload = json!({"reconcile": {"cluster": "dev", "service": "crowd"}});
-    let all = (0..8).map(|_| stage.invoke(dev, &payload));
+    let all = (0..8).map(|_| system.invoke(dev, &payload));
     let mut registered = 0;
     for answer in join_all(all).await {
         let answer = answer?;
@@ -612,22 +626,22 @@ async fn the_same_event_many_times_at_once_makes_one_record(stage: &Stage) -> Re
         ensure!(outcome["status"] == "registered" || outcome["status"] == "unchanged", "{outcome}");
         registered += answer["changes"]["created"].as_u64().unwrap_or_default();
     }
-    ensure!(registered == 2, "one record and one marker were to be made, found {registered}");
-    ensure!(stage.aws.records(&dev.discovery.zone, "crowd.internal").await?.len() == 2);
+    ensure!(registered == 2, "expected one record and one marker, found {registered}");
+    ensure!(system.aws.records(&dev.discovery.zone, "crowd.internal").await?.len() == 2);
     Ok(())
 }
 
-async fn a_dry_run_writes_nothing(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    let balancer = balancer(stage, dev, "rehearsed").await?;
-    stage.relay.lose("rehearsed");
-    stage.aws.create_service("dev", "rehearsed", &[&balancer.target_group]).await?;
+async fn a_dry_run_writes_nothing(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    let balancer = balancer(system, dev, "rehearsed").await?;
+    system.relay.lose("rehearsed");
+    system.aws.create_service("dev", "rehearsed", &[&balancer.target_group]).await?;
     let payload = json!({"reconcile": {"cluster": "dev", "service": "rehearsed"}, "dryRun": true});
-    let answer = stage.invoke(dev, &payload).await?;
+    let answer = system.invoke(dev, &payload).await?;
     ensure!(answer["dryRun"] == true && answer["changes"]["created"] == 2, "{answer}");
     let outcome = outcome_of(&answer, "dev", "rehearsed").context("no outcome")?;
     status(outcome, "registered", "")?;
-    ensure!(stage.aws.records(&dev.discovery.zone, "rehearsed.internal").await?.is_empty());
+    ensure!(system.aws.records(&dev.discovery.zone, "rehearsed.internal").await?.is_empty());
     Ok(())
 }
 
@@ -635,63 +649,64 @@ async fn a_dry_run_writes_nothing(stage: &Stage) -> Result<()> {
 fn event(detail_type: &str, resources: &[&str], detail: &Value) -> Value {
     json!({
         "version": "0", "id": "1", "detail-type": detail_type,
-        "source": "aws.ecs", "account": "000000000000", "time": "2026-01-01T00:00:00Z",
-        "region": "eu-west-1", "resources": resources, "detail": detail,
+        "source": "aws.ecs", "account": ACCOUNT, "time": "2026-01-01T00:00:00Z",
+        "region": REGION, "resources": resources, "detail": detail,
     })
 }
 
-/// How many rules of an environment would pass an event on.
-async fn matching(stage: &Stage, event: &Value) -> Result<usize> {
+/// The number of rules of the environment dev that match an event.
+async fn matching(system: &System, event: &Value) -> Result<usize> {
     let mut matching = 0;
-    let prefix = "EcsDiscovery-dev-";
-    let rules = stage.aws.eventbridge.list_rules().name_prefix(prefix).send().await?;
-    for pattern in rules.rules().iter().filter_map(|rule| rule.event_pattern()) {
-        let test = stage.aws.eventbridge.test_event_pattern().event_pattern(pattern);
-        matching += usize::from(test.event(event.to_string()).send().await?.result());
+    for rule in system.aws.api.rules().await? {
+        let is_dev =
+            rule["Name"].as_str().is_some_and(|name| name.starts_with("EcsDiscovery-dev-"));
+        if let Some(pattern) = rule["EventPattern"].as_str().filter(|_| is_dev) {
+            matching += usize::from(system.aws.api.matches(pattern, &event.to_string()).await?);
+        }
     }
     Ok(matching)
 }
 
-/// How many rules would pass an API call on.
-async fn matching_call(stage: &Stage, detail: &Value) -> Result<usize> {
-    matching(stage, &event("AWS API Call via CloudTrail", &[], detail)).await
+/// The number of rules of the environment dev that match an API call.
+async fn matching_call(system: &System, detail: &Value) -> Result<usize> {
+    matching(system, &event("AWS API Call via CloudTrail", &[], detail)).await
 }
 
-async fn a_deployment_that_ecs_tells_of_registers_its_service(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
-    let balancer = balancer(stage, dev, "deployed").await?;
-    stage.relay.lose("deployed");
-    stage.aws.create_service("dev", "deployed", &[&balancer.target_group]).await?;
-    // MiniStack sends no such events, so what the deployed rule would pass on is handed over.
-    let arn = "arn:aws:ecs:eu-west-1:000000000000:service/dev/deployed";
+async fn a_deployment_event_of_ecs_registers_its_service(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
+    let balancer = balancer(system, dev, "deployed").await?;
+    system.relay.lose("deployed");
+    system.aws.create_service("dev", "deployed", &[&balancer.target_group]).await?;
+    // MiniStack does not send such events, so the scenario matches the event and invokes the handler with it.
+    let arn = &service_arn("dev", "deployed");
     let detail = json!({"eventType": "INFO", "eventName": "SERVICE_DEPLOYMENT_IN_PROGRESS"});
     let event = event("ECS Deployment State Change", &[arn], &detail);
-    ensure!(matching(stage, &event).await? == 1);
-    let answer = stage.invoke(dev, &event).await?;
+    ensure!(matching(system, &event).await? == 1);
+    let answer = system.invoke(dev, &event).await?;
     status(outcome_of(&answer, "dev", "deployed").context("no outcome")?, "registered", "")?;
-    ensure!(dev.resolver.ask("deployed.internal").await? == alias(&balancer));
+    ensure!(dev.resolver.query("deployed.internal").await? == cname(&balancer));
     Ok(())
 }
 
-async fn a_failed_call_does_not_reach_the_handler(stage: &Stage) -> Result<()> {
+async fn a_failed_call_does_not_reach_the_handler(system: &System) -> Result<()> {
     let call = json!({"eventSource": "ecs.amazonaws.com", "eventName": "CreateService"});
-    ensure!(matching_call(stage, &call).await? == 1);
+    ensure!(matching_call(system, &call).await? == 1);
     let mut failed = call.clone();
     failed["errorCode"] = json!("InvalidParameterException");
-    ensure!(matching_call(stage, &failed).await? == 0);
+    ensure!(matching_call(system, &failed).await? == 0);
     Ok(())
 }
 
-async fn calls_that_change_no_name_do_not_reach_the_handler(stage: &Stage) -> Result<()> {
+async fn calls_that_change_no_name_do_not_reach_the_handler(system: &System) -> Result<()> {
     for call in ["RunTask", "SubmitTaskStateChange", "RegisterTaskDefinition"] {
         let call = json!({"eventSource": "ecs.amazonaws.com", "eventName": call});
-        ensure!(matching_call(stage, &call).await? == 0, "{call}");
+        ensure!(matching_call(system, &call).await? == 0, "{call}");
     }
     Ok(())
 }
 
-async fn what_cannot_be_understood_is_ignored_and_succeeds(stage: &Stage) -> Result<()> {
-    let dev = stage.environment("dev");
+async fn an_unknown_payload_is_ignored_and_succeeds(system: &System) -> Result<()> {
+    let dev = system.environment("dev");
     let mut deep = json!([]);
     for _ in 0..300 {
         deep = json!([deep]);
@@ -699,67 +714,68 @@ async fn what_cannot_be_understood_is_ignored_and_succeeds(stage: &Stage) -> Res
     for payload in
         [deep, json!({}), json!([7]), json!("text"), json!({"reconcile": 7}), Value::Null]
     {
-        let answer = stage.invoke(dev, &payload).await?;
+        let answer = system.invoke(dev, &payload).await?;
         ensure!(answer["scope"] == "none" && answer["reason"].is_string(), "{answer}");
         ensure!(answer["apiCalls"] == json!({"ecs": 0, "elb": 0, "route53": 0}), "{answer}");
     }
     Ok(())
 }
 
-async fn too_many_deletions_are_refused_and_everything_can_be_deregistered(
-    stage: &Stage,
+async fn too_many_deletions_are_refused_and_all_names_can_be_deregistered(
+    system: &System,
 ) -> Result<()> {
-    let scratch = stage.environment("scratch");
+    let scratch = system.environment("scratch");
     let zone = &scratch.discovery.zone;
     for name in ["scratch-a", "scratch-b", "scratch-c"] {
-        registered(stage, scratch, name).await?;
+        registered(system, scratch, name).await?;
     }
-    stage.aws.create_record(zone, "person.internal", "A", "10.0.0.7").await?;
+    system.aws.create_record(zone, "person.internal", "A", "10.0.0.7").await?;
     for name in ["scratch-a", "scratch-b"] {
-        stage.relay.lose(name);
-        stage.aws.delete_service("scratch", name).await?;
+        system.relay.lose(name);
+        system.aws.delete_service("scratch", name).await?;
     }
-    let answer = stage.invoke(scratch, &Stage::scheduled()).await?;
+    let answer = system.invoke(scratch, &System::scheduled()).await?;
     let outcome = outcome_of(&answer, "scratch", "scratch-a").context("no outcome")?;
     status(outcome, "refused", "would delete 2 of 3 names, more than 1 and more than 10 %")?;
-    ensure!(stage.aws.records(zone, "scratch-a.internal").await?.len() == 2);
+    ensure!(system.aws.records(zone, "scratch-a.internal").await?.len() == 2);
 
     let overridden = json!({"reconcile": "all", "overrideDeleteLimit": true});
-    stage.invoke(scratch, &overridden).await?;
+    system.invoke(scratch, &overridden).await?;
     scratch.resolves("scratch-a.internal", &NoSuchName).await?;
 
-    let answer = stage.invoke(scratch, &json!({"deregister": "all"})).await?;
+    let answer = system.invoke(scratch, &json!({"deregister": "all"})).await?;
     ensure!(answer["scope"] == "deregister", "{answer}");
     scratch.resolves("scratch-c.internal", &NoSuchName).await?;
-    ensure!(scratch.resolver.ask("person.internal").await? == Records(vec!["10.0.0.7".into()]));
+    ensure!(scratch.resolver.query("person.internal").await? == Records(vec!["10.0.0.7".into()]));
     Ok(())
 }
 
-async fn an_error_of_aws_is_told_with_code_and_request_id(stage: &Stage) -> Result<()> {
-    let broken = stage.environment("broken");
+async fn an_error_of_aws_is_reported_with_its_code_and_request_id(system: &System) -> Result<()> {
+    let broken = system.environment("broken");
     let zone = &broken.discovery.zone;
-    stage.aws.route53.delete_hosted_zone().id(zone).send().await?;
-    let error = stage.invoke(broken, &json!({"reconcile": "all"})).await;
-    let error = error.err().context("it was to fail")?.to_string();
+    system.aws.route53.delete_hosted_zone().id(zone).send().await?;
+    let error = system.invoke(broken, &json!({"reconcile": "all"})).await;
+    let error = error.err().context("the run succeeded without a zone")?.to_string();
     for part in ["route53:ListResourceRecordSets", zone, "NoSuchHostedZone", "request id"] {
         ensure!(error.contains(part), "{part} is missing in {error}");
     }
     Ok(())
 }
 
-async fn the_messages_of_a_queue_become_one_run_and_a_bad_one_fails_alone(
-    stage: &Stage,
+async fn the_messages_of_a_batch_become_one_run_and_an_unreadable_one_fails_alone(
+    system: &System,
 ) -> Result<()> {
-    let dev = stage.environment("dev");
-    registered(stage, dev, "queued-a").await?;
-    registered(stage, dev, "queued-b").await?;
-    let asked = |name: &str| json!({"reconcile": {"cluster": "dev", "service": name}}).to_string();
-    let bodies = [asked("queued-a"), "no JSON".into(), asked("queued-b")];
+    let dev = system.environment("dev");
+    registered(system, dev, "queued-a").await?;
+    registered(system, dev, "queued-b").await?;
+    let request =
+        |name: &str| json!({"reconcile": {"cluster": "dev", "service": name}}).to_string();
+    let bodies = [request("queued-a"), "no JSON".into(), request("queued-b")];
     let records = bodies.iter().enumerate().map(|(number, body)| {
         json!({"messageId": format!("m{number}"), "eventSource": "aws:sqs", "body": body})
     });
     let payload = json!({"Records": records.collect::<Vec<_>>()});
-    let answer = stage.invoke(dev, &payload).await?;
+    let answer = system.invoke(dev, &payload).await?;
     ensure!(answer["batchItemFailures"] == json!([{"itemIdentifier": "m1"}]), "{answer}");
     ensure!(answer["runs"].as_array().is_some_and(|runs| runs.len() == 1), "{answer}");
     for name in ["queued-a", "queued-b"] {
@@ -769,10 +785,11 @@ async fn the_messages_of_a_queue_become_one_run_and_a_bad_one_fails_alone(
     Ok(())
 }
 
-/// A script of change batches, and what came of each: applied, or the error's code; then the zone.
+/// Sends change batches, and returns for each one `applied` or the code of its error, and in the end the
+/// records of the zone.
 ///
-/// Where the local Route 53 is laxer than AWS's documentation, nothing is asked: it keeps capitals,
-/// takes names outside of the zone and CNAMEs beside other types, and sorts `a-b.` behind `a.`.
+/// The local Route 53 is less strict than AWS's documentation: it keeps upper case, accepts names outside of the
+/// zone and CNAMEs beside other types, and sorts `a-b.` after `a.`. The batches avoid these cases.
 async fn script(route53: &aws_sdk_route53::Client, zone: &str) -> Result<Vec<String>> {
     let rrset = |name: &str, kind: &str, value: &str| {
         let value = ResourceRecord::builder().value(value).build();
@@ -789,15 +806,15 @@ async fn script(route53: &aws_sdk_route53::Client, zone: &str) -> Result<Vec<Str
         vec![(&create, "orders.internal", "CNAME", "a.example.com")],
         vec![(&create, "_discovery.orders.internal", "TXT", "\"one\" \"two\"")],
         vec![(&create, "orders.internal", "CNAME", "a.example.com")],
-        // Whole or not at all.
+        // A batch applies completely or not at all.
         vec![
             (&create, "web.internal", "A", "10.0.0.7"),
             (&create, "orders.internal", "CNAME", "b.example.com"),
         ],
-        // Only what is just so is deleted.
+        // A delete must match the record exactly.
         vec![(&delete, "orders.internal", "CNAME", "b.example.com")],
         vec![(&delete, "nobody.internal", "CNAME", "b.example.com")],
-        // A delete makes room for a create.
+        // A delete allows a create in the same batch.
         vec![
             (&delete, "orders.internal", "CNAME", "a.example.com"),
             (&create, "orders.internal", "CNAME", "c.example.com"),
@@ -808,7 +825,7 @@ async fn script(route53: &aws_sdk_route53::Client, zone: &str) -> Result<Vec<Str
             (&create, "shop.internal", "A", "10.0.0.8"),
         ],
     ];
-    let mut told = Vec::new();
+    let mut results = Vec::new();
     for step in steps {
         let mut changes = Vec::new();
         for (action, name, kind, value) in step {
@@ -818,7 +835,7 @@ async fn script(route53: &aws_sdk_route53::Client, zone: &str) -> Result<Vec<Str
         }
         let batch = ChangeBatch::builder().set_changes(Some(changes)).build()?;
         let request = route53.change_resource_record_sets().hosted_zone_id(zone);
-        told.push(match request.change_batch(batch).send().await {
+        results.push(match request.change_batch(batch).send().await {
             Ok(_) => "applied".into(),
             Err(error) => {
                 let bare = error.raw_response().and_then(|response| response.body().bytes());
@@ -826,7 +843,8 @@ async fn script(route53: &aws_sdk_route53::Client, zone: &str) -> Result<Vec<Str
                     String::from_utf8_lossy(body).contains("<InvalidChangeBatch")
                 });
                 let code = error.code().map(str::to_owned);
-                code.or(bare.then(|| "InvalidChangeBatch".into())).context("no code")?
+                code.or(bare.then(|| "InvalidChangeBatch".into()))
+                    .context("the error has no code")?
             }
         });
     }
@@ -835,28 +853,32 @@ async fn script(route53: &aws_sdk_route53::Client, zone: &str) -> Result<Vec<Str
         let values: Vec<&str> =
             rrset.resource_records().iter().map(|record| record.value()).collect();
         if !matches!(rrset.r#type(), RrType::Soa | RrType::Ns) {
-            told.push(format!("{} {} {}", rrset.name(), rrset.r#type().as_str(), values.join(",")));
+            results.push(format!(
+                "{} {} {}",
+                rrset.name(),
+                rrset.r#type().as_str(),
+                values.join(",")
+            ));
         }
     }
-    Ok(told)
+    Ok(results)
 }
 
-async fn the_strict_route_53_of_the_simulation_answers_like_the_local_one(
-    stage: &Stage,
-) -> Result<()> {
-    let made = stage.aws.route53.create_hosted_zone().name("internal").caller_reference("script");
+async fn the_route_53_of_the_simulation_answers_like_the_local_one(system: &System) -> Result<()> {
+    let made = system.aws.route53.create_hosted_zone().name("internal").caller_reference("script");
     let made = made.send().await?;
-    let local = made.hosted_zone().context("no zone was made")?.id().to_owned();
-    let local = script(&stage.aws.route53, local.trim_start_matches("/hostedzone/")).await?;
+    let local = made.hosted_zone().context("CreateHostedZone returned no zone")?.id().to_owned();
+    let local = script(&system.aws.route53, local.trim_start_matches("/hostedzone/")).await?;
 
-    let mut cloud = simulation::account::Cloud::default();
-    cloud.zones.insert("ZSTRICT".into(), simulation::route53::Zone::new("internal"));
-    let environment = simulation::history::History::of(0).environments;
-    let calm = simulation::faults::Weather::default();
-    let sim = simulation::faults::Sim::new(cloud, environment, calm, 0);
-    let sim = Arc::new(std::sync::Mutex::new(sim));
-    let wire = simulation::faults::Wire { sim, invocation: Arc::default() };
-    let strict = script(&aws_sdk_route53::Client::new(&wire.sdk()), "ZSTRICT").await?;
+    let mut account = simulation::account::Account::default();
+    account.zones.insert("ZSTRICT".into(), simulation::route53::HostedZone::new("internal"));
+    let environments = simulation::history::History::of(0).environments;
+    let faults = simulation::faults::Faults::default();
+    let simulation = simulation::state::Simulation::new(account, environments, faults, 0);
+    let simulation = Arc::new(std::sync::Mutex::new(simulation));
+    let connector = simulation::connector::SdkConnector { simulation, invocation: Arc::default() };
+    let client = aws_sdk_route53::Client::new(&connector.sdk_config());
+    let strict = script(&client, "ZSTRICT").await?;
     ensure!(strict == local, "strict: {strict:#?}\nlocal: {local:#?}");
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! The real binary as a process: what it takes to start, to hold and to answer.
+//! Measures a release binary as a process: its start, its memory, and the time of its answers.
 //!
-//! It runs as Lambda runs it: it asks a runtime API for events, and AWS at endpoints of its own for
-//! each service, over TLS. Both are served here, on the loopback interface, from the simulated account,
-//! with 20 ms before each answer and before each handshake.
+//! The process runs as in Lambda. It gets its events from a runtime API and calls AWS over TLS at one
+//! endpoint per service. This module serves both on the loopback interface, from the simulated account,
+//! with [`LATENCY`] before each response and each handshake.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -18,36 +18,39 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::workload::environment;
-use simulation::account::Cloud;
-use simulation::faults::{Request, Sim, Weather, lock};
-use simulation::lambda::FUNCTION;
+use simulation::account::{Account, REGION};
+use simulation::connector::Request;
+use simulation::faults::Faults;
+use simulation::lambda::{FUNCTION_ARN, FUNCTION_TIMEOUT};
+use simulation::state::{Simulation, lock};
 
-/// How long the network takes, there and back.
+/// The delay of each response and of each handshake.
 pub const LATENCY: Duration = Duration::from_millis(20);
 
-/// What became of one invocation.
+/// The answer to one event.
 #[derive(Clone, Debug)]
-pub struct Answered {
-    /// From when the event was handed over until the answer came.
+pub struct TimedAnswer {
+    /// From sending the event until the answer arrived.
     pub took: Duration,
-    /// What it answered.
     pub body: String,
-    /// Connections that were opened for it.
+    /// Connections to AWS that the process opened meanwhile.
     pub connections: usize,
 }
 
-/// A function's process between its start and its end.
+/// A running process of a function. It is killed when this value is dropped.
 pub struct Process {
     child: Child,
-    runtime: Runtime,
+    runtime: RuntimeApi,
     connections: Arc<Mutex<usize>>,
-    /// From exec to the first question for an event.
+    /// From exec to the first request for an event.
     pub started: Duration,
 }
 
-struct Runtime {
+/// The Lambda runtime API of one process.
+struct RuntimeApi {
     events: Sender<String>,
-    asked: Receiver<Instant>,
+    /// The times at which the process requested an event.
+    requests: Receiver<Instant>,
     answers: Receiver<String>,
 }
 
@@ -59,24 +62,24 @@ impl Drop for Process {
 }
 
 impl Process {
-    /// Starts a binary, and waits until it asks for its first event.
+    /// Starts a binary and waits until it requests its first event.
     ///
     /// # Errors
-    /// If it does not start, or ends.
-    pub fn start(binary: &Path, cloud: Cloud) -> Result<Process, String> {
+    /// If the binary does not start, or requests no event within 30 seconds.
+    pub fn start(binary: &Path, account: Account) -> Result<Process, String> {
         let failed = |error: std::io::Error| format!("{}: {error}", binary.display());
-        let mut sim = Sim::new(cloud, vec![environment()], Weather::default(), 7);
-        sim.quotas = false;
-        let sim = Arc::new(Mutex::new(sim));
+        let mut simulation = Simulation::new(account, vec![environment()], Faults::default(), 7);
+        simulation.has_quotas = false;
+        let simulation = Arc::new(Mutex::new(simulation));
         let connections = Arc::new(Mutex::new(0));
-        let tls = Tls::make()?;
+        let tls = Tls::new()?;
         let mut endpoints = BTreeMap::new();
         for service in ["ECS", "ELASTIC_LOAD_BALANCING", "ELASTIC_LOAD_BALANCING_V2", "ROUTE_53"] {
             let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
             let port = listener.local_addr().map_err(failed)?.port();
             endpoints
                 .insert(format!("AWS_ENDPOINT_URL_{service}"), format!("https://localhost:{port}"));
-            serve_aws(listener, &tls, &sim, &connections);
+            serve_aws(listener, &tls, &simulation, &connections);
         }
         let listener = TcpListener::bind("127.0.0.1:0").map_err(failed)?;
         let api = listener.local_addr().map_err(failed)?.to_string();
@@ -94,42 +97,42 @@ impl Process {
             .env("AWS_LAMBDA_FUNCTION_NAME", "discovery")
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
-            .env("AWS_REGION", simulation::account::REGION)
+            .env("AWS_REGION", REGION)
             .env("AWS_ACCESS_KEY_ID", "k")
             .env("AWS_SECRET_ACCESS_KEY", "s")
-            .env("DISCOVERY_CONFIG", environment().to_config())
+            .env("DISCOVERY_CONFIG", environment().to_json())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::inherit())
             .spawn()
             .map_err(failed)?;
-        let asked = runtime.asked.recv_timeout(Duration::from_secs(30));
-        let started = asked.map_err(|_| format!("{} asks for no event", binary.display()))? - begun;
+        let requested = runtime.requests.recv_timeout(Duration::from_secs(30));
+        let requested =
+            requested.map_err(|_| format!("{} requested no event in 30 s", binary.display()))?;
         let _ = std::fs::remove_file(certificates);
-        Ok(Process { child, runtime, connections, started })
+        Ok(Process { child, runtime, connections, started: requested - begun })
     }
 
-    /// Hands an event over and waits for the answer.
+    /// Sends an event and waits for the answer.
     ///
     /// # Errors
-    /// If none comes in five minutes.
-    pub fn invoke(&self, payload: &str) -> Result<Answered, String> {
+    /// If no answer arrives within the function's timeout.
+    pub fn invoke(&self, payload: &str) -> Result<TimedAnswer, String> {
         let count = || self.connections.lock().map(|count| *count).unwrap_or_default();
         let before = count();
         let begun = Instant::now();
         self.runtime.events.send(payload.to_owned()).map_err(|error| error.to_string())?;
-        let body = self.runtime.answers.recv_timeout(Duration::from_secs(300));
-        let body = body.map_err(|error| error.to_string())?;
-        Ok(Answered { took: begun.elapsed(), body, connections: count() - before })
+        let body = self.runtime.answers.recv_timeout(FUNCTION_TIMEOUT);
+        let body = body.map_err(|error| format!("the process did not answer: {error}"))?;
+        Ok(TimedAnswer { took: begun.elapsed(), body, connections: count() - before })
     }
 
-    /// What it holds now and what it held at most, in KiB.
+    /// The present and the greatest resident memory of the process, in KiB.
     ///
     /// # Errors
-    /// If the system does not say.
+    /// If the system has no `/proc`.
     pub fn memory_kib(&self) -> Result<(u64, u64), String> {
-        let status = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(status).map_err(|error| error.to_string())?;
+        let status = self.proc_file("status")?;
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
@@ -137,17 +140,23 @@ impl Process {
         Ok((field("VmRSS:"), field("VmHWM:")))
     }
 
-    /// The processor's time that it has used.
+    /// The processor time of the process.
     ///
     /// # Errors
-    /// If the system does not say.
+    /// If the system has no `/proc`.
     pub fn cpu(&self) -> Result<Duration, String> {
-        let stat = format!("/proc/{}/stat", self.child.id());
-        let stat = std::fs::read_to_string(stat).map_err(|error| error.to_string())?;
-        // Behind the name, which may hold anything: the 12th and 13th field, in hundredths.
+        let stat = self.proc_file("stat")?;
+        // The name of the binary may contain spaces, so the fields are counted after its parenthesis: the
+        // 12th and the 13th are the user and the system time, in hundredths of a second.
         let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-        let ticks: u64 = fields[11..13].iter().filter_map(|field| field.parse::<u64>().ok()).sum();
+        let times = fields.get(11..13).unwrap_or_default();
+        let ticks: u64 = times.iter().filter_map(|field| field.parse::<u64>().ok()).sum();
         Ok(Duration::from_millis(ticks * 10))
+    }
+
+    fn proc_file(&self, file: &str) -> Result<String, String> {
+        let path = format!("/proc/{}/{file}", self.child.id());
+        std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))
     }
 }
 
@@ -157,45 +166,45 @@ struct Tls {
 }
 
 impl Tls {
-    fn make() -> Result<Tls, String> {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
-        let made = made.map_err(|error| error.to_string())?;
-        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der());
+    fn new() -> Result<Tls, String> {
+        let signed = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+        let signed = signed.map_err(|error| error.to_string())?;
+        let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der());
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
             .with_no_client_auth()
-            .with_single_cert(vec![made.cert.der().clone()], key.map_err(str::to_owned)?)
+            .with_single_cert(vec![signed.cert.der().clone()], key.map_err(str::to_owned)?)
             .map_err(|error| error.to_string())?;
-        Ok(Tls { certificate: made.cert.pem(), config: Arc::new(config) })
+        Ok(Tls { certificate: signed.cert.pem(), config: Arc::new(config) })
     }
 }
 
 fn serve_aws(
     listener: TcpListener,
     tls: &Tls,
-    sim: &Arc<Mutex<Sim>>,
+    simulation: &Arc<Mutex<Simulation>>,
     connections: &Arc<Mutex<usize>>,
 ) {
-    let (config, sim, connections) =
-        (Arc::clone(&tls.config), Arc::clone(sim), Arc::clone(connections));
+    let (config, simulation, connections) =
+        (Arc::clone(&tls.config), Arc::clone(simulation), Arc::clone(connections));
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             if let Ok(mut count) = connections.lock() {
                 *count += 1;
             }
-            let (config, sim) = (Arc::clone(&config), Arc::clone(&sim));
+            let (config, simulation) = (Arc::clone(&config), Arc::clone(&simulation));
             thread::spawn(move || {
                 thread::sleep(LATENCY);
                 let Ok(connection) = ServerConnection::new(config) else { return };
                 let mut stream = BufReader::new(StreamOwned::new(connection, stream));
-                while let Some(message) = Message::read(&mut stream) {
+                while let Some(message) = HttpMessage::read(&mut stream) {
                     thread::sleep(LATENCY);
-                    let Message { method, uri, target, body } = message;
+                    let HttpMessage { method, uri, target, body } = message;
                     let request = Request::parse(&method, &uri, target.as_deref(), body);
-                    let ((status, body), _) = lock(&sim).answer(&request, 0);
-                    if reply(stream.get_mut(), status, &[], &body).is_err() {
+                    let ((status, body), _) = lock(&simulation).answer(&request, 0);
+                    if respond(stream.get_mut(), status, &[], &body).is_err() {
                         return;
                     }
                 }
@@ -204,78 +213,80 @@ fn serve_aws(
     });
 }
 
-fn serve_runtime(listener: TcpListener) -> Runtime {
-    let (events, next) = channel::<String>();
-    let (ask, asked) = channel();
-    let (answer, answers) = channel();
-    let next = Arc::new(Mutex::new(next));
+fn serve_runtime(listener: TcpListener) -> RuntimeApi {
+    let (event_sender, events) = channel::<String>();
+    let (request_sender, requests) = channel();
+    let (answer_sender, answers) = channel();
+    let events = Arc::new(Mutex::new(events));
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let (next, ask, answer) = (Arc::clone(&next), ask.clone(), answer.clone());
-            thread::spawn(move || serve_runtime_connection(stream, &next, &ask, &answer));
+            let (events, requests, answers) =
+                (Arc::clone(&events), request_sender.clone(), answer_sender.clone());
+            thread::spawn(move || serve_runtime_connection(stream, &events, &requests, &answers));
         }
     });
-    Runtime { events, asked, answers }
+    RuntimeApi { events: event_sender, requests, answers }
 }
 
 fn serve_runtime_connection(
     stream: TcpStream,
-    next: &Mutex<Receiver<String>>,
-    ask: &Sender<Instant>,
-    answer: &Sender<String>,
+    events: &Mutex<Receiver<String>>,
+    requests: &Sender<Instant>,
+    answers: &Sender<String>,
 ) {
     let mut stream = BufReader::new(stream);
-    while let Some(message) = Message::read(&mut stream) {
-        let replied = if message.method == "GET" {
-            let _ = ask.send(Instant::now());
-            let Some(event) = next.lock().ok().and_then(|next| next.recv().ok()) else { return };
-            let deadline = std::time::SystemTime::now() + Duration::from_secs(300);
+    while let Some(message) = HttpMessage::read(&mut stream) {
+        let responded = if message.method == "GET" {
+            let _ = requests.send(Instant::now());
+            let event = events.lock().ok().and_then(|events| events.recv().ok());
+            let Some(event) = event else { return };
+            let deadline = std::time::SystemTime::now() + FUNCTION_TIMEOUT;
             let deadline = deadline.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
             let headers = [
                 ("Lambda-Runtime-Aws-Request-Id", "1".to_owned()),
                 ("Lambda-Runtime-Deadline-Ms", deadline.as_millis().to_string()),
-                ("Lambda-Runtime-Invoked-Function-Arn", FUNCTION.to_owned()),
+                ("Lambda-Runtime-Invoked-Function-Arn", FUNCTION_ARN.to_owned()),
             ];
-            reply(stream.get_mut(), 200, &headers, &event)
+            respond(stream.get_mut(), 200, &headers, &event)
         } else {
-            let _ = answer.send(message.body);
-            reply(stream.get_mut(), 202, &[], "")
+            let _ = answers.send(message.body);
+            respond(stream.get_mut(), 202, &[], "")
         };
-        if replied.is_err() {
+        if responded.is_err() {
             return;
         }
     }
 }
 
-/// A request of HTTP/1.1 with a length: all that the SDK and Lambda's runtime send.
-struct Message {
+/// An HTTP/1.1 request with a length or with chunks. The SDK and the Lambda runtime send no other requests.
+struct HttpMessage {
     method: String,
     uri: String,
     target: Option<String>,
     body: String,
 }
 
-impl Message {
-    /// None when the connection ends.
-    fn read(stream: &mut impl BufRead) -> Option<Message> {
+impl HttpMessage {
+    /// Reads the next request. `None` if the connection ends.
+    fn read(stream: &mut impl BufRead) -> Option<HttpMessage> {
         let mut line = String::new();
         stream.read_line(&mut line).ok().filter(|length| *length > 0)?;
         let mut words = line.split_whitespace().map(str::to_owned);
         let (method, uri) = (words.next()?, words.next()?);
-        let (mut length, mut chunked, mut target) = (0, false, None);
+        let (mut length, mut is_chunked, mut target) = (0, false, None);
         loop {
             let mut line = String::new();
             stream.read_line(&mut line).ok()?;
             let Some((name, value)) = line.trim_end().split_once(':') else { break };
             match name.to_ascii_lowercase().as_str() {
                 "content-length" => length = value.trim().parse().ok()?,
-                "transfer-encoding" => chunked = true,
+                "transfer-encoding" => is_chunked = true,
                 "x-amz-target" => target = Some(value.trim().to_owned()),
                 _ => {}
             }
         }
         let mut body = Vec::new();
-        if chunked {
+        if is_chunked {
             loop {
                 let mut size = String::new();
                 stream.read_line(&mut size).ok()?;
@@ -292,11 +303,11 @@ impl Message {
             stream.read_exact(&mut body).ok()?;
         }
         let body = String::from_utf8_lossy(&body).into_owned();
-        Some(Message { method, uri, target, body })
+        Some(HttpMessage { method, uri, target, body })
     }
 }
 
-fn reply(
+fn respond(
     stream: &mut impl Write,
     status: u16,
     headers: &[(&str, String)],

@@ -1,5 +1,5 @@
-//! What the benchmark measures: requests and virtual time on the simulated account, and the release
-//! binary as a process.
+//! The measurements of `npm run bench`: requests and virtual times on the simulated account, and the
+//! release binary as a process.
 
 #![recursion_limit = "256"]
 

@@ -1,28 +1,31 @@
-//! How much the handler asks of AWS, and how long it takes beside what AWS's quotas allow.
+//! Workloads on the simulated account: the number of requests that the handler sends, and the time until
+//! the names are right, compared with AWS's quotas.
 //!
-//! On virtual time and the strict account, so every figure is a count, or follows from counts: the
-//! same on every machine. A fleet is as many services as are asked for, each behind a load balancer of
-//! its own, in one cluster and one zone.
+//! Time is virtual, so all figures are the same on every machine. A fleet is a number of services in one
+//! cluster and one zone, each with a load balancer of its own.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use handler::domain::marker::Nonce;
-use handler::invocation::{Answer, answer_until};
+use handler::invocation::Answer;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use simulation::account::{Balancer, Behind, Cloud, Ecs, Service, ServiceName, Status, group_arn};
-use simulation::faults::{Sim, Traced, Weather, lock};
-use simulation::history::{Travel, event};
-use simulation::invariants::Stand;
-use simulation::lambda::{Container, FUNCTION, FUNCTION_TIMEOUT};
-use simulation::oracle::Environment;
-use simulation::route53::Zone;
+use simulation::account::{
+    Account, Attachment, EcsState, ServiceName, ServiceStatus, StoredLoadBalancer, StoredService,
+    target_group_arn,
+};
+use simulation::faults::Faults;
+use simulation::history::{EventDelivery, event};
+use simulation::invariants::NameRecords;
+use simulation::lambda::{FUNCTION_TIMEOUT, Lambda};
+use simulation::oracle::EnvironmentConfig;
+use simulation::route53::HostedZone;
+use simulation::state::{Simulation, TracedRequest};
 use simulation::virtual_time;
 
 const CLUSTER: &str = "prod";
@@ -30,52 +33,56 @@ const ZONE: &str = "Z1";
 const VPC: &str = "vpc-1";
 const FULL_PASS: &str = r#"{"reconcile":"all"}"#;
 
-/// What one request takes, there and back.
-pub const TRIP: Duration = Duration::from_millis(50);
+/// The time of a request and its response together.
+pub const ROUND_TRIP: Duration = Duration::from_millis(50);
 
-/// Route 53's quota of requests for the whole account.
-pub const ROUTE53_PER_SECOND: f64 = 10.0;
+/// The queue as the stack configures it.
+pub const QUEUE: DeliveryMode = DeliveryMode::Queue { batch: 100, window: Duration::from_secs(5) };
 
-/// What a run came to.
+/// The number of batches from the queue that the function handles at the same time.
+const MAX_CONCURRENT_BATCHES: usize = 2;
+
+/// The figures of one workload.
 #[derive(Clone, Debug)]
 pub struct Figures {
-    /// Requests that were answered, by operation; those that were throttled are not in it.
+    /// Requests that succeeded, by operation.
     pub calls: BTreeMap<String, usize>,
-    /// Requests that were throttled.
+    /// Requests that failed. Without faults, AWS only throttles.
     pub throttled: usize,
-    /// From the beginning until all names were right.
+    /// From the beginning until the last change was applied.
     pub took: Duration,
-    /// Until the last change was applied and its answer had come; none if there was none.
+    /// From the beginning until the response to the last change arrived. `None` without changes.
     pub written: Option<Duration>,
-    /// The most requests to Route 53 that came within one second.
+    /// The greatest number of requests to Route 53 within one second.
     pub route53_peak: usize,
-    /// Services whose names are right in the end.
+    /// Services with the right names at the end.
     pub right: usize,
-    /// Invocations that failed.
+    /// Invocations and messages that failed.
     pub failed: usize,
-    /// The account afterwards.
-    pub cloud: Cloud,
+    /// The account at the end.
+    pub account: Account,
 }
 
 impl Figures {
-    /// Requests to one of ECS, Elastic Load Balancing (`elb`) and Route 53.
-    pub fn to(&self, service: &str) -> usize {
+    /// Requests to ECS (`ecs`), Elastic Load Balancing (`elb`) or Route 53 (`route53`).
+    pub fn to(&self, api: &str) -> usize {
         let of = |operation: &str| match operation {
             "DescribeServices" | "ListServices" | "ListClusters" => "ecs",
             "ListResourceRecordSets" | "ChangeResourceRecordSets" => "route53",
             _ => "elb",
         };
-        self.calls.iter().filter(|(name, _)| of(name) == service).map(|(_, count)| count).sum()
+        self.calls.iter().filter(|(name, _)| of(name) == api).map(|(_, count)| count).sum()
     }
 
+    /// Requests of one operation.
     pub fn of(&self, operation: &str) -> usize {
         self.calls.get(operation).copied().unwrap_or_default()
     }
 }
 
-/// The environment of all figures.
-pub fn environment() -> Environment {
-    Environment {
+/// The environment of all workloads.
+pub fn environment() -> EnvironmentConfig {
+    EnvironmentConfig {
         name: "prod".into(),
         zones: vec![(VPC.into(), ZONE.into(), "internal".into())],
         cluster: Some(CLUSTER.into()),
@@ -89,239 +96,240 @@ fn name(number: usize) -> ServiceName {
     (CLUSTER.into(), format!("service-{number:05}"))
 }
 
-/// An account with so many services, none of them registered.
-pub fn fleet(services: usize) -> Cloud {
-    let mut cloud =
-        Cloud { ecs: Ecs { clusters: vec![CLUSTER.into()], ..Ecs::default() }, ..Cloud::default() };
-    cloud.zones.insert(ZONE.into(), Zone::new("internal"));
+/// An account with this number of services, without records.
+pub fn fleet(services: usize) -> Account {
+    let mut account = Account {
+        ecs: EcsState { clusters: vec![CLUSTER.into()], ..EcsState::default() },
+        ..Account::default()
+    };
+    account.zones.insert(ZONE.into(), HostedZone::new("internal"));
     for number in 0..services {
-        add(&mut cloud, number);
+        add(&mut account, number);
     }
-    cloud
+    account
 }
 
-fn add(cloud: &mut Cloud, number: usize) {
+fn add(account: &mut Account, number: usize) {
     let name = name(number);
-    let balancer = Balancer { vpc: VPC.into(), internal: true, dualstack: false, classic: false };
-    cloud.balancers.insert(name.1.clone(), balancer);
-    cloud.groups.insert(name.1.clone(), vec![name.1.clone()]);
-    let service = Service {
-        status: Status::Active,
+    let load_balancer =
+        StoredLoadBalancer { vpc: VPC.into(), internal: true, dualstack: false, classic: false };
+    account.load_balancers.insert(name.1.clone(), load_balancer);
+    account.target_groups.insert(name.1.clone(), vec![name.1.clone()]);
+    let service = StoredService {
+        status: ServiceStatus::Active,
         created_at: u64::try_from(number).unwrap_or_default(),
-        behind: vec![Behind::Group(name.1.clone())],
+        load_balancers: vec![Attachment::TargetGroup(name.1.clone())],
         task_sets: vec![],
         tags: BTreeMap::new(),
     };
-    cloud.ecs.services.insert(name, service);
+    account.ecs.services.insert(name, service);
 }
 
-/// The event of a service's creation, as CloudTrail tells it; with or without its target groups.
-pub fn created(number: usize, with_groups: bool) -> String {
-    let service = name(number);
-    let group = group_arn(&service.1);
-    let more =
-        if with_groups { json!({"loadBalancers": [{"targetGroupArn": group}]}) } else { json!({}) };
-    call("CreateService", number, more)
+/// The event of a service's creation, with or without its target groups.
+pub fn created(number: usize, with_target_groups: bool) -> String {
+    let arn = target_group_arn(&name(number).1);
+    let parameters = if with_target_groups {
+        json!({"loadBalancers": [{"targetGroupArn": arn}]})
+    } else {
+        json!({})
+    };
+    call("CreateService", number, parameters)
 }
 
-/// The event of another call about a service.
-pub fn call(call: &str, number: usize, more: Value) -> String {
-    let travel = Travel { with_response: true, ..Travel::default() };
-    event(call, &name(number), more, &travel, false).to_string()
+/// The event of an API call for a service.
+pub fn call(call: &str, number: usize, parameters: Value) -> String {
+    let delivery = EventDelivery { with_response: true, ..EventDelivery::default() };
+    event(call, &name(number), parameters, &delivery, false).to_string()
 }
 
-/// Deletes a service, or moves it behind the load balancer of another.
-pub fn delete(cloud: &mut Cloud, number: usize) {
-    if let Some(service) = cloud.ecs.services.get_mut(&name(number)) {
-        service.status = Status::Inactive;
+pub fn delete(account: &mut Account, number: usize) {
+    if let Some(service) = account.ecs.services.get_mut(&name(number)) {
+        service.status = ServiceStatus::Inactive;
     }
 }
 
-/// See [`delete`].
-pub fn move_behind(cloud: &mut Cloud, number: usize, other: usize) {
-    if let Some(service) = cloud.ecs.services.get_mut(&name(number)) {
-        service.behind = vec![Behind::Group(name(other).1)];
+/// Replaces the load balancer of a service by the one of another service.
+pub fn replace_load_balancer(account: &mut Account, number: usize, other: usize) {
+    if let Some(service) = account.ecs.services.get_mut(&name(number)) {
+        service.load_balancers = vec![Attachment::TargetGroup(name(other).1)];
     }
 }
 
-/// How events come to the handler.
+/// The way of events to the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// Each is an invocation, and tried again after one and two minutes.
+pub enum DeliveryMode {
+    /// Each event is an invocation. Lambda retries a failed one after one and after two more minutes.
     Direct,
-    /// A queue between: a batch when so many messages are there, or so long after the first; two
-    /// batches at once. As the stack configures it.
+    /// Events go through a queue. A batch starts with `batch` messages, or `window` after the first one.
     Queue { batch: usize, window: Duration },
 }
 
-/// Runs one payload on an account, with quotas that nobody has used yet.
-pub fn one(cloud: Cloud, payload: &str) -> Figures {
-    run(cloud, Delivery::Direct, vec![(Duration::ZERO, payload.to_owned())])
+/// Runs one payload, with full quotas.
+pub fn one(account: Account, payload: &str) -> Figures {
+    run(account, DeliveryMode::Direct, vec![(Duration::ZERO, payload.to_owned())])
 }
 
-/// A full pass.
-pub fn full_pass(cloud: Cloud) -> Figures {
-    one(cloud, FULL_PASS)
+/// Runs a full pass, with full quotas.
+pub fn full_pass(account: Account) -> Figures {
+    one(account, FULL_PASS)
 }
 
-/// Services that are all there, and whose events come at these times.
+/// Delivers events at these times, and waits until all of them are handled or given up.
 ///
 /// # Panics
-/// If no runtime can be made.
-pub fn run(cloud: Cloud, delivery: Delivery, events: Vec<(Duration, String)>) -> Figures {
+/// If the handler breaks an invariant.
+pub fn run(account: Account, mode: DeliveryMode, events: Vec<(Duration, String)>) -> Figures {
     virtual_time::run(7, async {
-        let steady_ms = u64::try_from(TRIP.as_millis()).ok();
-        let weather = Weather { steady_ms, ..Weather::default() };
-        let mut sim = Sim::new(cloud, vec![environment()], weather, 7);
-        sim.trace = Some(Vec::new());
-        let lambda = Arc::new(Lambda {
-            sim: Arc::new(Mutex::new(sim)),
-            idle: Mutex::default(),
-            invocations: Mutex::default(),
-            failed: Mutex::default(),
+        let steady_ms = u64::try_from(ROUND_TRIP.as_millis()).ok();
+        let faults = Faults { steady_ms, ..Faults::default() };
+        let mut simulation = Simulation::new(account, vec![environment()], faults, 7);
+        simulation.trace = Some(Vec::new());
+        let workload = Arc::new(Workload {
+            lambda: Lambda::new(simulation),
+            failed: AtomicUsize::new(0),
+            begun: Instant::now(),
         });
-        let begun = Instant::now();
-        match delivery {
-            Delivery::Direct => direct(&lambda, begun, events).await,
-            Delivery::Queue { batch, window } => queue(&lambda, begun, batch, window, events).await,
+        match mode {
+            DeliveryMode::Direct => workload.deliver(events).await,
+            DeliveryMode::Queue { batch, window } => workload.queue(batch, window, events).await,
         }
-        let failed = *lambda.failed.lock().expect("no holder panics");
-        let sim = lock(&lambda.sim);
-        figures(&sim, failed)
+        let simulation = workload.lambda.simulation();
+        assert_eq!(simulation.violation, None, "the workload breaks an invariant");
+        figures(&simulation, workload.failed.load(Ordering::Relaxed))
     })
 }
 
-/// The function, with as many containers as it needs.
-struct Lambda {
-    sim: Arc<Mutex<Sim>>,
-    idle: Mutex<Vec<Container>>,
-    invocations: Mutex<u64>,
-    failed: Mutex<usize>,
+struct Workload {
+    lambda: Lambda,
+    /// Invocations and messages that failed.
+    failed: AtomicUsize,
+    begun: Instant,
 }
 
-impl Lambda {
-    /// None if it failed.
+impl Workload {
     async fn invoke(&self, payload: &str) -> Option<Answer> {
-        let found = self.idle.lock().expect("no holder panics").pop();
-        let container = found.unwrap_or_else(|| Container::new(0, &environment(), &self.sim));
-        let id = {
-            let mut all = self.invocations.lock().expect("no holder panics");
-            *all += 1;
-            *all
-        };
-        container.wire.invocation.store(id, Ordering::Relaxed);
-        let stop_at = Instant::now() + FUNCTION_TIMEOUT - Duration::from_secs(10);
-        let nonce = Nonce::new(id);
-        let answer = answer_until(&container.reconciler, FUNCTION, nonce, stop_at, payload).await;
-        self.idle.lock().expect("no holder panics").push(container);
-        if answer.is_err() {
-            *self.failed.lock().expect("no holder panics") += 1;
+        let answer = self.lambda.invoke(0, payload).await;
+        if answer.is_none() {
+            self.failed.fetch_add(1, Ordering::Relaxed);
         }
-        answer.ok()
+        answer
     }
-}
 
-async fn direct(lambda: &Arc<Lambda>, begun: Instant, events: Vec<(Duration, String)>) {
-    let mut tasks = JoinSet::new();
-    for (at, payload) in events {
-        let lambda = Arc::clone(lambda);
+    async fn deliver(self: &Arc<Self>, events: Vec<(Duration, String)>) {
+        let mut tasks = JoinSet::new();
+        for (at, payload) in events {
+            let workload = Arc::clone(self);
+            tasks.spawn_local(async move {
+                sleep_until(workload.begun + at).await;
+                for pause in [Some(60), Some(120), None] {
+                    if workload.invoke(&payload).await.is_some() {
+                        return;
+                    }
+                    if let Some(seconds) = pause {
+                        sleep(Duration::from_secs(seconds)).await;
+                    }
+                }
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn queue(
+        self: &Arc<Self>,
+        batch: usize,
+        window: Duration,
+        events: Vec<(Duration, String)>,
+    ) {
+        let all = events.len();
+        let messages = Arc::new(Messages::default());
+        let slots = Arc::new(Semaphore::new(MAX_CONCURRENT_BATCHES));
+        let mut tasks = JoinSet::new();
+        let (sending, begun) = (Arc::clone(&messages), self.begun);
         tasks.spawn_local(async move {
-            sleep_until(begun + at).await;
-            for again in [Some(60), Some(120), None] {
-                if lambda.invoke(&payload).await.is_some() {
-                    return;
-                }
-                match again {
-                    Some(seconds) => sleep(Duration::from_secs(seconds)).await,
-                    None => lock(&lambda.sim).count("given up"),
-                }
+            for (id, (at, body)) in events.into_iter().enumerate() {
+                sleep_until(begun + at).await;
+                sending.add([(id, body)]);
             }
         });
+        while messages.done.load(Ordering::Relaxed) < all {
+            let slot = Arc::clone(&slots).acquire_owned().await.expect("it is never closed");
+            let first_message = async {
+                while messages.count() == 0 {
+                    messages.added.notified().await;
+                }
+            };
+            // The last batch may still run. If it succeeds, no message arrives any more.
+            if timeout_at(Instant::now() + Duration::from_secs(1), first_message).await.is_err() {
+                continue;
+            }
+            let window_end = Instant::now() + window;
+            while messages.count() < batch
+                && timeout_at(window_end, messages.added.notified()).await.is_ok()
+            {}
+            let (workload, messages) = (Arc::clone(self), Arc::clone(&messages));
+            let batch = messages.take(batch);
+            tasks.spawn_local(async move {
+                let _slot = slot;
+                workload.handle(batch, &messages).await;
+            });
+        }
+        while tasks.join_next().await.is_some() {}
     }
-    while tasks.join_next().await.is_some() {}
+
+    /// Invokes the function with one batch. Failed messages come back after the visibility timeout.
+    async fn handle(&self, batch: Vec<(usize, String)>, messages: &Messages) {
+        let records: Vec<Value> = batch
+            .iter()
+            .map(|(id, body)| json!({"messageId": id.to_string(), "eventSource": "aws:sqs", "body": body}))
+            .collect();
+        let failed: Vec<String> = match self.invoke(&json!({"Records": records}).to_string()).await
+        {
+            Some(Answer::Batch(answer)) => {
+                let failures = answer.batch_item_failures.into_iter();
+                failures.map(|failure| failure.item_identifier).collect()
+            }
+            _ => batch.iter().map(|(id, _)| id.to_string()).collect(),
+        };
+        messages.done.fetch_add(batch.len() - failed.len(), Ordering::Relaxed);
+        if !failed.is_empty() {
+            self.failed.fetch_add(failed.len(), Ordering::Relaxed);
+            sleep(FUNCTION_TIMEOUT * 6).await;
+            messages.add(batch.into_iter().filter(|(id, _)| failed.contains(&id.to_string())));
+        }
+    }
 }
 
-/// Messages that are there, and a bell for when some come.
+/// The messages in the queue.
 #[derive(Default)]
 struct Messages {
     waiting: Mutex<VecDeque<(usize, String)>>,
-    bell: Notify,
+    added: Notify,
+    /// Messages that were handled successfully.
+    done: AtomicUsize,
 }
 
-async fn queue(
-    lambda: &Arc<Lambda>,
-    begun: Instant,
-    batch: usize,
-    window: Duration,
-    events: Vec<(Duration, String)>,
-) {
-    let all = events.len();
-    let messages = Arc::new(Messages::default());
-    let slots = Arc::new(Semaphore::new(2));
-    let done = Arc::new(Mutex::new(0_usize));
-    let mut tasks = JoinSet::new();
-    let sending = Arc::clone(&messages);
-    tasks.spawn_local(async move {
-        for (id, (at, body)) in events.into_iter().enumerate() {
-            sleep_until(begun + at).await;
-            sending.waiting.lock().expect("no holder panics").push_back((id, body));
-            sending.bell.notify_one();
-        }
-    });
-    while *done.lock().expect("no holder panics") < all {
-        let slot = Arc::clone(&slots).acquire_owned().await.expect("nobody closes it");
-        let until_some = async {
-            while messages.waiting.lock().expect("no holder panics").is_empty() {
-                messages.bell.notified().await;
-            }
-        };
-        // A batch that fails rings nobody when the last one was under way.
-        if timeout_at(Instant::now() + Duration::from_secs(1), until_some).await.is_err() {
-            continue;
-        }
-        let full_at = Instant::now() + window;
-        while messages.waiting.lock().expect("no holder panics").len() < batch
-            && timeout_at(full_at, messages.bell.notified()).await.is_ok()
-        {}
-        let taken: Vec<(usize, String)> = {
-            let mut waiting = messages.waiting.lock().expect("no holder panics");
-            let most = batch.min(waiting.len());
-            waiting.drain(..most).collect()
-        };
-        let (lambda, messages, done) =
-            (Arc::clone(lambda), Arc::clone(&messages), Arc::clone(&done));
-        tasks.spawn_local(async move {
-            let _slot = slot;
-            let records: Vec<Value> = taken
-                .iter()
-                .map(|(id, body)| json!({"messageId": id.to_string(), "eventSource": "aws:sqs", "body": body}))
-                .collect();
-            let failed: Vec<String> = match lambda.invoke(&json!({"Records": records}).to_string()).await {
-                Some(Answer::Batch(answer)) => {
-                    let failures = answer.batch_item_failures.into_iter();
-                    failures.map(|failure| failure.item_identifier).collect()
-                }
-                _ => taken.iter().map(|(id, _)| id.to_string()).collect(),
-            };
-            *done.lock().expect("no holder panics") += taken.len() - failed.len();
-            if !failed.is_empty() {
-                *lambda.failed.lock().expect("no holder panics") += failed.len();
-                // The queue's visibility timeout.
-                sleep(FUNCTION_TIMEOUT * 6).await;
-                let again = taken.into_iter().filter(|(id, _)| failed.contains(&id.to_string()));
-                messages.waiting.lock().expect("no holder panics").extend(again);
-                messages.bell.notify_one();
-            }
-        });
+impl Messages {
+    fn add(&self, messages: impl IntoIterator<Item = (usize, String)>) {
+        self.waiting.lock().expect("no holder panics").extend(messages);
+        self.added.notify_one();
     }
-    while tasks.join_next().await.is_some() {}
+
+    fn count(&self) -> usize {
+        self.waiting.lock().expect("no holder panics").len()
+    }
+
+    fn take(&self, batch: usize) -> Vec<(usize, String)> {
+        let mut waiting = self.waiting.lock().expect("no holder panics");
+        let size = batch.min(waiting.len());
+        waiting.drain(..size).collect()
+    }
 }
 
-fn figures(sim: &Sim, failed: usize) -> Figures {
-    let trace = sim.trace.as_deref().unwrap_or_default();
+fn figures(simulation: &Simulation, failed: usize) -> Figures {
+    let trace = simulation.trace.as_deref().unwrap_or_default();
     let mut calls = BTreeMap::new();
     let mut throttled = 0;
-    for Traced { operation, status, .. } in trace {
+    for TracedRequest { operation, status, .. } in trace {
         if *status == 200 {
             *calls.entry(operation.clone()).or_default() += 1;
         } else {
@@ -330,36 +338,39 @@ fn figures(sim: &Sim, failed: usize) -> Figures {
     }
     let to_route53: Vec<Duration> = trace
         .iter()
-        .filter(|traced| traced.operation.ends_with("ResourceRecordSets"))
-        .map(|traced| traced.at)
+        .filter(|request| request.operation.ends_with("ResourceRecordSets"))
+        .map(|request| request.at)
         .collect();
-    let within = |from: &Duration| {
+    let within_a_second = |from: &Duration| {
         let end = *from + Duration::from_secs(1);
         to_route53.iter().filter(|at| *at >= from && **at < end).count()
     };
-    let change =
-        |traced: &&Traced| traced.operation == "ChangeResourceRecordSets" && traced.status == 200;
-    let written = trace.iter().filter(change).map(|traced| traced.at).max();
-    let environment = environment();
-    let zone = &sim.cloud.zones[ZONE];
-    let right = |(name, service): (&ServiceName, &Service)| {
-        let holder = Stand::at(zone, &format!("{}.internal.", name.1)).holder(&environment);
-        (service.status == Status::Active) == (holder.as_ref() == Some(name))
+    let is_change = |request: &&TracedRequest| {
+        request.operation == "ChangeResourceRecordSets" && request.status == 200
     };
+    let written = trace.iter().filter(is_change).map(|request| request.at).max();
+    let environment = environment();
+    let zone = &simulation.account.zones[ZONE];
+    let is_right = |(name, service): (&ServiceName, &StoredService)| {
+        let records = NameRecords::read(zone, &format!("{}.internal.", name.1));
+        let is_registered = records.holder(&environment).as_ref() == Some(name);
+        (service.status == ServiceStatus::Active) == is_registered
+    };
+    let services = &simulation.account.ecs.services;
     Figures {
         calls,
         throttled,
         took: written.unwrap_or_default(),
-        written: written.map(|at| at + TRIP / 2),
-        route53_peak: to_route53.iter().map(within).max().unwrap_or_default(),
-        right: sim.cloud.ecs.services.iter().filter(|service| right(*service)).count(),
+        written: written.map(|at| at + ROUND_TRIP / 2),
+        route53_peak: to_route53.iter().map(within_a_second).max().unwrap_or_default(),
+        right: services.iter().filter(|service| is_right(*service)).count(),
         failed,
-        cloud: sim.cloud.clone(),
+        account: simulation.account.clone(),
     }
 }
 
-/// What a token bucket allows at best: the time until `tokens` are taken.
-pub fn at_best(tokens: usize, burst: f64, per_second: f64) -> Duration {
+/// The shortest time in which a quota of `burst` and `per_second` allows this number of tokens.
+pub fn quota_time(tokens: usize, burst: f64, per_second: f64) -> Duration {
     let tokens = f64::from(u32::try_from(tokens).unwrap_or(u32::MAX));
     Duration::from_secs_f64(((tokens - burst) / per_second).max(0.0))
 }

@@ -1,91 +1,76 @@
-//! What the simulated account holds, and the answers that ECS and Elastic Load Balancing give of it.
+//! The simulated account: its services, load balancers and zones, and how ECS and Elastic Load Balancing
+//! answer requests about them.
 //!
-//! Pages, limits and errors are AWS's. Knows no time and no faults: those are in `weather`.
+//! Pages, limits and errors are AWS's. This module contains no time and no faults: those are in
+//! [`faults`](crate::faults).
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::route53::Zone;
+use crate::route53::HostedZone;
 
 pub const ACCOUNT: &str = "111122223333";
 pub const REGION: &str = "eu-west-1";
 
+/// The zone of the load balancers' own names, as alias records give it.
+pub const LOAD_BALANCER_ZONE: &str = "ZLOADBALANCERS";
+
+/// The account.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    pub ecs: EcsState,
+    /// By the name of the target group, the names of its load balancers.
+    pub target_groups: BTreeMap<String, Vec<String>>,
+    /// Of both generations, by name.
+    pub load_balancers: BTreeMap<String, StoredLoadBalancer>,
+    /// By id.
+    pub zones: BTreeMap<String, HostedZone>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EcsState {
+    pub clusters: Vec<String>,
+    pub services: BTreeMap<ServiceName, StoredService>,
+}
+
+/// A cluster's and a service's name.
+pub type ServiceName = (String, String);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredService {
+    pub status: ServiceStatus,
+    pub created_at: u64,
+    pub load_balancers: Vec<Attachment>,
+    /// The status and the load balancers of each task set.
+    pub task_sets: Vec<(String, Vec<Attachment>)>,
+    pub tags: BTreeMap<String, String>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum ServiceStatus {
     Active,
     Draining,
     Inactive,
 }
 
-impl Status {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Status::Active => "ACTIVE",
-            Status::Draining => "DRAINING",
-            Status::Inactive => "INACTIVE",
-        }
-    }
-}
-
-/// What a service or a task set stands behind.
+/// An entry of `loadBalancers` in a service or a task set, by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Behind {
-    /// A target group, by name.
-    Group(String),
+pub enum Attachment {
+    TargetGroup(String),
     Classic(String),
 }
 
-impl Behind {
-    pub fn to_json(&self) -> Value {
-        match self {
-            Behind::Group(name) => {
-                json!({"targetGroupArn": group_arn(name), "containerName": "app", "containerPort": 80})
-            }
-            Behind::Classic(name) => {
-                json!({"loadBalancerName": name, "containerName": "app", "containerPort": 80})
-            }
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
-    pub status: Status,
-    pub created_at: u64,
-    pub behind: Vec<Behind>,
-    /// Status and load balancers of each task set.
-    pub task_sets: Vec<(String, Vec<Behind>)>,
-    pub tags: BTreeMap<String, String>,
-}
-
-/// Cluster and name.
-pub type ServiceName = (String, String);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Balancer {
+pub struct StoredLoadBalancer {
     pub vpc: String,
     pub internal: bool,
     pub dualstack: bool,
     pub classic: bool,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ecs {
-    pub clusters: Vec<String>,
-    pub services: BTreeMap<ServiceName, Service>,
-}
-
-/// The account.
-#[derive(Clone, Debug, Default)]
-pub struct Cloud {
-    pub ecs: Ecs,
-    /// The load balancers behind each target group, by name.
-    pub groups: BTreeMap<String, Vec<String>>,
-    /// Of both generations, by name.
-    pub balancers: BTreeMap<String, Balancer>,
-    pub zones: BTreeMap<String, Zone>,
-}
+/// An HTTP status and a body.
+pub type Reply = (u16, String);
 
 pub fn service_arn((cluster, name): &ServiceName) -> String {
     format!("arn:aws:ecs:{REGION}:{ACCOUNT}:service/{cluster}/{name}")
@@ -95,38 +80,33 @@ pub fn cluster_arn(name: &str) -> String {
     format!("arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/{name}")
 }
 
-pub fn group_arn(name: &str) -> String {
+pub fn target_group_arn(name: &str) -> String {
     format!("arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:targetgroup/{name}/1")
 }
 
-pub fn balancer_arn(name: &str) -> String {
+pub fn load_balancer_arn(name: &str) -> String {
     format!("arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:loadbalancer/app/{name}/1")
 }
 
-/// As AWS writes it: with capitals, which the name in a zone has not.
-pub fn dns_name(balancer: &str) -> String {
-    format!("internal-{}-1.{REGION}.elb.amazonaws.com", balancer.to_uppercase())
+/// The DNS name of a load balancer. AWS keeps its capitals, while names in zones are in lower case.
+pub fn dns_name(load_balancer: &str) -> String {
+    format!("internal-{}-1.{REGION}.elb.amazonaws.com", load_balancer.to_uppercase())
 }
 
-pub const BALANCER_ZONE: &str = "ZLOADBALANCERS";
-
-fn last(arn: &str) -> &str {
+fn last_segment(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
 }
 
 /// The name in an ARN that ends in `/<name>/<id>`.
-fn named(arn: &str) -> &str {
+pub(crate) fn name_in_arn(arn: &str) -> &str {
     arn.rsplit('/').nth(1).unwrap_or(arn)
 }
 
-/// HTTP status and body.
-pub type Answer = (u16, String);
-
-fn ecs_error(code: &str, message: &str) -> Answer {
+fn ecs_error(code: &str, message: &str) -> Reply {
     (400, json!({"__type": code, "message": message}).to_string())
 }
 
-pub fn xml_error(status: u16, code: &str, message: &str) -> Answer {
+pub fn xml_error(status: u16, code: &str, message: &str) -> Reply {
     (
         status,
         format!(
@@ -135,25 +115,59 @@ pub fn xml_error(status: u16, code: &str, message: &str) -> Answer {
     )
 }
 
-/// A page of `all` that begins at the position which `token` tells, and the next token.
+/// The page of `all` that begins at `token`, and the next token.
 fn page<'a, T>(all: &'a [T], token: Option<&str>, size: usize) -> (&'a [T], Option<String>) {
     let from = token.and_then(|token| token.parse().ok()).unwrap_or(0).min(all.len());
     let to = (from + size.max(1)).min(all.len());
     (&all[from..to], (to < all.len()).then(|| to.to_string()))
 }
 
-impl Ecs {
-    /// Answers an operation. `most` is the most that a page may hold, for an ECS that gives less.
-    pub fn answer(&self, operation: &str, request: &Value, most: usize) -> Answer {
+impl ServiceStatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ServiceStatus::Active => "ACTIVE",
+            ServiceStatus::Draining => "DRAINING",
+            ServiceStatus::Inactive => "INACTIVE",
+        }
+    }
+}
+
+impl Attachment {
+    pub fn name(&self) -> &str {
+        match self {
+            Attachment::TargetGroup(name) | Attachment::Classic(name) => name,
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        match self {
+            Attachment::TargetGroup(name) => {
+                json!({"targetGroupArn": target_group_arn(name), "containerName": "app", "containerPort": 80})
+            }
+            Attachment::Classic(name) => {
+                json!({"loadBalancerName": name, "containerName": "app", "containerPort": 80})
+            }
+        }
+    }
+}
+
+/// The field `loadBalancers` of services, task sets and requests.
+pub fn attachments_to_json(attachments: &[Attachment]) -> Value {
+    attachments.iter().map(Attachment::to_json).collect()
+}
+
+impl EcsState {
+    /// Answers an operation. No page is larger than `max_page`.
+    pub fn answer(&self, operation: &str, request: &Value, max_page: usize) -> Reply {
         let token = request["nextToken"].as_str();
         let size = |default: u64| {
             usize::try_from(request["maxResults"].as_u64().unwrap_or(default))
                 .unwrap_or(1)
                 .min(100)
-                .min(most)
+                .min(max_page)
         };
-        let cluster = last(request["cluster"].as_str().unwrap_or("default"));
-        let exists = self.clusters.iter().any(|known| known == cluster);
+        let cluster = last_segment(request["cluster"].as_str().unwrap_or("default"));
+        let exists = self.clusters.iter().any(|other| other == cluster);
         match operation {
             "ListClusters" => {
                 let arns: Vec<String> =
@@ -163,8 +177,8 @@ impl Ecs {
             }
             _ if !exists => ecs_error("ClusterNotFoundException", "Cluster not found."),
             "ListServices" => {
-                let active = |(name, service): (&ServiceName, &Service)| {
-                    (name.0 == cluster && service.status == Status::Active)
+                let active = |(name, service): (&ServiceName, &StoredService)| {
+                    (name.0 == cluster && service.status == ServiceStatus::Active)
                         .then(|| service_arn(name))
                 };
                 let arns: Vec<String> = self.services.iter().filter_map(active).collect();
@@ -172,13 +186,13 @@ impl Ecs {
                 (200, json!({"serviceArns": arns, "nextToken": next}).to_string())
             }
             "DescribeServices" => {
-                let asked: Vec<&str> = request["services"]
+                let references: Vec<&str> = request["services"]
                     .as_array()
                     .into_iter()
                     .flatten()
                     .filter_map(Value::as_str)
                     .collect();
-                if asked.is_empty() || asked.len() > 10 {
+                if references.is_empty() || references.len() > 10 {
                     return ecs_error(
                         "InvalidParameterException",
                         "Services must have 1 to 10 members.",
@@ -188,8 +202,8 @@ impl Ecs {
                     .as_array()
                     .is_some_and(|include| include.contains(&json!("TAGS")));
                 let (mut found, mut failures) = (Vec::new(), Vec::new());
-                for reference in asked {
-                    let name = (cluster.to_owned(), last(reference).to_owned());
+                for reference in references {
+                    let name = (cluster.to_owned(), last_segment(reference).to_owned());
                     match self.services.get(&name) {
                         Some(service) => found.push(service.to_json(&name, with_tags)),
                         None => {
@@ -204,10 +218,10 @@ impl Ecs {
     }
 }
 
-impl Service {
-    pub fn to_json(&self, name: &ServiceName, with_tags: bool) -> Value {
-        let sets = self.task_sets.iter().map(|(status, behind)| {
-            json!({"status": status, "loadBalancers": behind.iter().map(Behind::to_json).collect::<Vec<_>>()})
+impl StoredService {
+    fn to_json(&self, name: &ServiceName, with_tags: bool) -> Value {
+        let sets = self.task_sets.iter().map(|(status, attachments)| {
+            json!({"status": status, "loadBalancers": attachments_to_json(attachments)})
         });
         let tags = self
             .tags
@@ -217,15 +231,27 @@ impl Service {
         json!({
             "serviceArn": service_arn(name), "serviceName": name.1, "clusterArn": cluster_arn(&name.0),
             "status": self.status.as_str(), "createdAt": self.created_at,
-            "loadBalancers": self.behind.iter().map(Behind::to_json).collect::<Vec<_>>(),
+            "loadBalancers": attachments_to_json(&self.load_balancers),
             "taskSets": sets.collect::<Vec<_>>(), "tags": tags.collect::<Vec<_>>(),
         })
     }
+
+    /// The load balancers of the service itself, then those of its task sets.
+    pub fn attachments(&self) -> impl Iterator<Item = &Attachment> {
+        let of_sets = self.task_sets.iter().flat_map(|(_, attachments)| attachments);
+        self.load_balancers.iter().chain(of_sets)
+    }
 }
 
-impl Cloud {
-    /// Answers an operation of Elastic Load Balancing, of either generation.
-    pub fn elb(&self, operation: &str, form: &BTreeMap<String, String>, most: usize) -> Answer {
+impl Account {
+    /// Answers an operation of Elastic Load Balancing, of either generation. No page is larger than
+    /// `max_page`.
+    pub fn answer_elb(
+        &self,
+        operation: &str,
+        form: &BTreeMap<String, String>,
+        max_page: usize,
+    ) -> Reply {
         let classic = form.get("Version").is_some_and(|version| version == "2012-06-01");
         let members = |list: &str| -> Vec<&str> {
             let prefix = format!("{list}.member.");
@@ -239,7 +265,7 @@ impl Cloud {
             .and_then(|size| size.parse().ok())
             .unwrap_or(400)
             .min(400)
-            .min(most);
+            .min(max_page);
         let token = form.get("Marker").map(String::as_str);
         let wrap = |result: &str, next: Option<String>| {
             let next =
@@ -251,14 +277,15 @@ impl Cloud {
                 ),
             )
         };
-        let too_many = || xml_error(400, "ValidationError", "At most 20 may be asked for at once");
+        let too_many =
+            || xml_error(400, "ValidationError", "Up to 20 resources can be described per request");
         match (operation, classic) {
             ("DescribeLoadBalancers", true) => {
                 let names = members("LoadBalancerNames");
                 let mut body = String::new();
                 for name in names {
-                    let Some(balancer) =
-                        self.balancers.get(name).filter(|balancer| balancer.classic)
+                    let Some(load_balancer) =
+                        self.load_balancers.get(name).filter(|load_balancer| load_balancer.classic)
                     else {
                         return xml_error(
                             400,
@@ -267,79 +294,81 @@ impl Cloud {
                         );
                     };
                     body.push_str(&format!(
-                        "<member><LoadBalancerName>{name}</LoadBalancerName><DNSName>{}</DNSName><CanonicalHostedZoneNameID>{BALANCER_ZONE}</CanonicalHostedZoneNameID><Scheme>{}</Scheme><VPCId>{}</VPCId></member>",
-                        dns_name(name), balancer.scheme(), balancer.vpc
+                        "<member><LoadBalancerName>{name}</LoadBalancerName><DNSName>{}</DNSName><CanonicalHostedZoneNameID>{LOAD_BALANCER_ZONE}</CanonicalHostedZoneNameID><Scheme>{}</Scheme><VPCId>{}</VPCId></member>",
+                        dns_name(name), load_balancer.scheme(), load_balancer.vpc
                     ));
                 }
                 wrap(&format!("<LoadBalancerDescriptions>{body}</LoadBalancerDescriptions>"), None)
             }
             ("DescribeLoadBalancers", false) => {
-                let asked: Vec<&str> = members("LoadBalancerArns").into_iter().map(named).collect();
+                let requested: Vec<&str> =
+                    members("LoadBalancerArns").into_iter().map(name_in_arn).collect();
                 let all: Vec<&String> = self
-                    .balancers
+                    .load_balancers
                     .iter()
-                    .filter(|(_, balancer)| !balancer.classic)
+                    .filter(|(_, load_balancer)| !load_balancer.classic)
                     .map(|(name, _)| name)
                     .collect();
-                if asked.len() > 20 {
+                if requested.len() > 20 {
                     return too_many();
                 }
-                if asked.iter().any(|name| !all.iter().any(|known| known == name)) {
+                if requested.iter().any(|name| !all.iter().any(|other| other == name)) {
                     return xml_error(
                         400,
                         "LoadBalancerNotFound",
                         "One or more load balancers not found",
                     );
                 }
-                let wanted: Vec<&String> = all
+                let selected: Vec<&String> = all
                     .into_iter()
-                    .filter(|name| asked.is_empty() || asked.contains(&name.as_str()))
+                    .filter(|name| requested.is_empty() || requested.contains(&name.as_str()))
                     .collect();
-                // What is asked for by ARN comes whole.
-                let size = if asked.is_empty() { size } else { 20 };
-                let (names, next) = page(&wanted, token, size);
+                // A description by ARN has no pages.
+                let size = if requested.is_empty() { size } else { 20 };
+                let (names, next) = page(&selected, token, size);
                 let member = |name: &&String| {
-                    let balancer = &self.balancers[*name];
-                    let stack = if balancer.dualstack { "dualstack" } else { "ipv4" };
+                    let load_balancer = &self.load_balancers[*name];
+                    let stack = if load_balancer.dualstack { "dualstack" } else { "ipv4" };
                     format!(
-                        "<member><LoadBalancerArn>{}</LoadBalancerArn><LoadBalancerName>{name}</LoadBalancerName><DNSName>{}</DNSName><CanonicalHostedZoneId>{BALANCER_ZONE}</CanonicalHostedZoneId><IpAddressType>{stack}</IpAddressType><Scheme>{}</Scheme><VpcId>{}</VpcId></member>",
-                        balancer_arn(name),
+                        "<member><LoadBalancerArn>{}</LoadBalancerArn><LoadBalancerName>{name}</LoadBalancerName><DNSName>{}</DNSName><CanonicalHostedZoneId>{LOAD_BALANCER_ZONE}</CanonicalHostedZoneId><IpAddressType>{stack}</IpAddressType><Scheme>{}</Scheme><VpcId>{}</VpcId></member>",
+                        load_balancer_arn(name),
                         dns_name(name),
-                        balancer.scheme(),
-                        balancer.vpc
+                        load_balancer.scheme(),
+                        load_balancer.vpc
                     )
                 };
                 let body: String = names.iter().map(member).collect();
                 wrap(&format!("<LoadBalancers>{body}</LoadBalancers>"), next)
             }
             ("DescribeTargetGroups", false) => {
-                let asked: Vec<&str> = members("TargetGroupArns").into_iter().map(named).collect();
-                if asked.len() > 20 {
+                let requested: Vec<&str> =
+                    members("TargetGroupArns").into_iter().map(name_in_arn).collect();
+                if requested.len() > 20 {
                     return too_many();
                 }
-                if asked.iter().any(|name| !self.groups.contains_key(*name)) {
+                if requested.iter().any(|name| !self.target_groups.contains_key(*name)) {
                     return xml_error(
                         400,
                         "TargetGroupNotFound",
                         "One or more target groups not found",
                     );
                 }
-                let wanted: Vec<&String> = self
-                    .groups
+                let selected: Vec<&String> = self
+                    .target_groups
                     .keys()
-                    .filter(|name| asked.is_empty() || asked.contains(&name.as_str()))
+                    .filter(|name| requested.is_empty() || requested.contains(&name.as_str()))
                     .collect();
-                // What is asked for by ARN comes whole.
-                let size = if asked.is_empty() { size } else { 20 };
-                let (names, next) = page(&wanted, token, size);
+                // A description by ARN has no pages.
+                let size = if requested.is_empty() { size } else { 20 };
+                let (names, next) = page(&selected, token, size);
                 let member = |name: &&String| {
-                    let arns: String = self.groups[*name]
+                    let arns: String = self.target_groups[*name]
                         .iter()
-                        .map(|balancer| format!("<member>{}</member>", balancer_arn(balancer)))
+                        .map(|name| format!("<member>{}</member>", load_balancer_arn(name)))
                         .collect();
                     format!(
                         "<member><TargetGroupArn>{}</TargetGroupArn><LoadBalancerArns>{arns}</LoadBalancerArns></member>",
-                        group_arn(name)
+                        target_group_arn(name)
                     )
                 };
                 let body: String = names.iter().map(member).collect();
@@ -350,7 +379,7 @@ impl Cloud {
     }
 }
 
-impl Balancer {
+impl StoredLoadBalancer {
     fn scheme(&self) -> &'static str {
         if self.internal { "internal" } else { "internet-facing" }
     }

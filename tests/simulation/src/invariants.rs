@@ -1,40 +1,53 @@
-//! The invariants, checked: some after every change that Route 53 applies, the others when a history
-//! has come to its end.
+//! The invariants. Some are checked after every change that Route 53 applies, the others at the end of a
+//! history.
+//!
+//! 1. The second of two runs changes nothing.
+//! 2. After all events of every service, in any order and with duplicates, the zones match ECS.
+//! 3. If events were lost, one full pass makes the zones match ECS.
+//! 4. No foreign record is changed or deleted.
+//! 5. Nothing is written or deleted that the invocation's own reads do not justify.
+//! 6. No record exists without its marker, and no marker without its record.
+//! 7. A service that cannot be registered stops no other.
+//! 8. No payload crashes the handler.
+//! 9. The order of AWS's answers does not change the plan.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::account::{Behind, ServiceName, service_arn};
-use crate::faults::Sim;
-use crate::oracle::{Due, Environment, due};
-use crate::route53::{Action, Author, Rrset, Zone};
+use crate::account::{ServiceName, service_arn};
+use crate::oracle::{EnvironmentConfig, Expected, expected};
+use crate::route53::{Action, Author, HostedZone, StoredRrset};
+use crate::state::Simulation;
 
 /// A broken invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     pub invariant: u8,
-    pub what: String,
+    pub message: String,
 }
 
-fn violation(invariant: u8, what: impl Into<String>) -> Violation {
-    Violation { invariant, what: what.into() }
+impl Violation {
+    pub fn new(invariant: u8, message: impl Into<String>) -> Violation {
+        Violation { invariant, message: message.into() }
+    }
 }
 
-/// What stands at a name and at the place of its marker.
+/// The record sets of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stand {
-    pub records: Vec<(Rrset, Author)>,
-    pub beside: Vec<(Rrset, Author)>,
+pub struct NameRecords {
+    pub at_name: Vec<(StoredRrset, Author)>,
+    /// The record sets at the name of the marker.
+    pub at_marker: Vec<(StoredRrset, Author)>,
 }
 
-impl Stand {
-    pub fn at(zone: &Zone, name: &str) -> Stand {
+impl NameRecords {
+    pub fn read(zone: &HostedZone, name: &str) -> NameRecords {
         let all = |name: &str| zone.at(name).cloned().collect();
-        Stand { records: all(name), beside: all(&format!("_discovery.{name}")) }
+        NameRecords { at_name: all(name), at_marker: all(&marker_name(name)) }
     }
 
-    /// Whose it is, by the marker of an environment.
-    pub fn holder(&self, environment: &Environment) -> Option<ServiceName> {
-        let [(marker, _)] = self.beside.as_slice() else { return None };
+    /// The service in the marker, if the marker belongs to `environment`.
+    pub fn holder(&self, environment: &EnvironmentConfig) -> Option<ServiceName> {
+        let [(marker, _)] = self.at_marker.as_slice() else { return None };
         let [value] = marker.values.as_slice() else { return None };
         let prefix =
             format!("\"heritage=ecs-discovery,version=1,environment={},service=", environment.name);
@@ -43,108 +56,134 @@ impl Stand {
         (marker.kind == "TXT").then(|| (cluster.to_owned(), name.to_owned()))
     }
 
-    /// The records of the kind that handlers write.
-    pub fn leading(&self) -> Vec<&Rrset> {
-        let leads = |rrset: &&Rrset| {
+    /// The record sets of the types that handlers write.
+    pub fn addresses(&self) -> Vec<&StoredRrset> {
+        let is_address = |rrset: &&StoredRrset| {
             rrset.kind == "CNAME"
                 || (rrset.alias.is_some() && (rrset.kind == "A" || rrset.kind == "AAAA"))
         };
-        self.records.iter().map(|(rrset, _)| rrset).filter(leads).collect()
+        self.at_name.iter().map(|(rrset, _)| rrset).filter(is_address).collect()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &(StoredRrset, Author)> {
+        self.at_name.iter().chain(&self.at_marker)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.at_name.is_empty() && self.at_marker.is_empty()
     }
 }
 
-/// Where a record leads to.
-fn target(rrset: &Rrset) -> Option<String> {
+fn marker_name(name: &str) -> String {
+    format!("_discovery.{name}")
+}
+
+/// The name to which a record set or a marker belongs.
+pub(crate) fn name_of(rrset: &StoredRrset) -> &str {
+    rrset.name.strip_prefix("_discovery.").unwrap_or(&rrset.name)
+}
+
+/// The target of a CNAME or an alias.
+fn target(rrset: &StoredRrset) -> Option<String> {
     let text = rrset.alias.as_ref().map(|(_, target)| target).or(rrset.values.first())?;
     Some(text.trim_end_matches('.').to_lowercase())
 }
 
-/// What an applied change tells: 4, 5 and 6.
+/// Checks the invariants 4, 5 and 6 on an applied change.
 pub fn check_change(
-    sim: &Sim,
+    simulation: &Simulation,
     zone: &str,
-    before: &Zone,
-    changes: &[(Action, Rrset)],
+    before: &HostedZone,
+    changes: &[(Action, StoredRrset)],
     invocation: u64,
 ) -> Option<Violation> {
-    let invocation = sim.invocations.get(&invocation)?;
-    let environment = &sim.environments[invocation.environment];
-    let after = &sim.cloud.zones[zone];
-    let names: BTreeSet<&str> = changes
-        .iter()
-        .map(|(_, rrset)| rrset.name.strip_prefix("_discovery.").unwrap_or(&rrset.name))
-        .collect();
+    let invocation = simulation.invocations.get(&invocation)?;
+    let environment = &simulation.environments[invocation.environment];
+    let after = &simulation.account.zones[zone];
+    let names: BTreeSet<&str> = changes.iter().map(|(_, rrset)| name_of(rrset)).collect();
     for name in names {
-        let (was, is) = (Stand::at(before, name), Stand::at(after, name));
-        let at = format!("{name} in {zone} by the handler of {}", environment.name);
-        let (held, holds) = (was.holder(environment), is.holder(environment));
+        let (was, is) = (NameRecords::read(before, name), NameRecords::read(after, name));
+        let at = format!("{name} in {zone}, changed by the handler of {}", environment.name);
+        let (old_holder, new_holder) = (was.holder(environment), is.holder(environment));
 
-        if holds.is_some() == is.leading().is_empty()
-            && (holds.is_some() || was.leading() != is.leading())
+        if new_holder.is_some() == is.addresses().is_empty()
+            && (new_holder.is_some() || was.addresses() != is.addresses())
         {
-            return Some(violation(6, format!("{at}: marker {holds:?}, records {:?}", is.records)));
+            return Some(Violation::new(
+                6,
+                format!(
+                    "{at}: the marker names {new_holder:?}, but the records are {:?}",
+                    is.at_name
+                ),
+            ));
         }
         let ours = Author::Handler(environment.name.clone());
-        if is.leading().iter().any(|rrset| is.records.contains(&((*rrset).clone(), ours.clone())))
-            && holds.is_none()
+        if is.addresses().iter().any(|rrset| is.at_name.contains(&((*rrset).clone(), ours.clone())))
+            && new_holder.is_none()
         {
-            return Some(violation(6, format!("{at}: its record has no marker: {:?}", is.records)));
+            return Some(Violation::new(
+                6,
+                format!("{at}: its record has no marker: {:?}", is.at_name),
+            ));
         }
 
-        for (rrset, author) in was.records.iter().chain(&was.beside) {
-            let stays = is
-                .records
-                .iter()
-                .chain(&is.beside)
-                .any(|(other, by)| other == rrset && by == author);
+        for (rrset, author) in was.all() {
+            let stays = is.all().any(|(other, by)| other == rrset && by == author);
             if stays || *author == ours {
                 continue;
             }
-            let leads = was.leading().contains(&rrset);
-            let marked = held.is_some() && leads;
-            let adopted = was.beside.is_empty()
-                && leads
-                && holds.is_some()
-                && is.leading().iter().any(|new| target(new) == target(rrset));
-            if !marked && !adopted {
-                return Some(violation(4, format!("{at}: {rrset:?} of {author:?} was touched")));
+            let is_address = was.addresses().contains(&rrset);
+            let was_managed = old_holder.is_some() && is_address;
+            let is_adopted = was.at_marker.is_empty()
+                && is_address
+                && new_holder.is_some()
+                && is.addresses().iter().any(|new| target(new) == target(rrset));
+            if !was_managed && !is_adopted {
+                return Some(Violation::new(
+                    4,
+                    format!("{at}: {rrset:?} by {author:?} was changed or deleted"),
+                ));
             }
         }
 
         if invocation.deregisters {
             continue;
         }
-        let told = |service: &ServiceName| match invocation.told.services.get(service) {
-            Some(found) => due(environment, service, found.as_ref(), &invocation.told),
+        let described = &invocation.described;
+        let justified = |service: &ServiceName| match described.services.get(service) {
+            Some(found) => expected(environment, service, found.as_ref(), described),
             None if environment.cluster.as_ref().is_some_and(|only| *only != service.0) => {
-                Due::Nothing
+                Expected::Nothing
             }
-            None => Due::Unknown,
+            None => Expected::Unknown,
         };
-        if let Some(loser) = held.as_ref().filter(|held| holds.as_ref() != Some(*held)) {
-            let due = told(loser);
-            let wants_it = matches!(&due, Due::Record { zone: at, name: wanted, .. } if at == zone && wanted == name);
-            if wants_it || matches!(due, Due::AsItIs | Due::Unknown) {
-                return Some(violation(
+        if let Some(loser) = old_holder.as_ref().filter(|held| new_holder.as_ref() != Some(*held)) {
+            let expected = justified(loser);
+            let should_have_it = matches!(&expected, Expected::Record { zone: at, name: other, .. } if at == zone && other == name);
+            if should_have_it || matches!(expected, Expected::Unchanged | Expected::Unknown) {
+                return Some(Violation::new(
                     5,
-                    format!("{at}: {loser:?} lost it without proof: {due:?}"),
+                    format!("{at}: {loser:?} lost it without proof; expected {expected:?}"),
                 ));
             }
         }
-        if let Some(winner) = &holds {
-            let due = told(winner);
-            let proven = match &due {
-                Due::Record { zone: at, name: wanted, rrsets } => {
+        if let Some(winner) = &new_holder {
+            let expected = justified(winner);
+            let is_proven = match &expected {
+                Expected::Record { zone: at, name: other, rrsets } => {
                     at == zone
-                        && wanted == name
-                        && is.leading() == rrsets.iter().collect::<Vec<_>>()
+                        && other == name
+                        && is.addresses() == rrsets.iter().collect::<Vec<_>>()
                 }
                 _ => false,
             };
-            if !proven {
-                return Some(violation(
+            if !is_proven {
+                return Some(Violation::new(
                     5,
-                    format!("{at}: {winner:?} got {:?} without proof: {due:?}", is.leading()),
+                    format!(
+                        "{at}: {winner:?} got {:?} without proof; expected {expected:?}",
+                        is.addresses()
+                    ),
                 ));
             }
         }
@@ -152,124 +191,120 @@ pub fn check_change(
     None
 }
 
-/// What made a name or a service unfit for a promise, while a history ran.
+/// The names and services for which invariant 2 makes no promise, collected while a history runs.
 #[derive(Clone, Debug, Default)]
-pub struct Excuses {
-    /// Names that more than one service wanted at some time, or that a person touched. Whoever
-    /// wanted one may have to wait for the next full pass.
+pub struct Exemptions {
+    /// Names for which several services were candidates at some time, or that a person changed. They may
+    /// have to wait for the next full pass.
     pub names: BTreeSet<String>,
-    /// Target groups and load balancers that changed: ECS tells nobody.
-    pub behind: BTreeSet<String>,
+    /// Target groups and load balancers that changed. ECS sends no event about them.
+    pub load_balancers: BTreeSet<String>,
 }
 
-/// Whether an environment's zones equal what ECS says. With `excuses` as after scoped runs only,
-/// without as after a full pass.
+/// Checks that an environment's zones match ECS. With `exemptions` they match as after the runs of events,
+/// without as after a full pass. `before` contains the zones before that full pass.
 pub fn check_zones(
-    sim: &Sim,
-    environment: &Environment,
-    before: &BTreeMap<String, Zone>,
-    excuses: Option<&Excuses>,
+    simulation: &Simulation,
+    environment: &EnvironmentConfig,
+    before: &BTreeMap<String, HostedZone>,
+    exemptions: Option<&Exemptions>,
 ) -> Option<Violation> {
-    let number = if excuses.is_some() { 2 } else { 3 };
-    let cloud = &sim.cloud;
-    let dues: BTreeMap<ServiceName, Due> = cloud
+    let invariant = if exemptions.is_some() { 2 } else { 3 };
+    let account = &simulation.account;
+    let all_expected: BTreeMap<ServiceName, Expected> = account
         .ecs
         .services
         .iter()
-        .map(|(name, service)| (name.clone(), due(environment, name, Some(service), cloud)))
+        .map(|(name, service)| (name.clone(), expected(environment, name, Some(service), account)))
         .collect();
-    let disturbed = |service: &ServiceName| {
-        excuses.is_some_and(|excuses| {
-            cloud.ecs.services.get(service).is_some_and(|service| {
-                let sets = service.task_sets.iter().flat_map(|(_, behind)| behind);
-                service.behind.iter().chain(sets).any(|behind| match behind {
-                    Behind::Group(name) | Behind::Classic(name) => excuses.behind.contains(name),
-                })
+    let is_disturbed = |service: &ServiceName| {
+        exemptions.is_some_and(|exemptions| {
+            account.ecs.services.get(service).is_some_and(|service| {
+                service
+                    .attachments()
+                    .any(|attachment| exemptions.load_balancers.contains(attachment.name()))
             })
         })
     };
-    let excused = |name: &str| excuses.is_some_and(|excuses| excuses.names.contains(name));
-    let poisoned = |name: &str| sim.poison.as_deref() == Some(name);
-    // What cannot be registered must stop no other.
-    let number = if sim.poison.is_some() && excuses.is_none() { 7 } else { number };
+    let is_exempt =
+        |name: &str| exemptions.is_some_and(|exemptions| exemptions.names.contains(name));
+    let is_rejected = |name: &str| simulation.rejected_name.as_deref() == Some(name);
+    // With a name that Route 53 rejects, a difference at any other name breaks invariant 7.
+    let invariant =
+        if simulation.rejected_name.is_some() && exemptions.is_none() { 7 } else { invariant };
 
-    for (id, zone) in &cloud.zones {
-        if !environment.zones.iter().any(|(_, known, _)| known == id) {
+    for (id, zone) in &account.zones {
+        if !environment.zones.iter().any(|(_, other, _)| other == id) {
             continue;
         }
-        let names: BTreeSet<&str> = zone
-            .all()
-            .map(|(rrset, _)| rrset.name.strip_prefix("_discovery.").unwrap_or(&rrset.name))
-            .collect();
+        let names: BTreeSet<&str> = zone.all().map(|(rrset, _)| name_of(rrset)).collect();
         for name in names {
-            let stand = Stand::at(zone, name);
-            let Some(holder) = stand.holder(environment) else { continue };
-            let wrong = match dues.get(&holder) {
-                None | Some(Due::Nothing) => true,
-                Some(Due::AsItIs | Due::Unknown) => false,
-                Some(Due::Record { zone: at, name: wanted, rrsets }) => {
-                    let others = stand.records.len() > stand.leading().len();
+            let current = NameRecords::read(zone, name);
+            let Some(holder) = current.holder(environment) else { continue };
+            let is_wrong = match all_expected.get(&holder) {
+                None | Some(Expected::Nothing) => true,
+                Some(Expected::Unchanged | Expected::Unknown) => false,
+                Some(Expected::Record { zone: at, name: other, rrsets }) => {
+                    let has_others = current.at_name.len() > current.addresses().len();
                     at != id
-                        || wanted != name
-                        || (!others && stand.leading() != rrsets.iter().collect::<Vec<_>>())
+                        || other != name
+                        || (!has_others && current.addresses() != rrsets.iter().collect::<Vec<_>>())
                 }
             };
-            if wrong && !disturbed(&holder) && !excused(name) && !poisoned(name) {
-                return Some(violation(
-                    number,
+            if is_wrong && !is_disturbed(&holder) && !is_exempt(name) && !is_rejected(name) {
+                return Some(Violation::new(
+                    invariant,
                     format!(
-                        "{name} in {id} is held by {holder:?} with {:?}, due is {:?}",
-                        stand.leading(),
-                        dues.get(&holder)
+                        "{name} in {id} belongs to {holder:?} with {:?}, expected is {:?}",
+                        current.addresses(),
+                        all_expected.get(&holder)
                     ),
                 ));
             }
         }
     }
-    for (service, due) in &dues {
-        let Due::Record { zone: id, name, .. } = due else { continue };
-        if disturbed(service) || excused(name) || poisoned(name) {
+    for (service, expected) in &all_expected {
+        let Expected::Record { zone: id, name, .. } = expected else { continue };
+        if is_disturbed(service) || is_exempt(name) || is_rejected(name) {
             continue;
         }
-        let Some(zone) = cloud.zones.get(id) else { continue };
-        let stand = Stand::at(zone, name);
-        match stand.holder(environment) {
+        let Some(zone) = account.zones.get(id) else { continue };
+        let current = NameRecords::read(zone, name);
+        match current.holder(environment) {
             Some(holder) if holder == *service => {}
             Some(holder) => {
-                // It must have been there first, or be older.
+                // Another service may have the name if it had it before, or if it is older.
                 let held_before = before
                     .get(id)
-                    .map(|zone| Stand::at(zone, name))
-                    .and_then(|stand| stand.holder(environment));
+                    .map(|zone| NameRecords::read(zone, name))
+                    .and_then(|records| records.holder(environment));
                 let age = |name: &ServiceName| {
-                    let service = cloud.ecs.services.get(name);
+                    let service = account.ecs.services.get(name);
                     service.map(|service| (service.created_at, service_arn(name)))
                 };
-                let older = age(&holder) < age(service);
-                if held_before != Some(holder.clone()) && !older {
-                    return Some(violation(
-                        number,
-                        format!("{name} went to {holder:?} though {service:?} is older"),
+                let is_older = age(&holder) < age(service);
+                if held_before != Some(holder.clone()) && !is_older {
+                    return Some(Violation::new(
+                        invariant,
+                        format!("{name} was given to {holder:?} although {service:?} is older"),
                     ));
                 }
             }
-            None if stand.records.is_empty() && stand.beside.is_empty() => {
-                return Some(violation(
-                    number,
+            None if current.is_empty() => {
+                return Some(Violation::new(
+                    invariant,
                     format!("{service:?} is not registered as {name} in {id}"),
                 ));
             }
             None => {
-                // Foreign: then none of it may be what this environment could have taken.
-                let foreign = stand
-                    .records
-                    .iter()
-                    .chain(&stand.beside)
-                    .any(|(_, author)| *author != Author::Handler(environment.name.clone()));
-                if !foreign {
-                    return Some(violation(
-                        number,
-                        format!("{name} in {id} is nobody's: {stand:?}"),
+                // The name is occupied. At least one of its records must be foreign.
+                let ours = Author::Handler(environment.name.clone());
+                if current.all().all(|(_, author)| *author == ours) {
+                    return Some(Violation::new(
+                        invariant,
+                        format!(
+                            "{name} in {id} has no holder, but all its records are the handler's: {current:?}"
+                        ),
                     ));
                 }
             }

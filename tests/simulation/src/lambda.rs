@@ -1,41 +1,55 @@
-//! A handler in its container, as Lambda runs it.
+//! A simulated Lambda function: containers that run one invocation at a time, each invocation with its
+//! deadline, and the pool of idle containers.
 
-use std::sync::{Arc, Mutex};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
+use futures_util::FutureExt;
 use handler::aws::Aws;
 use handler::aws::ecs::Ecs;
 use handler::aws::elb::Elb;
 use handler::aws::elb_classic::ElbClassic;
 use handler::aws::route53::Route53;
 use handler::domain::config::Config;
+use handler::domain::marker::Nonce;
+use handler::domain::report::Report;
+use handler::invocation::{Answer, answer_until};
 use handler::reconcile::Reconciler;
+use tokio::time::{Instant, timeout};
 
-use crate::faults::{Sim, Wire};
-use crate::oracle::Environment;
+use crate::connector::SdkConnector;
+use crate::invariants::Violation;
+use crate::oracle::{Described, EnvironmentConfig};
+use crate::state::{InvocationLog, Simulation, lock};
 
-pub const FUNCTION: &str = "arn:aws:lambda:eu-west-1:111122223333:function:discovery";
+pub const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:111122223333:function:discovery";
 
-/// What the stack gives the function.
+/// The timeout that the stack configures.
 pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// It does one invocation at a time.
-pub struct Container {
-    pub environment: usize,
-    pub wire: Wire,
-    pub reconciler: Reconciler,
+/// The time before the timeout in which the handler starts no write.
+const SHUTDOWN_RESERVE: Duration = Duration::from_secs(10);
+
+/// A container, with the handler that it created once.
+struct Container {
+    environment: usize,
+    connector: SdkConnector,
+    reconciler: Reconciler,
 }
 
 impl Container {
-    /// A container whose clients are on the wire to the simulated account.
-    ///
-    /// # Panics
-    /// If the simulation's own configuration is wrong.
-    pub fn new(environment: usize, config: &Environment, sim: &Arc<Mutex<Sim>>) -> Container {
-        let wire = Wire { sim: Arc::clone(sim), invocation: Arc::default() };
-        let sdk = wire.sdk();
-        // Else the quota of retries is one for the whole process, and histories meet in it.
+    fn new(
+        environment: usize,
+        config: &EnvironmentConfig,
+        simulation: &Arc<Mutex<Simulation>>,
+    ) -> Container {
+        let connector =
+            SdkConnector { simulation: Arc::clone(simulation), invocation: Arc::default() };
+        let sdk = connector.sdk_config();
+        // By default all clients of a process share one retry quota, and histories would affect each other.
         let quota =
             || RetryPartition::custom("simulation").token_bucket(TokenBucket::default()).build();
         macro_rules! client {
@@ -44,8 +58,8 @@ impl Container {
             };
         }
         let reconciler = Reconciler {
-            config: Config::parse(Some(&config.to_config()))
-                .expect("the simulation's own configuration"),
+            config: Config::parse(Some(&config.to_json()))
+                .expect("the simulation's configurations are valid"),
             aws: Aws {
                 ecs: Ecs::new(client!(aws_sdk_ecs)),
                 elb: Elb::new(client!(aws_sdk_elasticloadbalancingv2)),
@@ -53,6 +67,112 @@ impl Container {
                 route53: Route53::new(client!(aws_sdk_route53)),
             },
         };
-        Container { environment, wire, reconciler }
+        Container { environment, connector, reconciler }
     }
+}
+
+/// The functions of all environments, with as many containers as they need.
+pub struct Lambda {
+    simulation: Arc<Mutex<Simulation>>,
+    idle: Mutex<Vec<Container>>,
+    next_invocation: AtomicU64,
+}
+
+impl Lambda {
+    pub fn new(simulation: Simulation) -> Lambda {
+        Lambda {
+            simulation: Arc::new(Mutex::new(simulation)),
+            idle: Mutex::default(),
+            next_invocation: AtomicU64::new(1),
+        }
+    }
+
+    pub fn simulation(&self) -> MutexGuard<'_, Simulation> {
+        lock(&self.simulation)
+    }
+
+    /// Invokes an environment's function. `None` if the invocation failed, crashed or was ended early.
+    ///
+    /// A crash breaks invariant 8. Lambda gives up a container that crashed or was ended.
+    pub async fn invoke(&self, environment: usize, payload: &str) -> Option<Answer> {
+        let container = self.container(environment);
+        let invocation = self.next_invocation.fetch_add(1, Ordering::Relaxed);
+        container.connector.invocation.store(invocation, Ordering::Relaxed);
+        let ended_after = {
+            let mut simulation = self.simulation();
+            let deregisters = payload.contains("deregister");
+            let log = InvocationLog { environment, deregisters, ..InvocationLog::default() };
+            simulation.invocations.insert(invocation, log);
+            simulation.count("invocations");
+            let killed = simulation.faults.killed;
+            if simulation.happens(killed) {
+                Duration::from_millis(simulation.rng.u64(0..3_000))
+            } else {
+                FUNCTION_TIMEOUT
+            }
+        };
+        let stop_at = Instant::now() + FUNCTION_TIMEOUT - SHUTDOWN_RESERVE;
+        let nonce = Nonce::new(invocation);
+        let run = answer_until(&container.reconciler, FUNCTION_ARN, nonce, stop_at, payload);
+        let result = timeout(ended_after, AssertUnwindSafe(run).catch_unwind()).await;
+
+        let mut simulation = self.simulation();
+        // A request that is still under way keeps its log, but the reads are not needed any more.
+        if let Some(log) = simulation.invocations.get_mut(&invocation) {
+            log.described = Described::default();
+        }
+        match result {
+            Err(_) => {
+                simulation.count("invocations killed");
+                None
+            }
+            Ok(Err(panic)) => {
+                let message =
+                    format!("the handler crashed on {payload}: {}", panic_message(&*panic));
+                simulation.violate(Violation::new(8, message));
+                None
+            }
+            Ok(Ok(answer)) => {
+                self.idle.lock().expect("no holder panics").push(container);
+                match answer {
+                    Err(_) => {
+                        simulation.count("invocations failed");
+                        None
+                    }
+                    Ok(answer) => {
+                        for outcome in reports(&answer).iter().flat_map(|report| &report.outcomes) {
+                            simulation.count(format!("outcomes {}", outcome.status.as_str()));
+                        }
+                        Some(answer)
+                    }
+                }
+            }
+        }
+    }
+
+    /// An idle container of the environment, or a new one.
+    fn container(&self, environment: usize) -> Container {
+        let idle = {
+            let mut idle = self.idle.lock().expect("no holder panics");
+            let position = idle.iter().position(|container| container.environment == environment);
+            position.map(|position| idle.swap_remove(position))
+        };
+        idle.unwrap_or_else(|| {
+            let config = self.simulation().environments[environment].clone();
+            Container::new(environment, &config, &self.simulation)
+        })
+    }
+}
+
+fn reports(answer: &Answer) -> &[Report] {
+    match answer {
+        Answer::Report(report) => std::slice::from_ref(report),
+        Answer::Batch(batch) => &batch.runs,
+    }
+}
+
+/// The message of a panic, as `catch_unwind` returns it.
+pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }

@@ -1,20 +1,26 @@
-//! A strict AWS in the process, and histories that prove the invariants on it.
+//! Simulates AWS in one process, and plays generated histories that check the handler's invariants.
 //!
-//! A seed makes a world, what people do in it, how the events of that travel, and what goes wrong on
-//! the way. The real handlers answer, through the real SDK, on virtual time. After every change that
-//! Route 53 applies, and when a history is over, the invariants are checked.
+//! A [seed](history::History::of) gives an account, the acts of people in it, and the [faults](faults). The
+//! [runner] delivers the events of these acts to the real handlers, which call the simulated
+//! [account] through the real SDK on virtual time. The [invariants] are checked after every change that
+//! Route 53 applies and at the end of the history. The [oracle] computes the expected records without the
+//! handler's code.
 
 // The futures of concurrent SDK calls nest deeper than the compiler follows by default.
 #![recursion_limit = "256"]
 
+// The simulated AWS.
 pub mod account;
+pub mod connector;
 pub mod faults;
+pub mod lambda;
 pub mod route53;
+pub mod state;
+pub mod virtual_time;
 
+// The histories.
 pub mod history;
 pub mod invariants;
-pub mod lambda;
 pub mod oracle;
 pub mod runner;
 pub mod shrink;
-pub mod virtual_time;

@@ -1,142 +1,42 @@
-//! Plays histories and tells what they came to.
+//! `npm run simulate`: plays histories and reports the first seed that breaks an invariant.
 
+use std::fmt::Display;
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use simulation::faults::Counts;
 use simulation::history::History;
 use simulation::invariants::Violation;
+use simulation::lambda::panic_message;
 use simulation::runner::play;
 use simulation::shrink::shrink;
+use simulation::state::Tally;
 
 const USAGE: &str = "usage: npm run simulate -- [--seeds N] [--first-seed N] [--fresh N]
 
-  --seeds N       how many histories to play, 1000 if it is not said
-  --first-seed N  the seed of the first, 0 if it is not said
-  --fresh N       so many more, with seeds that nobody has seen";
+  --seeds N       the number of histories to play, 1000 by default
+  --first-seed N  the seed of the first history, 0 by default
+  --fresh N       the number of additional histories, with new seeds at every run, 0 by default";
 
-struct Arguments {
-    seeds: u64,
-    first: u64,
-    fresh: u64,
-}
+/// The exit status for invalid arguments.
+const INVALID_ARGUMENTS: u8 = 2;
 
-fn arguments() -> Result<Arguments, String> {
-    let mut arguments = Arguments { seeds: 1_000, first: 0, fresh: 0 };
-    let mut given = std::env::args().skip(1);
-    while let Some(name) = given.next() {
-        let place = match name.as_str() {
-            "--seeds" => &mut arguments.seeds,
-            "--first-seed" => &mut arguments.first,
-            "--fresh" => &mut arguments.fresh,
-            other => return Err(format!("unknown argument {other:?}\n{USAGE}")),
-        };
-        let value = given.next().unwrap_or_default();
-        *place = value
-            .parse()
-            .map_err(|_| format!("{name} is {value:?}, expected a whole number\n{USAGE}"))?;
-    }
-    Ok(arguments)
-}
-
-fn main() -> ExitCode {
-    let Arguments { seeds, first, fresh } = match arguments() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    // A crash is found and told by the simulation itself.
-    std::panic::set_hook(Box::new(|_| {}));
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let fresh_from = since << 20;
-    let mut all: Vec<u64> = (first..first + seeds).collect();
-    all.extend(fresh_from..fresh_from + fresh);
-    if fresh > 0 {
-        println!("fresh seeds: --first-seed {fresh_from} --seeds {fresh}");
-    }
-
-    let next = AtomicU64::new(0);
-    let done = AtomicU64::new(0);
-    let stop = AtomicBool::new(false);
-    let counts = Mutex::new(Counts::new());
-    let failure: Mutex<Option<(u64, Violation)>> = Mutex::new(None);
-    let begun = Instant::now();
-    let total = all.len() as u64;
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(seed) = usize::try_from(index).ok().and_then(|index| all.get(index))
-                    else {
-                        break;
-                    };
-                    match play(&History::of(*seed)) {
-                        Ok(some) => {
-                            let mut counts = counts.lock().expect("no holder panics");
-                            for (what, many) in some {
-                                *counts.entry(what).or_default() += many;
-                            }
-                        }
-                        Err(violation) => {
-                            let mut failure = failure.lock().expect("no holder panics");
-                            if failure.as_ref().is_none_or(|(other, _)| seed < other) {
-                                *failure = Some((*seed, violation));
-                            }
-                            stop.store(true, Ordering::Relaxed);
-                        }
-                    }
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        let mut told = Instant::now();
-        while done.load(Ordering::Relaxed) < total && !stop.load(Ordering::Relaxed) {
-            std::thread::sleep(Duration::from_millis(50));
-            if told.elapsed() > Duration::from_secs(10) {
-                told = Instant::now();
-                progress(done.load(Ordering::Relaxed), total, begun);
-            }
-        }
-    });
-    progress(done.load(Ordering::Relaxed), total, begun);
-    if let Some((seed, violation)) = failure.into_inner().expect("no holder panics") {
-        tell(seed, &violation);
-        return ExitCode::FAILURE;
-    }
-    println!("\nAll invariants held. What happened on the way:");
-    let counts = counts.into_inner().expect("no holder panics");
-    for (what, many) in &counts {
-        println!("{many:>12}  {what}");
-    }
-    let missing: Vec<&str> =
-        EXERCISED.into_iter().filter(|what| !counts.contains_key(*what)).collect();
-    if total >= ENOUGH && !missing.is_empty() {
-        println!("\n✗ none of these ever happened, so nothing is proven: {}", missing.join(", "));
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
-}
-
-/// So many histories have some of everything.
+/// A run with this many histories must meet every event in [`EXPECTED_EVENTS`].
 const ENOUGH: u64 = 1_000;
 
-/// What has to happen somewhere in so many, or they exercise too little.
-const EXERCISED: [&str; 22] = [
+/// Without one of these events, the histories exercise too little of the handler.
+const EXPECTED_EVENTS: [&str; 22] = [
+    "batches with messages delivered again",
     "change batches applied",
-    "connections dropped after",
-    "connections dropped before",
-    "denied",
-    "events doubled",
+    "connections dropped after the request",
+    "connections dropped before the request",
+    "events delivered twice",
     "events lost",
     "invocations failed",
     "invocations killed",
-    "messages that came again",
     "outcomes adopted",
     "outcomes conflict",
     "outcomes deregistered",
@@ -144,28 +44,251 @@ const EXERCISED: [&str; 22] = [
     "outcomes updated",
     "prior request not complete",
     "records changed by a person",
-    "refusals that name nothing",
-    "refusals, bare",
-    "refusals, coded",
-    "requests left hanging",
+    "refusals that name no change",
+    "refusals with an error code",
+    "refusals without an error code",
+    "requests denied",
+    "requests throttled",
+    "requests without a response",
     "stale reads",
-    "throttled",
 ];
 
-fn progress(done: u64, total: u64, begun: Instant) {
-    let seconds = begun.elapsed().as_secs_f64();
-    #[allow(clippy::cast_precision_loss, reason = "for people")]
-    let rate = done as f64 / seconds;
-    println!("{done} of {total} histories, {rate:.0} a second, {seconds:.0} s");
+/// The seeds of a run: a fixed range and a range of new ones.
+struct Seeds {
+    first: u64,
+    fixed: u64,
+    first_fresh: u64,
+    fresh: u64,
 }
 
-fn tell(seed: u64, violation: &Violation) {
-    println!("\n✗ seed {seed} breaks invariant {}: {}", violation.invariant, violation.what);
-    println!("\nmaking it smaller …");
+impl Seeds {
+    fn count(&self) -> u64 {
+        self.fixed + self.fresh
+    }
+
+    fn get(&self, index: u64) -> Option<u64> {
+        if index < self.fixed {
+            Some(self.first + index)
+        } else {
+            (index < self.count()).then(|| self.first_fresh + (index - self.fixed))
+        }
+    }
+}
+
+enum Command {
+    Help,
+    Play(Seeds),
+}
+
+fn command(arguments: impl Iterator<Item = String>) -> Result<Command, String> {
+    // Every second gives other fresh seeds, and room for a million of them.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let mut seeds = Seeds { first: 0, fixed: 1_000, first_fresh: now << 20, fresh: 0 };
+    let mut arguments = arguments;
+    while let Some(name) = arguments.next() {
+        let number = match name.as_str() {
+            "--help" | "-h" => return Ok(Command::Help),
+            "--seeds" => &mut seeds.fixed,
+            "--first-seed" => &mut seeds.first,
+            "--fresh" => &mut seeds.fresh,
+            other => return Err(format!("unknown argument {other:?}")),
+        };
+        let value = arguments.next().unwrap_or_default();
+        *number =
+            value.parse().map_err(|_| format!("{name} is {value:?}, expected a whole number"))?;
+    }
+    if seeds.fixed == 0 && seeds.fresh == 0 {
+        return Err("--seeds is 0, so no history would be played and nothing checked".into());
+    }
+    let ends =
+        [(seeds.first, seeds.fixed), (seeds.first_fresh, seeds.fresh), (seeds.fixed, seeds.fresh)];
+    if ends.iter().any(|(from, count)| from.checked_add(*count).is_none()) {
+        return Err(format!("the seeds do not fit below {}", u64::MAX));
+    }
+    Ok(Command::Play(seeds))
+}
+
+/// Prints a line. A closed pipe changes neither the run nor its exit status.
+fn print(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn main() -> ExitCode {
+    match command(std::env::args().skip(1)) {
+        Ok(Command::Help) => {
+            print(USAGE);
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Play(seeds)) => run(&seeds),
+        Err(error) => {
+            eprintln!("{error}\n\n{USAGE}");
+            ExitCode::from(INVALID_ARGUMENTS)
+        }
+    }
+}
+
+fn run(seeds: &Seeds) -> ExitCode {
+    if seeds.fresh > 0 {
+        print(format!("fresh seeds: --first-seed {} --seeds {}", seeds.first_fresh, seeds.fresh));
+    }
+    // The violation reports a crash of the handler. A single history also prints the place of the crash.
+    if seeds.count() > 1 {
+        silence_panics();
+    }
+    match play_all(seeds) {
+        Ok(tally) => report(seeds, &tally),
+        Err((seed, Failure::Violation(violation))) => {
+            report_violation(seed, &violation);
+            ExitCode::FAILURE
+        }
+        Err((seed, Failure::Panic(message))) => {
+            print(format!("\n✗ seed {seed} crashes the simulation itself: {message}"));
+            report_command(seed);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn silence_panics() {
+    std::panic::set_hook(Box::new(|_| {}));
+}
+
+/// The failure of one history.
+enum Failure {
+    Violation(Violation),
+    /// The simulation has a defect.
+    Panic(String),
+}
+
+fn play_one(seed: u64) -> Result<Tally, Failure> {
+    match catch_unwind(AssertUnwindSafe(|| play(&History::of(seed)))) {
+        Ok(result) => result.map_err(Failure::Violation),
+        Err(panic) => Err(Failure::Panic(panic_message(&*panic).to_owned())),
+    }
+}
+
+/// Plays all histories on all processors. Stops after the first failure, and returns the one with the
+/// smallest seed.
+fn play_all(seeds: &Seeds) -> Result<Tally, (u64, Failure)> {
+    let next = AtomicU64::new(0);
+    let done = AtomicU64::new(0);
+    let is_stopped = AtomicBool::new(false);
+    let tally = Mutex::new(Tally::new());
+    let failure: Mutex<Option<(u64, Failure)>> = Mutex::new(None);
+    let begun = Instant::now();
+    let progress = || {
+        let seconds = begun.elapsed().as_secs_f64();
+        let (done, all) = (done.load(Ordering::Relaxed), seeds.count());
+        #[allow(clippy::cast_precision_loss, reason = "the rate is rounded")]
+        let rate = done as f64 / seconds;
+        print(format!("{done} of {all} histories, {rate:.0} a second, {seconds:.0} s"));
+    };
+    let work = || {
+        while !is_stopped.load(Ordering::Relaxed) {
+            let Some(seed) = seeds.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
+            match play_one(seed) {
+                Ok(one) => {
+                    let mut tally = tally.lock().expect("no holder panics");
+                    for (event, count) in one {
+                        *tally.entry(event).or_default() += count;
+                    }
+                }
+                Err(found) => {
+                    let mut failure = failure.lock().expect("no holder panics");
+                    if failure.as_ref().is_none_or(|(other, _)| seed < *other) {
+                        *failure = Some((seed, found));
+                    }
+                    is_stopped.store(true, Ordering::Relaxed);
+                }
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+        let mut printed = Instant::now();
+        while done.load(Ordering::Relaxed) < seeds.count() && !is_stopped.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(50));
+            if printed.elapsed() > Duration::from_secs(10) {
+                printed = Instant::now();
+                progress();
+            }
+        }
+    });
+    progress();
+    match failure.into_inner().expect("no holder panics") {
+        Some(failure) => Err(failure),
+        None => Ok(tally.into_inner().expect("no holder panics")),
+    }
+}
+
+fn report(seeds: &Seeds, tally: &Tally) -> ExitCode {
+    print(format!("\nAll invariants held in {} histories, in which this happened:", seeds.count()));
+    for (event, count) in tally {
+        print(format!("{count:>12}  {event}"));
+    }
+    let missing: Vec<&str> =
+        EXPECTED_EVENTS.into_iter().filter(|event| !tally.contains_key(*event)).collect();
+    if seeds.count() >= ENOUGH && !missing.is_empty() {
+        let missing = missing.join(", ");
+        print(format!(
+            "\n✗ the histories exercise too little, these events never happened: {missing}"
+        ));
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn report_violation(seed: u64, violation: &Violation) {
+    let Violation { invariant, message } = violation;
+    print(format!("\n✗ seed {seed} breaks invariant {invariant}: {message}"));
+    print("\nshrinking the history …");
+    silence_panics();
     let (history, violation) = shrink(&History::of(seed), violation);
-    println!(
-        "\nWhat is left of it:\n{history}\ninvariant {}: {}",
-        violation.invariant, violation.what
-    );
-    println!("\nTo see it again: npm run simulate -- --first-seed {seed} --seeds 1");
+    let Violation { invariant, message } = violation;
+    print(format!("\nThe shrunk history:\n{history}\nIt breaks invariant {invariant}: {message}"));
+    report_command(seed);
+}
+
+fn report_command(seed: u64) {
+    print(format!("\nTo play it again: npm run simulate -- --first-seed {seed} --seeds 1"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(arguments: &str) -> String {
+        match command(arguments.split_whitespace().map(str::to_owned)) {
+            Ok(Command::Help) => "help".into(),
+            Ok(Command::Play(seeds)) => {
+                let last = seeds.get(seeds.count() - 1).expect("the last seed");
+                assert_eq!(seeds.get(seeds.count()), None);
+                let last = last.checked_sub(seeds.first_fresh).unwrap_or(last);
+                format!("{} from {}, the last is {last}", seeds.count(), seeds.first)
+            }
+            Err(error) => error,
+        }
+    }
+
+    #[test]
+    fn arguments_are_checked_before_anything_is_played() {
+        assert_eq!(check(""), "1000 from 0, the last is 999");
+        assert_eq!(check("--first-seed 7 --seeds 3"), "3 from 7, the last is 9");
+        assert_eq!(check("--seeds 0 --fresh 5"), "5 from 0, the last is 4");
+        assert_eq!(check("--seeds 5 --help"), "help");
+        assert_eq!(
+            check("--seeds 0"),
+            "--seeds is 0, so no history would be played and nothing checked"
+        );
+        assert_eq!(check("--seeds"), "--seeds is \"\", expected a whole number");
+        assert_eq!(check("--seeds -1"), "--seeds is \"-1\", expected a whole number");
+        assert_eq!(check("--sedes 1"), "unknown argument \"--sedes\"");
+        assert_eq!(
+            check("--first-seed 18446744073709551615 --seeds 1"),
+            "the seeds do not fit below 18446744073709551615"
+        );
+    }
 }

@@ -1,28 +1,31 @@
-//! What a service should hold, said a second time: from the specification, without the handler's
-//! code, so that the two can disagree.
+//! The oracle: the records that a service should have, computed a second time from the specification.
+//!
+//! It shares no code with the handler, so that a mistake in one shows as a difference.
 
 use std::collections::BTreeMap;
 
 use crate::account::{
-    BALANCER_ZONE, Balancer, Behind, Service, ServiceName, Status, dns_name, service_arn,
+    Account, Attachment, LOAD_BALANCER_ZONE, ServiceName, ServiceStatus, StoredLoadBalancer,
+    StoredService, dns_name,
 };
-use crate::route53::Rrset;
+use crate::route53::StoredRrset;
 
-/// An environment, as its configuration says.
+/// The configuration of an environment.
 #[derive(Clone, Debug)]
-pub struct Environment {
+pub struct EnvironmentConfig {
     pub name: String,
-    /// VPC, hosted zone, name of the zone.
+    /// The VPC, the id and the name of each hosted zone.
     pub zones: Vec<(String, String, String)>,
-    /// None for all of them.
+    /// `None` for all clusters.
     pub cluster: Option<String>,
     pub template: String,
     pub alias: bool,
     pub ttl: i64,
 }
 
-impl Environment {
-    pub fn to_config(&self) -> String {
+impl EnvironmentConfig {
+    /// The handler's configuration.
+    pub fn to_json(&self) -> String {
         let zone = |(vpc, id, name): &(String, String, String)| serde_json::json!({"vpcId": vpc, "hostedZoneId": id, "name": name});
         serde_json::json!({
             "environment": self.name, "zones": self.zones.iter().map(zone).collect::<Vec<_>>(),
@@ -31,170 +34,177 @@ impl Environment {
         })
         .to_string()
     }
-
-    /// The value of the marker of a service.
-    pub fn marker(&self, service: &ServiceName) -> String {
-        format!(
-            "\"heritage=ecs-discovery,version=1,environment={},service={}\"",
-            self.name,
-            service_arn(service)
-        )
-    }
 }
 
-/// What a service should hold.
+/// The records that a service should have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Due {
+pub enum Expected {
     /// These record sets at this name of this zone.
     Record {
         zone: String,
         name: String,
-        rrsets: Vec<Rrset>,
+        rrsets: Vec<StoredRrset>,
     },
     Nothing,
-    /// What it holds already: it cannot be told, or is not possible.
-    AsItIs,
-    /// Somebody did not read enough to tell.
+    /// The record that it has, if any: its configuration is invalid, or its load balancer does not exist
+    /// yet.
+    Unchanged,
+    /// Undecided, because something that it depends on was not read.
     Unknown,
 }
 
-/// What is known of load balancers. The outer none is for what is not known.
-pub trait Balancers {
-    fn group(&self, name: &str) -> Option<Vec<String>>;
-    fn balancer(&self, name: &str) -> Option<Option<Balancer>>;
+/// Answers questions about load balancers. The outer `None` means that the answer was not read.
+pub trait LoadBalancerSource {
+    /// The names of a target group's load balancers.
+    fn target_group(&self, name: &str) -> Option<Vec<String>>;
+    /// A load balancer, or `None` within if it does not exist.
+    fn load_balancer(&self, name: &str) -> Option<Option<StoredLoadBalancer>>;
 }
 
-/// # Panics
-/// Never: what is missing is unknown.
-pub fn due(
-    environment: &Environment,
+/// The records that a service should have, as far as the facts in `source` decide it.
+pub fn expected(
+    environment: &EnvironmentConfig,
     name: &ServiceName,
-    service: Option<&Service>,
-    known: &impl Balancers,
-) -> Due {
+    service: Option<&StoredService>,
+    source: &impl LoadBalancerSource,
+) -> Expected {
     let (cluster, plain) = name;
     if environment.cluster.as_ref().is_some_and(|only| only != cluster) {
-        return Due::Nothing;
+        return Expected::Nothing;
     }
-    let Some(service) = service.filter(|service| service.status == Status::Active) else {
-        return Due::Nothing;
+    let Some(service) = service.filter(|service| service.status == ServiceStatus::Active) else {
+        return Expected::Nothing;
     };
     let tag = |key: &str| service.tags.get(&format!("discovery:{key}")).map(String::as_str);
-    let known_keys = ["enabled", "name", "ttl", "record", "load-balancer"];
-    let odd = service
+    let valid_keys = ["enabled", "name", "ttl", "record", "load-balancer"];
+    let has_invalid_key = service
         .tags
         .keys()
         .filter_map(|key| key.strip_prefix("discovery:"))
-        .any(|key| !known_keys.contains(&key));
+        .any(|key| !valid_keys.contains(&key));
     let ttl =
         tag("ttl").map(|text| text.parse::<i64>().ok().filter(|ttl| (1..=86_400).contains(ttl)));
-    if odd
+    if has_invalid_key
         || ttl == Some(None)
         || tag("enabled").is_some_and(|text| text != "true" && text != "false")
         || tag("record").is_some_and(|text| text != "CNAME" && text != "ALIAS")
         || tag("name") == Some("")
         || tag("load-balancer") == Some("")
     {
-        return Due::AsItIs;
+        return Expected::Unchanged;
     }
     if tag("enabled") == Some("false") {
-        return Due::Nothing;
+        return Expected::Nothing;
     }
     let mut sets: Vec<_> = service.task_sets.iter().collect();
     sets.sort_by_key(|(status, _)| (status != "PRIMARY", status == "DRAINING"));
-    let behind: Vec<&Behind> =
-        service.behind.iter().chain(sets.iter().flat_map(|(_, behind)| behind)).collect();
-    if behind.is_empty() {
-        return Due::Nothing;
+    let of_sets = sets.iter().flat_map(|(_, attachments)| attachments);
+    let attachments: Vec<&Attachment> = service.load_balancers.iter().chain(of_sets).collect();
+    if attachments.is_empty() {
+        return Expected::Nothing;
     }
-    let mut candidates: Vec<(String, Balancer)> = Vec::new();
-    let mut waiting = false;
-    for one in behind {
-        let names = match one {
-            Behind::Classic(name) => Some(vec![name.clone()]),
-            Behind::Group(name) => known.group(name),
+    let mut candidates: Vec<(String, StoredLoadBalancer)> = Vec::new();
+    let mut is_waiting = false;
+    for attachment in attachments {
+        let names = match attachment {
+            Attachment::Classic(name) => Some(vec![name.clone()]),
+            Attachment::TargetGroup(name) => source.target_group(name),
         };
-        let Some(names) = names else { return Due::Unknown };
+        let Some(names) = names else { return Expected::Unknown };
         let before = candidates.len();
         for name in names {
-            match known.balancer(&name) {
-                None => return Due::Unknown,
+            match source.load_balancer(&name) {
+                None => return Expected::Unknown,
                 Some(None) => {}
-                Some(Some(balancer)) => candidates.push((name, balancer)),
+                Some(Some(load_balancer)) => candidates.push((name, load_balancer)),
             }
         }
-        waiting |= candidates.len() == before;
+        is_waiting |= candidates.len() == before;
     }
-    let zone_of =
-        |balancer: &Balancer| environment.zones.iter().find(|(vpc, _, _)| *vpc == balancer.vpc);
+    let zone_of = |load_balancer: &StoredLoadBalancer| {
+        environment.zones.iter().find(|(vpc, _, _)| *vpc == load_balancer.vpc)
+    };
     let tagged = tag("load-balancer");
     let usable = |internal: bool| {
-        candidates.iter().find(|(name, balancer)| {
-            balancer.internal == internal
-                && zone_of(balancer).is_some()
+        candidates.iter().find(|(name, load_balancer)| {
+            load_balancer.internal == internal
+                && zone_of(load_balancer).is_some()
                 && tagged.is_none_or(|tagged| tagged == name)
         })
     };
-    let Some((chosen, balancer)) = usable(true).or_else(|| usable(false)) else {
-        return if waiting || tagged.is_some() { Due::AsItIs } else { Due::Nothing };
+    let Some((chosen, load_balancer)) = usable(true).or_else(|| usable(false)) else {
+        return if is_waiting || tagged.is_some() {
+            Expected::Unchanged
+        } else {
+            Expected::Nothing
+        };
     };
-    let Some((_, zone, zone_name)) = zone_of(balancer) else { return Due::Nothing };
+    let Some((_, zone, zone_name)) = zone_of(load_balancer) else { return Expected::Nothing };
     let relative = tag("name").map_or_else(
         || environment.template.replace("{service}", plain).replace("{cluster}", cluster),
         str::to_owned,
     );
     let relative = relative.to_lowercase().replace('_', "-");
-    let fine = |label: &str| {
+    let is_label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    if !relative.split('.').all(fine) {
-        return Due::AsItIs;
+    if !relative.split('.').all(is_label) {
+        return Expected::Unchanged;
     }
     let name = format!("{relative}.{zone_name}.");
     let target = dns_name(chosen).to_lowercase();
     let alias = tag("record").map_or(environment.alias, |kind| kind == "ALIAS");
-    let rrset = |kind: &str| Rrset {
+    let rrset = |kind: &str| StoredRrset {
         name: name.clone(),
         kind: kind.into(),
         ttl: (!alias).then(|| ttl.flatten().unwrap_or(environment.ttl)),
         values: if alias { vec![] } else { vec![target.clone()] },
-        alias: alias.then(|| (BALANCER_ZONE.to_owned(), format!("{target}."))),
+        alias: alias.then(|| (LOAD_BALANCER_ZONE.to_owned(), format!("{target}."))),
     };
-    let rrsets = match (alias, balancer.dualstack) {
+    let rrsets = match (alias, load_balancer.dualstack) {
         (false, _) => vec![rrset("CNAME")],
         (true, false) => vec![rrset("A")],
         (true, true) => vec![rrset("A"), rrset("AAAA")],
     };
-    Due::Record { zone: zone.clone(), name, rrsets }
+    Expected::Record { zone: zone.clone(), name, rrsets }
 }
 
-impl Balancers for crate::account::Cloud {
-    fn group(&self, name: &str) -> Option<Vec<String>> {
-        Some(self.groups.get(name).cloned().unwrap_or_default())
+impl LoadBalancerSource for Account {
+    fn target_group(&self, name: &str) -> Option<Vec<String>> {
+        Some(self.target_groups.get(name).cloned().unwrap_or_default())
     }
 
-    fn balancer(&self, name: &str) -> Option<Option<Balancer>> {
-        Some(self.balancers.get(name).cloned())
+    fn load_balancer(&self, name: &str) -> Option<Option<StoredLoadBalancer>> {
+        Some(self.load_balancers.get(name).cloned())
     }
 }
 
-/// What one invocation was told.
+/// Everything that AWS described to one invocation. A service or load balancer that does not exist is
+/// described as `None`.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
-    pub services: BTreeMap<ServiceName, Option<Service>>,
-    pub groups: BTreeMap<String, Vec<String>>,
-    pub balancers: BTreeMap<String, Option<Balancer>>,
+pub struct Described {
+    pub services: BTreeMap<ServiceName, Option<StoredService>>,
+    pub target_groups: BTreeMap<String, Vec<String>>,
+    pub load_balancers: BTreeMap<String, Option<StoredLoadBalancer>>,
 }
 
-impl Balancers for Told {
-    fn group(&self, name: &str) -> Option<Vec<String>> {
-        self.groups.get(name).cloned()
+impl Described {
+    pub(crate) fn extend(&mut self, more: Described) {
+        self.services.extend(more.services);
+        self.target_groups.extend(more.target_groups);
+        self.load_balancers.extend(more.load_balancers);
+    }
+}
+
+impl LoadBalancerSource for Described {
+    fn target_group(&self, name: &str) -> Option<Vec<String>> {
+        self.target_groups.get(name).cloned()
     }
 
-    fn balancer(&self, name: &str) -> Option<Option<Balancer>> {
-        self.balancers.get(name).cloned()
+    fn load_balancer(&self, name: &str) -> Option<Option<StoredLoadBalancer>> {
+        self.load_balancers.get(name).cloned()
     }
 }

@@ -1,20 +1,20 @@
-//! A strict Route 53: hosted zones that hold to what AWS documents, on the wire.
+//! A strict Route 53: hosted zones with the rules that AWS documents, and their XML.
 //!
-//! Whole-or-nothing batches, exact deletes, exclusive CNAMEs, limits, order, pages and refusals are
-//! Route 53's. Knows no time: whoever asks decides when, and how often.
+//! Atomic batches, exact deletes, exclusive CNAMEs, limits, order, pages and refusals are Route 53's. This
+//! module contains no time and no quotas: those are in [`faults`](crate::faults).
 
 use std::collections::BTreeMap;
 
 use roxmltree::{Document, Node};
 
-/// The most record sets in one page.
-const PAGE: usize = 300;
-/// The most ResourceRecord elements in one batch; those of an UPSERT count twice.
+/// Record sets in one page.
+const MAX_PAGE: usize = 300;
+/// ResourceRecord elements in one batch. Those of an UPSERT count twice.
 const MAX_ELEMENTS: usize = 1_000;
-/// The most characters in all values of one batch.
+/// Characters in all values of one batch.
 const MAX_CHARACTERS: usize = 32_000;
 
-/// Who made a record set: what a zone cannot tell, and a proof needs.
+/// The author of a record set. Route 53 does not store it, but the invariants need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Author {
     Route53,
@@ -24,13 +24,13 @@ pub enum Author {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rrset {
-    /// Lower case, with the trailing dot, odd characters as octal escapes.
+pub struct StoredRrset {
+    /// In lower case, with the trailing dot and octal escapes.
     pub name: String,
     pub kind: String,
     pub ttl: Option<i64>,
     pub values: Vec<String>,
-    /// Zone and name that an alias leads to.
+    /// The zone and the name of an alias target.
     pub alias: Option<(String, String)>,
 }
 
@@ -41,16 +41,17 @@ pub enum Action {
     Upsert,
 }
 
-/// Labels from the right, with the dots: the order in which Route 53 lists.
+/// The reversed labels, each with its dot, and the type. Route 53 lists record sets in this order.
 type Key = (String, String);
 
 #[derive(Clone, Debug)]
-pub struct Zone {
+pub struct HostedZone {
     pub name: String,
-    rrsets: BTreeMap<Key, (Rrset, Author)>,
+    rrsets: BTreeMap<Key, (StoredRrset, Author)>,
 }
 
-/// Lower case, trailing dot, octal for all but letters, digits, `-`, `_` and `.`.
+/// A name as Route 53 stores it: in lower case, with the trailing dot, and with octal escapes for everything
+/// except letters, digits, `-`, `_` and `.`.
 pub fn normalize(name: &str) -> String {
     let mut out = String::new();
     let mut bytes = name.trim_end_matches('.').bytes().peekable();
@@ -62,7 +63,7 @@ pub fn normalize(name: &str) -> String {
             }
             b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => out.push(char::from(byte)),
             b'A'..=b'Z' => out.push(char::from(byte.to_ascii_lowercase())),
-            odd => out.push_str(&format!("\\{odd:03o}")),
+            other => out.push_str(&format!("\\{other:03o}")),
         }
     }
     out + "."
@@ -74,16 +75,16 @@ fn key(name: &str, kind: &str) -> Key {
     (labels.join(".") + ".", kind.to_owned())
 }
 
-impl Zone {
-    /// A zone as it is made: with its SOA and NS.
-    pub fn new(name: &str) -> Zone {
+impl HostedZone {
+    /// A new zone, which contains its SOA and NS.
+    pub fn new(name: &str) -> HostedZone {
         let name = normalize(name);
-        let mut zone = Zone { name: name.clone(), rrsets: BTreeMap::new() };
+        let mut zone = HostedZone { name: name.clone(), rrsets: BTreeMap::new() };
         for (kind, value) in [
             ("NS", "ns-0.awsdns-00.com."),
             ("SOA", "ns-0.awsdns-00.com. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400"),
         ] {
-            let rrset = Rrset {
+            let rrset = StoredRrset {
                 name: name.clone(),
                 kind: kind.into(),
                 ttl: Some(900),
@@ -96,7 +97,7 @@ impl Zone {
     }
 
     /// All record sets at a name.
-    pub fn at(&self, name: &str) -> impl Iterator<Item = &(Rrset, Author)> {
+    pub fn at(&self, name: &str) -> impl Iterator<Item = &(StoredRrset, Author)> {
         let (labels, _) = key(&normalize(name), "");
         self.rrsets
             .range((labels.clone(), String::new())..)
@@ -105,17 +106,17 @@ impl Zone {
     }
 
     /// All record sets, in Route 53's order.
-    pub fn all(&self) -> impl Iterator<Item = &(Rrset, Author)> {
+    pub fn all(&self) -> impl Iterator<Item = &(StoredRrset, Author)> {
         self.rrsets.values()
     }
 
-    /// Applies changes in their order, all or none.
+    /// Applies all changes in their order, or none of them.
     ///
     /// # Errors
-    /// With Route 53's sentence for each that does not fit.
+    /// Route 53's message for each change that does not fit the zone.
     pub fn change(
         &mut self,
-        changes: &[(Action, Rrset)],
+        changes: &[(Action, StoredRrset)],
         author: &Author,
     ) -> Result<(), Vec<String>> {
         let mut elements = 0;
@@ -137,7 +138,7 @@ impl Zone {
         let mut messages = Vec::new();
         let mut seen: Vec<(Action, Key)> = Vec::new();
         for (action, rrset) in changes {
-            let rrset = Rrset { name: normalize(&rrset.name), ..rrset.clone() };
+            let rrset = StoredRrset { name: normalize(&rrset.name), ..rrset.clone() };
             let key = key(&rrset.name, &rrset.kind);
             if seen.contains(&(*action, key.clone())) {
                 messages.push(format!(
@@ -158,8 +159,8 @@ impl Zone {
         Ok(())
     }
 
-    fn apply(&mut self, action: Action, rrset: Rrset, author: &Author) -> Result<(), String> {
-        let Rrset { name, kind, .. } = &rrset;
+    fn apply(&mut self, action: Action, rrset: StoredRrset, author: &Author) -> Result<(), String> {
+        let StoredRrset { name, kind, .. } = &rrset;
         let zone = &self.name;
         let key = key(name, kind);
         let subject = format!("resource record set [name='{name}', type='{kind}']");
@@ -212,21 +213,21 @@ impl Zone {
         Ok(())
     }
 
-    /// One page, as XML. `page` is the most that it may hold, for a Route 53 that gives less.
+    /// One page, as XML, with at most `max_items` and at most `max_page` record sets.
     pub fn list(
         &self,
         start: Option<(&str, Option<&str>)>,
         max_items: usize,
-        page: usize,
+        max_page: usize,
     ) -> String {
         let from = match start {
             Some((name, kind)) => key(&normalize(name), kind.unwrap_or_default()),
             None => (String::new(), String::new()),
         };
-        let most = max_items.min(PAGE).min(page).max(1);
+        let size = max_items.min(MAX_PAGE).min(max_page).max(1);
         let mut rest = self.rrsets.range(from..);
         let mut body = String::from("<ListResourceRecordSetsResponse><ResourceRecordSets>");
-        for (rrset, _) in rest.by_ref().take(most).map(|(_, found)| found) {
+        for (rrset, _) in rest.by_ref().take(size).map(|(_, found)| found) {
             body.push_str(&rrset.to_xml());
         }
         body.push_str("</ResourceRecordSets>");
@@ -237,11 +238,11 @@ impl Zone {
             )),
             None => body.push_str("<IsTruncated>false</IsTruncated>"),
         }
-        body + &format!("<MaxItems>{most}</MaxItems></ListResourceRecordSetsResponse>")
+        body + &format!("<MaxItems>{size}</MaxItems></ListResourceRecordSetsResponse>")
     }
 }
 
-fn check_values(rrset: &Rrset) -> Result<(), String> {
+fn check_values(rrset: &StoredRrset) -> Result<(), String> {
     if rrset.alias.is_none() && (rrset.values.is_empty() || rrset.ttl.is_none()) {
         return Err("Invalid request: Expected exactly one of [AliasTarget, all of [TTL, and ResourceRecords]], but found none".into());
     }
@@ -251,7 +252,7 @@ fn check_values(rrset: &Rrset) -> Result<(), String> {
     if rrset.kind == "TXT" {
         for value in &rrset.values {
             let strings: Vec<&str> = value.split('"').collect();
-            // Quoted strings with white space between: every second part is inside.
+            // Quoted strings, separated by white space. Every second part is within quotation marks.
             let quoted = strings.len() >= 3 && strings.len() % 2 == 1;
             let between = strings.iter().step_by(2).all(|part| part.trim().is_empty());
             if !quoted || !between {
@@ -273,7 +274,7 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;").replace('\'', "&apos;")
 }
 
-impl Rrset {
+impl StoredRrset {
     fn to_xml(&self) -> String {
         let data = match &self.alias {
             Some((zone, target)) => format!(
@@ -290,20 +291,20 @@ impl Rrset {
                 )
             }
         };
-        let Rrset { name, kind, .. } = self;
+        let StoredRrset { name, kind, .. } = self;
         format!(
             "<ResourceRecordSet><Name>{name}</Name><Type>{kind}</Type>{data}</ResourceRecordSet>"
         )
     }
 
-    fn from_xml(node: Node) -> Option<Rrset> {
+    fn from_xml(node: Node) -> Option<StoredRrset> {
         let text = |node: Node, tag: &str| {
             let child = node.children().find(|child| child.has_tag_name_local(tag))?;
             Some(child.text().unwrap_or_default().to_owned())
         };
         let child = |tag: &str| node.children().find(|child| child.has_tag_name_local(tag));
         let values = child("ResourceRecords").into_iter().flat_map(|records| records.children());
-        Some(Rrset {
+        Some(StoredRrset {
             name: normalize(&text(node, "Name")?),
             kind: text(node, "Type")?,
             ttl: text(node, "TTL").and_then(|ttl| ttl.parse().ok()),
@@ -315,7 +316,7 @@ impl Rrset {
     }
 }
 
-/// Elements by name, whatever their namespace.
+/// Elements by their name without the namespace.
 trait LocalName {
     fn has_tag_name_local(&self, name: &str) -> bool;
 }
@@ -326,8 +327,8 @@ impl LocalName for Node<'_, '_> {
     }
 }
 
-/// The changes of a ChangeResourceRecordSets request; none if it is malformed.
-pub fn read_changes(body: &str) -> Option<Vec<(Action, Rrset)>> {
+/// The changes of a ChangeResourceRecordSets request. `None` if it is malformed.
+pub fn read_changes(body: &str) -> Option<Vec<(Action, StoredRrset)>> {
     let document = Document::parse(body).ok()?;
     let changes = document.descendants().filter(|node| node.has_tag_name_local("Change"));
     changes
@@ -341,12 +342,12 @@ pub fn read_changes(body: &str) -> Option<Vec<(Action, Rrset)>> {
             };
             let rrset =
                 change.children().find(|child| child.has_tag_name_local("ResourceRecordSet"))?;
-            Some((action, Rrset::from_xml(rrset)?))
+            Some((action, StoredRrset::from_xml(rrset)?))
         })
         .collect()
 }
 
-/// A refusal in one of the two forms that Route 53 has.
+/// The body of a refusal. Route 53 has two forms: one with an error code, and a `bare` one without.
 pub fn refusal(messages: &[String], bare: bool) -> String {
     if bare {
         let messages: String = messages
@@ -367,8 +368,8 @@ pub fn refusal(messages: &[String], bare: bool) -> String {
 mod tests {
     use super::*;
 
-    fn rrset(name: &str, kind: &str, value: &str) -> Rrset {
-        Rrset {
+    fn rrset(name: &str, kind: &str, value: &str) -> StoredRrset {
+        StoredRrset {
             name: name.into(),
             kind: kind.into(),
             ttl: Some(60),
@@ -377,7 +378,7 @@ mod tests {
         }
     }
 
-    fn check(zone: &mut Zone, changes: &[(Action, Rrset)]) -> String {
+    fn check(zone: &mut HostedZone, changes: &[(Action, StoredRrset)]) -> String {
         match zone.change(changes, &Author::Person) {
             Ok(()) => "applied".into(),
             Err(messages) => messages.join("\n"),
@@ -385,18 +386,18 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_applied_whole_or_not_at_all_and_only_where_it_fits() {
+    fn a_batch_is_atomic_and_must_fit_the_zone() {
         use Action::{Create, Delete};
-        let mut zone = Zone::new("internal");
+        let mut zone = HostedZone::new("internal");
         let record = || rrset("x.internal", "CNAME", "a.example.com");
         assert_eq!(check(&mut zone, &[(Create, record())]), "applied");
         assert_eq!(
             check(&mut zone, &[(Create, rrset("y.internal", "A", "10.0.0.7")), (Create, record())]),
             "Tried to create resource record set [name='x.internal.', type='CNAME'] but it already exists"
         );
-        assert_eq!(zone.at("y.internal").count(), 0, "nothing of a refused batch is applied");
+        assert_eq!(zone.at("y.internal").count(), 0, "a refused batch changes nothing");
         assert_eq!(
-            check(&mut zone, &[(Delete, Rrset { ttl: Some(61), ..record() })]),
+            check(&mut zone, &[(Delete, StoredRrset { ttl: Some(61), ..record() })]),
             "Tried to delete resource record set [name='x.internal.', type='CNAME'] but the values provided do not match the current values"
         );
         assert_eq!(
@@ -415,7 +416,7 @@ mod tests {
         assert_eq!(
             check(&mut zone, &again),
             "applied",
-            "a delete makes room for a create behind it"
+            "a create may follow the delete that makes room for it"
         );
         assert_eq!(
             check(&mut zone, &[(Create, record())]),
@@ -437,10 +438,10 @@ mod tests {
     }
 
     #[test]
-    fn both_limits_hold_and_an_upsert_counts_twice() {
+    fn a_batch_has_two_limits_and_an_upsert_counts_twice() {
         let many = |action, count: usize, value: &str| {
             let change = |number| (action, rrset(&format!("n{number}.internal"), "TXT", value));
-            check(&mut Zone::new("internal"), &(0..count).map(change).collect::<Vec<_>>())
+            check(&mut HostedZone::new("internal"), &(0..count).map(change).collect::<Vec<_>>())
         };
         assert_eq!(many(Action::Create, 1_000, "\"x\""), "applied");
         assert_eq!(
@@ -457,8 +458,8 @@ mod tests {
     }
 
     #[test]
-    fn names_are_listed_by_labels_from_the_right_in_octal_and_by_pages() {
-        let mut zone = Zone::new("internal");
+    fn names_are_listed_by_reversed_labels_with_octal_escapes_in_pages() {
+        let mut zone = HostedZone::new("internal");
         for name in [
             "orders.internal",
             "_discovery.orders.internal",

@@ -1,246 +1,76 @@
-//! Plays a history: what people do, the events of it, and the real handlers that answer them, all on
-//! virtual time.
+//! Plays a history on virtual time: changes the account, delivers the events, and lets the real handlers
+//! answer them.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use handler::domain::marker::Nonce;
-use handler::domain::report::Report;
-use handler::invocation::{Answer, answer_until};
+use handler::domain::report::{ApiCalls, Status};
+use handler::invocation::Answer;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until};
 
-use crate::account::{Behind, Service, ServiceName, Status, service_arn};
-use crate::faults::{Counts, Invocation, Sim, lock};
-use crate::history::{Act, History, Travel, event};
-use crate::invariants::{Excuses, Violation, check_zones};
-use crate::lambda::{Container, FUNCTION, FUNCTION_TIMEOUT};
-use crate::oracle::{Due, due};
-use crate::route53::{Action, Author, Rrset};
+use crate::account::{
+    Attachment, ServiceName, ServiceStatus, StoredService, attachments_to_json, service_arn,
+};
+use crate::history::{Act, EventDelivery, History, event};
+use crate::invariants::{Exemptions, NameRecords, Violation, check_zones, name_of};
+use crate::lambda::Lambda;
+use crate::oracle::{Expected, expected};
+use crate::route53::{Action, Author, StoredRrset};
+use crate::state::{Simulation, Tally};
 use crate::virtual_time;
 
 const FULL_PASS: &str = r#"{"source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#;
 
-/// All that plays.
-struct Stage {
-    sim: Arc<Mutex<Sim>>,
-    idle: Mutex<Vec<Container>>,
-    invocations: AtomicU64,
+/// How often an event or a batch is delivered before it is given up.
+const MAX_DELIVERIES: usize = 40;
+
+struct Runner {
+    lambda: Lambda,
+    /// One queue per environment, with the id and the body of each message.
     queues: Vec<Mutex<VecDeque<(u64, String)>>>,
 }
 
 /// Plays a history and checks every invariant on it.
 ///
 /// # Errors
-/// With the first that is broken.
-///
-/// # Panics
-/// If no runtime can be made.
-pub fn play(history: &History) -> Result<Counts, Violation> {
+/// The first violation.
+pub fn play(history: &History) -> Result<Tally, Violation> {
     virtual_time::run(history.seed, async {
-        let mut sim = Sim::new(
-            history.cloud.clone(),
+        let mut simulation = Simulation::new(
+            history.account.clone(),
             history.environments.clone(),
-            history.weather.clone(),
+            history.faults.clone(),
             history.seed,
         );
-        sim.poison.clone_from(&history.poison);
-        let stage = Arc::new(Stage {
-            sim: Arc::new(Mutex::new(sim)),
-            idle: Mutex::default(),
-            invocations: AtomicU64::new(1),
+        simulation.rejected_name.clone_from(&history.rejected_name);
+        let runner = Arc::new(Runner {
+            lambda: Lambda::new(simulation),
             queues: history.environments.iter().map(|_| Mutex::default()).collect(),
         });
-        stage.play(history).await
+        runner.play(history).await
     })
 }
 
-fn violation(invariant: u8, what: impl Into<String>) -> Violation {
-    Violation { invariant, what: what.into() }
-}
+impl Runner {
+    async fn play(self: &Arc<Self>, history: &History) -> Result<Tally, Violation> {
+        let exemptions = self.play_steps(history).await;
+        self.first_violation()?;
+        if history.is_fully_reported() {
+            let simulation = self.lambda.simulation();
+            for environment in &simulation.environments {
+                let zones = &simulation.account.zones;
+                found(check_zones(&simulation, environment, zones, Some(&exemptions)))?;
+            }
+        }
 
-impl Stage {
-    /// Invokes an environment's handler. None if it failed, or was ended in the middle.
-    async fn invoke(&self, environment: usize, payload: &str) -> Option<Value> {
-        let idle = |container: &Container| container.environment == environment;
-        let found = {
-            let mut all = self.idle.lock().expect("no holder panics");
-            let at = all.iter().position(idle);
-            at.map(|at| all.swap_remove(at))
+        let faults_end = {
+            let simulation = self.lambda.simulation();
+            simulation.begun + Duration::from_millis(simulation.faults.until_ms)
         };
-        let config = lock(&self.sim).environments[environment].clone();
-        let container = found.unwrap_or_else(|| Container::new(environment, &config, &self.sim));
-        let id = self.invocations.fetch_add(1, Ordering::Relaxed);
-        container.wire.invocation.store(id, Ordering::Relaxed);
-        let killed_after = {
-            let mut sim = lock(&self.sim);
-            let deregisters = payload.contains("deregister");
-            sim.invocations
-                .insert(id, Invocation { environment, deregisters, ..Invocation::default() });
-            sim.count("invocations");
-            let killed = sim.is_bad() && sim.rng.u32(0..1_000) < sim.weather.killed;
-            if killed { Duration::from_millis(sim.rng.u64(0..3_000)) } else { FUNCTION_TIMEOUT }
-        };
-        let stop_at = Instant::now() + FUNCTION_TIMEOUT - Duration::from_secs(10);
-        let run = answer_until(&container.reconciler, FUNCTION, Nonce::new(id), stop_at, payload);
-        let run = timeout(killed_after, AssertUnwindSafe(run).catch_unwind()).await;
-        lock(&self.sim).invocations.get_mut(&id).expect("it was put there").told =
-            crate::oracle::Told::default();
-        match run {
-            Err(_) => {
-                lock(&self.sim).count("invocations killed");
-                None
-            }
-            Ok(Err(_)) => {
-                lock(&self.sim).violate(violation(8, format!("the handler crashed on {payload}")));
-                None
-            }
-            Ok(Ok(answer)) => {
-                self.idle.lock().expect("no holder panics").push(container);
-                let mut sim = lock(&self.sim);
-                match answer {
-                    Err(_) => {
-                        sim.count("invocations failed");
-                        None
-                    }
-                    Ok(answer) => {
-                        let reports: &[Report] = match &answer {
-                            Answer::Report(report) => std::slice::from_ref(report),
-                            Answer::Batch(batch) => &batch.runs,
-                        };
-                        for outcome in reports.iter().flat_map(|report| &report.outcomes) {
-                            sim.count(format!("outcomes {}", outcome.status.as_str()));
-                        }
-                        serde_json::to_value(&answer).ok()
-                    }
-                }
-            }
-        }
-    }
-
-    /// Delivers a payload directly, and again until it is handled: whoever gives up in the end
-    /// tells it by a dead-letter queue.
-    async fn deliver(self: Arc<Self>, environment: usize, payload: String, after: Duration) {
-        sleep(after).await;
-        for _ in 0..40 {
-            if self.invoke(environment, &payload).await.is_some()
-                || lock(&self.sim).violation.is_some()
-            {
-                return;
-            }
-            let wait = lock(&self.sim).rng.u64(20_000..120_000);
-            sleep(Duration::from_millis(wait)).await;
-        }
-        lock(&self.sim).count("events given up");
-    }
-
-    /// Takes batches of messages from a queue until all have been handled.
-    async fn poll(self: Arc<Self>, environment: usize, from: Instant) {
-        sleep_until(from).await;
-        let mut tries = 0;
-        loop {
-            let batch: Vec<(u64, String)> = {
-                let mut queue = self.queues[environment].lock().expect("no holder panics");
-                let most = queue.len().min(10);
-                queue.drain(..most).collect()
-            };
-            if batch.is_empty() || tries == 40 || lock(&self.sim).violation.is_some() {
-                return;
-            }
-            tries += 1;
-            let records: Vec<Value> = batch.iter().map(|(id, body)| json!({"messageId": id.to_string(), "eventSource": "aws:sqs", "body": body})).collect();
-            let answer = self.invoke(environment, &json!({"Records": records}).to_string()).await;
-            let failed = |id: &u64| match &answer {
-                None => true,
-                Some(answer) => answer["batchItemFailures"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .any(|item| item["itemIdentifier"].as_str() == Some(&id.to_string())),
-            };
-            let again: Vec<(u64, String)> = batch
-                .into_iter()
-                .filter(|(id, body)| {
-                    failed(id)
-                        && serde_json::from_str::<Value>(body)
-                            .is_ok_and(|body| body.get("detail-type").is_some())
-                })
-                .collect();
-            if !again.is_empty() {
-                lock(&self.sim).count("messages that came again");
-                self.queues[environment].lock().expect("no holder panics").extend(again);
-                sleep(Duration::from_secs(30)).await;
-            }
-        }
-    }
-
-    async fn play(self: &Arc<Self>, history: &History) -> Result<Counts, Violation> {
-        let mut tasks = JoinSet::new();
-        let mut excuses = Excuses::default();
-        let mut message = 0;
-        let begun = lock(&self.sim).begun;
-        for step in &history.steps {
-            sleep_until(begun + Duration::from_millis(step.at_ms)).await;
-            self.wants(&mut excuses);
-            let payloads = self.perform(&step.act, &step.travel, &mut tasks, &mut excuses);
-            self.wants(&mut excuses);
-            if step.travel.arrives_ms.is_empty() && !payloads.is_empty() {
-                lock(&self.sim).count("events lost");
-            }
-            for payload in &payloads {
-                for (copy, after) in step.travel.arrives_ms.iter().enumerate() {
-                    if copy > 0 {
-                        lock(&self.sim).count("events doubled");
-                    }
-                    for environment in 0..history.environments.len() {
-                        let after = Duration::from_millis(*after);
-                        if history.queue {
-                            message += 1;
-                            let (stage, text, id) = (Arc::clone(self), payload.clone(), message);
-                            tasks.spawn_local(async move {
-                                sleep(after).await;
-                                stage.queues[environment]
-                                    .lock()
-                                    .expect("no holder panics")
-                                    .push_back((id, text));
-                                let from = Instant::now() + Duration::from_millis(200);
-                                stage.poll(environment, from).await;
-                            });
-                        } else {
-                            tasks.spawn_local(Arc::clone(self).deliver(
-                                environment,
-                                payload.clone(),
-                                after,
-                            ));
-                        }
-                    }
-                }
-            }
-        }
-        while tasks.join_next().await.is_some() {}
-        self.broken()?;
-
-        if history.is_told_whole()
-            && lock(&self.sim).weather.denied.is_none()
-            && history.poison.is_none()
-        {
-            let sim = lock(&self.sim);
-            for environment in &sim.environments {
-                check_zones(&sim, environment, &sim.cloud.zones, Some(&excuses))
-                    .map_or(Ok(()), Err)?;
-            }
-        }
-        // From here on nothing goes wrong any more.
-        let calm = {
-            let sim = lock(&self.sim);
-            sim.begun + Duration::from_millis(sim.weather.until_ms)
-        };
-        sleep_until(calm).await;
+        sleep_until(faults_end).await;
         sleep(Duration::from_secs(60)).await;
         for environment in 0..history.environments.len() {
             self.full_passes(environment).await?;
@@ -248,249 +78,342 @@ impl Stage {
         if history.seed.is_multiple_of(4) {
             self.deregister(0).await?;
         }
-        let mut sim = lock(&self.sim);
-        Ok(std::mem::take(&mut sim.counts))
+        Ok(std::mem::take(&mut self.lambda.simulation().tally))
     }
 
-    fn broken(&self) -> Result<(), Violation> {
-        lock(&self.sim).violation.clone().map_or(Ok(()), Err)
+    /// Performs all acts and waits until their events are handled or given up.
+    async fn play_steps(self: &Arc<Self>, history: &History) -> Exemptions {
+        let mut tasks = JoinSet::new();
+        let mut exemptions = Exemptions::default();
+        let mut message = 0;
+        let begun = self.lambda.simulation().begun;
+        for step in &history.steps {
+            sleep_until(begun + Duration::from_millis(step.at_ms)).await;
+            self.exempt_contested_names(&mut exemptions);
+            let payloads = self.perform(&step.act, &step.delivery, &mut tasks, &mut exemptions);
+            self.exempt_contested_names(&mut exemptions);
+            if step.delivery.arrives_ms.is_empty() && !payloads.is_empty() {
+                self.lambda.simulation().count("events lost");
+            }
+            for payload in &payloads {
+                for (copy, after) in step.delivery.arrives_ms.iter().enumerate() {
+                    if copy > 0 {
+                        self.lambda.simulation().count("events delivered twice");
+                    }
+                    let after = Duration::from_millis(*after);
+                    for environment in 0..history.environments.len() {
+                        let (runner, payload) = (Arc::clone(self), payload.clone());
+                        if history.has_queue {
+                            message += 1;
+                            tasks.spawn_local(runner.enqueue(environment, message, payload, after));
+                        } else {
+                            tasks.spawn_local(runner.deliver(environment, payload, after));
+                        }
+                    }
+                }
+            }
+        }
+        while tasks.join_next().await.is_some() {}
+        exemptions
     }
 
+    /// Invokes a handler with a payload until the invocation succeeds. After the last delivery the event is
+    /// in the dead-letter queue.
+    async fn deliver(self: Arc<Self>, environment: usize, payload: String, after: Duration) {
+        sleep(after).await;
+        for _ in 0..MAX_DELIVERIES {
+            if self.lambda.invoke(environment, &payload).await.is_some()
+                || self.first_violation().is_err()
+            {
+                return;
+            }
+            let pause = self.lambda.simulation().rng.u64(20_000..120_000);
+            sleep(Duration::from_millis(pause)).await;
+        }
+        self.lambda.simulation().count("events given up");
+    }
+
+    /// Sends a payload to the queue of an environment, and receives messages from there.
+    async fn enqueue(
+        self: Arc<Self>,
+        environment: usize,
+        message: u64,
+        payload: String,
+        after: Duration,
+    ) {
+        sleep(after).await;
+        self.queue(environment).push_back((message, payload));
+        sleep(Duration::from_millis(200)).await;
+        self.receive(environment).await;
+    }
+
+    /// Invokes a handler with batches from its queue until the queue is empty.
+    async fn receive(&self, environment: usize) {
+        for delivery in 0..=MAX_DELIVERIES {
+            let batch: Vec<(u64, String)> = {
+                let mut queue = self.queue(environment);
+                let size = queue.len().min(10);
+                queue.drain(..size).collect()
+            };
+            if batch.is_empty() || delivery == MAX_DELIVERIES || self.first_violation().is_err() {
+                return;
+            }
+            let records: Vec<Value> = batch.iter().map(|(id, body)| json!({"messageId": id.to_string(), "eventSource": "aws:sqs", "body": body})).collect();
+            let payload = json!({"Records": records}).to_string();
+            let answer = self.lambda.invoke(environment, &payload).await;
+            let has_failed = |id: &u64| match &answer {
+                None => true,
+                Some(Answer::Report(_)) => false,
+                Some(Answer::Batch(answer)) => answer
+                    .batch_item_failures
+                    .iter()
+                    .any(|failure| failure.item_identifier == id.to_string()),
+            };
+            // A message that is no event fails each time, and needs no further delivery here.
+            let is_event = |body: &str| {
+                serde_json::from_str::<Value>(body)
+                    .is_ok_and(|body| body.get("detail-type").is_some())
+            };
+            let failed: Vec<(u64, String)> =
+                batch.into_iter().filter(|(id, body)| has_failed(id) && is_event(body)).collect();
+            if !failed.is_empty() {
+                self.lambda.simulation().count("batches with messages delivered again");
+                self.queue(environment).extend(failed);
+                sleep(Duration::from_secs(30)).await;
+            }
+        }
+    }
+
+    fn queue(&self, environment: usize) -> MutexGuard<'_, VecDeque<(u64, String)>> {
+        self.queues[environment].lock().expect("no holder panics")
+    }
+
+    fn first_violation(&self) -> Result<(), Violation> {
+        found(self.lambda.simulation().violation.clone())
+    }
+
+    /// Checks the invariants 1, 3 and 9 of full passes, without faults.
     async fn full_passes(&self, environment: usize) -> Result<(), Violation> {
-        // 9: the same answers in another order give the same plan.
+        // The two dry runs get the same answers in another order.
         let dry = r#"{"reconcile":"all","dryRun":true,"overrideDeleteLimit":true}"#;
         let mut plans = Vec::new();
         for _ in 0..2 {
-            if let Some(mut report) = self.invoke(environment, dry).await {
-                report["apiCalls"] = Value::Null;
+            if let Some(Answer::Report(mut report)) = self.lambda.invoke(environment, dry).await {
+                report.api_calls = ApiCalls::default();
                 plans.push(report);
             }
         }
         if let [first, second] = plans.as_slice()
             && first != second
         {
-            return Err(violation(9, format!("{first}\nand then {second}")));
+            let message = format!("{}\nthen {}", json!(first), json!(second));
+            return Err(Violation::new(9, message));
         }
-        let before = lock(&self.sim).cloud.zones.clone();
-        let poisoned = lock(&self.sim).poison.is_some();
-        let answer = self.invoke(environment, FULL_PASS).await;
-        self.broken()?;
-        let refused = answer.as_ref().is_some_and(|answer| {
-            answer["outcomes"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .any(|outcome| outcome["status"] == "refused")
-        });
-        if refused {
-            lock(&self.sim).count("passes with too many deletions");
-            self.invoke(environment, r#"{"reconcile":"all","overrideDeleteLimit":true}"#).await;
-            self.broken()?;
+        let before = self.lambda.simulation().account.zones.clone();
+        let has_rejected_name = self.lambda.simulation().rejected_name.is_some();
+        let answer = self.lambda.invoke(environment, FULL_PASS).await;
+        self.first_violation()?;
+        let is_refused = matches!(&answer, Some(Answer::Report(report))
+            if report.outcomes.iter().any(|outcome| outcome.status == Status::Refused));
+        if is_refused {
+            self.lambda.simulation().count("full passes over the delete limit");
+            let payload = r#"{"reconcile":"all","overrideDeleteLimit":true}"#;
+            self.lambda.invoke(environment, payload).await;
+            self.first_violation()?;
         }
-        if answer.is_none() && !poisoned {
-            return Err(violation(3, "a full pass failed though nothing was wrong"));
+        if answer.is_none() && !has_rejected_name {
+            return Err(Violation::new(3, "a full pass failed without any fault"));
         }
         {
-            let sim = lock(&self.sim);
-            check_zones(&sim, &sim.environments[environment], &before, None).map_or(Ok(()), Err)?;
+            let simulation = self.lambda.simulation();
+            let environment = &simulation.environments[environment];
+            found(check_zones(&simulation, environment, &before, None))?;
         }
-        // 1: a second one changes nothing.
-        let changes = |stage: &Stage| {
-            lock(&stage.sim).counts.get("change batches applied").copied().unwrap_or_default()
-        };
-        let first = changes(self);
-        self.invoke(environment, FULL_PASS).await;
-        self.broken()?;
-        if changes(self) != first {
-            return Err(violation(1, "the second of two full passes changed something"));
+        let first = self.change_batches();
+        self.lambda.invoke(environment, FULL_PASS).await;
+        self.first_violation()?;
+        if self.change_batches() != first {
+            return Err(Violation::new(1, "the second of two full passes changed a zone"));
         }
         Ok(())
     }
 
+    fn change_batches(&self) -> u64 {
+        let simulation = self.lambda.simulation();
+        simulation.tally.get("change batches applied").copied().unwrap_or_default()
+    }
+
     async fn deregister(&self, environment: usize) -> Result<(), Violation> {
-        let poisoned = lock(&self.sim).poison.is_some();
-        self.invoke(environment, r#"{"deregister":"all"}"#).await;
-        self.broken()?;
-        let sim = lock(&self.sim);
-        let name = &sim.environments[environment].name;
-        let author = Author::Handler(name.clone());
-        let left =
-            sim.cloud.zones.values().flat_map(|zone| zone.all()).find(|(_, by)| *by == author);
-        match left {
-            Some((rrset, _)) if !poisoned => {
-                Err(violation(3, format!("{rrset:?} was left when {name} was deregistered")))
+        let has_rejected_name = self.lambda.simulation().rejected_name.is_some();
+        self.lambda.invoke(environment, r#"{"deregister":"all"}"#).await;
+        self.first_violation()?;
+        let simulation = self.lambda.simulation();
+        let name = &simulation.environments[environment].name;
+        let ours = Author::Handler(name.clone());
+        let zones = simulation.account.zones.values();
+        match zones.flat_map(|zone| zone.all()).find(|(_, author)| *author == ours) {
+            Some((rrset, _)) if !has_rejected_name => {
+                let message = format!("{rrset:?} still exists after {name} was deregistered");
+                Err(Violation::new(3, message))
             }
             _ => Ok(()),
         }
     }
 
-    /// Notes the names that several want: whoever does not get one waits for the next full pass.
-    fn wants(&self, excuses: &mut Excuses) {
-        let sim = lock(&self.sim);
-        for environment in &sim.environments {
-            let mut wanted: BTreeMap<String, ServiceName> = BTreeMap::new();
-            for (id, zone) in &sim.cloud.zones {
+    /// Exempts the names for which several services are candidates. A service that does not get its name
+    /// waits for the next full pass.
+    fn exempt_contested_names(&self, exemptions: &mut Exemptions) {
+        let simulation = self.lambda.simulation();
+        for environment in &simulation.environments {
+            let mut candidates: BTreeMap<String, ServiceName> = BTreeMap::new();
+            for (id, zone) in &simulation.account.zones {
                 for (rrset, _) in zone.all() {
-                    let name = rrset.name.strip_prefix("_discovery.").unwrap_or(&rrset.name);
-                    let stand = crate::invariants::Stand::at(zone, name);
-                    match stand.holder(environment) {
-                        Some(holder) => drop(wanted.insert(format!("{id} {name}"), holder)),
-                        None => drop(excuses.names.insert(name.to_owned())),
+                    let name = name_of(rrset);
+                    match NameRecords::read(zone, name).holder(environment) {
+                        Some(holder) => drop(candidates.insert(format!("{id} {name}"), holder)),
+                        None => drop(exemptions.names.insert(name.to_owned())),
                     }
                 }
             }
-            for (service, state) in &sim.cloud.ecs.services {
-                if let Due::Record { zone, name, .. } =
-                    due(environment, service, Some(state), &sim.cloud)
-                    && wanted
+            for (service, state) in &simulation.account.ecs.services {
+                if let Expected::Record { zone, name, .. } =
+                    expected(environment, service, Some(state), &simulation.account)
+                    && candidates
                         .insert(format!("{zone} {name}"), service.clone())
                         .is_some_and(|other| other != *service)
                 {
-                    excuses.names.insert(name);
+                    exemptions.names.insert(name);
                 }
             }
         }
     }
 
-    /// Does what an act says, if it can be done, and tells the events of it.
+    /// Performs an act, if it is possible, and returns its events.
     fn perform(
         self: &Arc<Self>,
         act: &Act,
-        travel: &Travel,
+        delivery: &EventDelivery,
         tasks: &mut JoinSet<()>,
-        excuses: &mut Excuses,
+        exemptions: &mut Exemptions,
     ) -> Vec<String> {
-        let mut sim = lock(&self.sim);
-        let now = sim.begun.elapsed().as_secs();
-        let listed = |behind: &[Behind]| json!({"loadBalancers": behind.iter().map(Behind::to_json).collect::<Vec<_>>()});
-        let told = |call: &str, service: &ServiceName, more: Value, failed: bool| {
-            let mut events = vec![event(call, service, more, travel, failed).to_string()];
-            if travel.native && !failed && !call.contains("Tag") && call != "DeleteService" {
+        let mut simulation = self.lambda.simulation();
+        let simulation = &mut *simulation;
+        let now = simulation.begun.elapsed().as_secs();
+        let listed =
+            |attachments: &[Attachment]| json!({"loadBalancers": attachments_to_json(attachments)});
+        let events = |call: &str, service: &ServiceName, parameters: Value, failed: bool| {
+            let mut events = vec![event(call, service, parameters, delivery, failed).to_string()];
+            let has_ecs_event = !call.contains("Tag") && call != "DeleteService";
+            if delivery.with_ecs_event && has_ecs_event && !failed {
                 let own = json!({"source": "aws.ecs", "detail-type": "ECS Deployment State Change", "resources": [service_arn(service)], "detail": {}});
                 events.push(own.to_string());
             }
             events
         };
-        let lives = |sim: &Sim, service: &ServiceName| {
-            sim.cloud.ecs.services.get(service).is_some_and(|found| found.status == Status::Active)
-        };
         match act {
-            Act::Create { service, behind, task_sets, tags } => {
-                let more = listed(behind);
-                if sim
-                    .cloud
-                    .ecs
-                    .services
-                    .get(service)
-                    .is_some_and(|found| found.status != Status::Inactive)
-                {
-                    return told("CreateService", service, more, true);
+            Act::CreateService { service, load_balancers, task_sets, tags } => {
+                let parameters = listed(load_balancers);
+                let services = &simulation.account.ecs.services;
+                if services.get(service).is_some_and(|old| old.status != ServiceStatus::Inactive) {
+                    return events("CreateService", service, parameters, true);
                 }
-                sim.before_change();
-                let made = Service {
-                    status: Status::Active,
+                simulation.before_change();
+                let created = StoredService {
+                    status: ServiceStatus::Active,
                     created_at: now,
-                    behind: behind.clone(),
+                    load_balancers: load_balancers.clone(),
                     task_sets: task_sets.clone(),
                     tags: tags.iter().cloned().collect(),
                 };
-                sim.cloud.ecs.services.insert(service.clone(), made);
-                told("CreateService", service, more, false)
+                simulation.account.ecs.services.insert(service.clone(), created);
+                events("CreateService", service, parameters, false)
             }
             Act::Scale { service } => {
-                told("UpdateService", service, json!({"desiredCount": 3}), !lives(&sim, service))
+                let failed = !is_active(simulation, service);
+                events("UpdateService", service, json!({"desiredCount": 3}), failed)
             }
-            Act::Move { service, .. } | Act::TaskSet { service, .. } | Act::Tag { service, .. }
-                if !lives(&sim, service) =>
-            {
-                Vec::new()
+            Act::ReplaceLoadBalancers { service, load_balancers } => {
+                let change =
+                    |stored: &mut StoredService| stored.load_balancers.clone_from(load_balancers);
+                if !change_active(simulation, service, change) {
+                    return Vec::new();
+                }
+                events("UpdateService", service, listed(load_balancers), false)
             }
-            Act::Move { service, behind } => {
-                sim.before_change();
-                sim.cloud
-                    .ecs
-                    .services
-                    .get_mut(service)
-                    .expect("it lives")
-                    .behind
-                    .clone_from(behind);
-                told("UpdateService", service, listed(behind), false)
-            }
-            Act::TaskSet { service, behind } => {
-                sim.before_change();
-                let sets =
-                    &mut sim.cloud.ecs.services.get_mut(service).expect("it lives").task_sets;
-                sets.insert(0, ("ACTIVE".into(), behind.clone()));
-                told("CreateTaskSet", service, json!({}), false)
+            Act::CreateTaskSet { service, load_balancers } => {
+                let set = ("ACTIVE".into(), load_balancers.clone());
+                if !change_active(simulation, service, |stored| stored.task_sets.insert(0, set)) {
+                    return Vec::new();
+                }
+                events("CreateTaskSet", service, json!({}), false)
             }
             Act::Tag { service, key, value } => {
-                sim.before_change();
-                let tags = &mut sim.cloud.ecs.services.get_mut(service).expect("it lives").tags;
-                match value {
-                    Some(value) => drop(tags.insert(key.clone(), value.clone())),
-                    None => drop(tags.remove(key)),
+                let change = |stored: &mut StoredService| match value {
+                    Some(value) => drop(stored.tags.insert(key.clone(), value.clone())),
+                    None => drop(stored.tags.remove(key)),
+                };
+                if !change_active(simulation, service, change) {
+                    return Vec::new();
                 }
-                told(
-                    if value.is_some() { "TagResource" } else { "UntagResource" },
-                    service,
-                    json!({}),
-                    false,
-                )
+                let call = if value.is_some() { "TagResource" } else { "UntagResource" };
+                events(call, service, json!({}), false)
             }
-            Act::Delete { service, .. } if !lives(&sim, service) => {
-                told("DeleteService", service, json!({}), true)
-            }
-            Act::Delete { service, drains_ms } => {
-                sim.before_change();
-                sim.cloud.ecs.services.get_mut(service).expect("it lives").status =
-                    Status::Draining;
-                let (stage, service_name, drains) =
-                    (Arc::clone(self), service.clone(), Duration::from_millis(*drains_ms));
-                if drains.is_zero() {
-                    sim.cloud.ecs.services.get_mut(service).expect("it lives").status =
-                        Status::Inactive;
+            Act::DeleteService { service, drains_ms } => {
+                let status =
+                    if *drains_ms == 0 { ServiceStatus::Inactive } else { ServiceStatus::Draining };
+                if !change_active(simulation, service, |stored| stored.status = status) {
+                    return events("DeleteService", service, json!({}), true);
                 }
+                let (runner, name) = (Arc::clone(self), service.clone());
+                let drains = Duration::from_millis(*drains_ms);
                 tasks.spawn_local(async move {
                     sleep(drains).await;
-                    stage.becomes(&service_name, Status::Draining, Some(Status::Inactive));
+                    runner.change_status(
+                        &name,
+                        ServiceStatus::Draining,
+                        Some(ServiceStatus::Inactive),
+                    );
                     sleep(Duration::from_secs(40)).await;
-                    stage.becomes(&service_name, Status::Inactive, None);
+                    runner.change_status(&name, ServiceStatus::Inactive, None);
                 });
-                told("DeleteService", service, json!({}), false)
+                events("DeleteService", service, json!({}), false)
             }
-            Act::Balancer { name, balancer } => {
-                excuses.behind.insert(name.clone());
-                let through =
-                    sim.cloud.groups.iter().filter(|(_, balancers)| balancers.contains(name));
-                excuses.behind.extend(through.map(|(group, _)| group.clone()));
-                match balancer {
-                    Some(balancer) => {
-                        drop(sim.cloud.balancers.insert(name.clone(), balancer.clone()))
+            Act::LoadBalancer { name, load_balancer } => {
+                let account = &mut simulation.account;
+                exemptions.load_balancers.insert(name.clone());
+                let groups = account.target_groups.iter().filter(|(_, names)| names.contains(name));
+                exemptions.load_balancers.extend(groups.map(|(group, _)| group.clone()));
+                match load_balancer {
+                    Some(load_balancer) => {
+                        account.load_balancers.insert(name.clone(), load_balancer.clone());
                     }
                     None => {
-                        sim.cloud.balancers.remove(name);
-                        for balancers in sim.cloud.groups.values_mut() {
-                            balancers.retain(|other| other != name);
+                        account.load_balancers.remove(name);
+                        for names in account.target_groups.values_mut() {
+                            names.retain(|other| other != name);
                         }
                     }
                 }
                 Vec::new()
             }
-            Act::Listen { group, balancer } => {
-                excuses.behind.insert(group.clone());
-                let there = balancer.clone().filter(|name| sim.cloud.balancers.contains_key(name));
-                sim.cloud.groups.insert(group.clone(), Vec::from_iter(there));
+            Act::TargetGroup { name, load_balancer } => {
+                let account = &mut simulation.account;
+                exemptions.load_balancers.insert(name.clone());
+                let attached = load_balancer
+                    .clone()
+                    .filter(|load_balancer| account.load_balancers.contains_key(load_balancer));
+                account.target_groups.insert(name.clone(), Vec::from_iter(attached));
                 Vec::new()
             }
-            Act::Person { zone, name, record } => {
-                excuses.names.insert(name.clone());
-                let Some(zone) = sim.cloud.zones.get_mut(zone) else { return Vec::new() };
-                let changes: Vec<(Action, Rrset)> = match record {
+            Act::ChangeRecord { zone, name, record } => {
+                exemptions.names.insert(name.clone());
+                let Some(zone) = simulation.account.zones.get_mut(zone) else { return Vec::new() };
+                let changes: Vec<(Action, StoredRrset)> = match record {
                     None => {
                         zone.at(name).map(|(rrset, _)| (Action::Delete, rrset.clone())).collect()
                     }
                     Some((kind, value)) => {
-                        let rrset = Rrset {
+                        let rrset = StoredRrset {
                             name: name.clone(),
                             kind: kind.clone(),
                             ttl: Some(300),
@@ -500,12 +423,12 @@ impl Stage {
                         vec![(Action::Create, rrset)]
                     }
                 };
-                // Where Route 53 refuses, the person gives up.
-                let done = zone.change(&changes, &Author::Person).is_ok();
-                sim.count(if done {
+                // If Route 53 refuses the change, the person gives up.
+                let is_applied = zone.change(&changes, &Author::Person).is_ok();
+                simulation.count(if is_applied {
                     "records changed by a person"
                 } else {
-                    "records refused to a person"
+                    "changes of a person refused"
                 });
                 Vec::new()
             }
@@ -514,18 +437,44 @@ impl Stage {
         }
     }
 
-    fn becomes(&self, service: &ServiceName, from: Status, to: Option<Status>) {
-        let mut sim = lock(&self.sim);
-        if sim.cloud.ecs.services.get(service).is_some_and(|found| found.status == from) {
-            sim.before_change();
-            match to {
-                Some(status) => {
-                    sim.cloud.ecs.services.get_mut(service).expect("it is there").status = status
-                }
-                None => drop(sim.cloud.ecs.services.remove(service)),
+    /// Changes the status of a service from `from` to `to`, or removes the service.
+    fn change_status(&self, service: &ServiceName, from: ServiceStatus, to: Option<ServiceStatus>) {
+        let mut simulation = self.lambda.simulation();
+        let services = &simulation.account.ecs.services;
+        if services.get(service).is_some_and(|stored| stored.status == from) {
+            simulation.before_change();
+            let services = &mut simulation.account.ecs.services;
+            match (to, services.get_mut(service)) {
+                (Some(status), Some(stored)) => stored.status = status,
+                _ => drop(services.remove(service)),
             }
         }
     }
+}
+
+fn found(violation: Option<Violation>) -> Result<(), Violation> {
+    violation.map_or(Ok(()), Err)
+}
+
+fn is_active(simulation: &Simulation, service: &ServiceName) -> bool {
+    let stored = simulation.account.ecs.services.get(service);
+    stored.is_some_and(|stored| stored.status == ServiceStatus::Active)
+}
+
+/// Changes a service and returns true, or returns false if it is not active.
+fn change_active(
+    simulation: &mut Simulation,
+    service: &ServiceName,
+    change: impl FnOnce(&mut StoredService),
+) -> bool {
+    if !is_active(simulation, service) {
+        return false;
+    }
+    simulation.before_change();
+    if let Some(stored) = simulation.account.ecs.services.get_mut(service) {
+        change(stored);
+    }
+    true
 }
 
 #[cfg(test)]

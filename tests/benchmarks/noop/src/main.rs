@@ -1,4 +1,4 @@
-//! Answers everything with null: what Lambda's runtime costs by itself.
+//! Answers every event with null. Its measurements are the cost of the Lambda runtime alone.
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;

@@ -1,0 +1,365 @@
+//! The state of a simulation: the account, its quotas, its past, and everything that is counted and checked
+//! while a history runs. All chance comes from one seed, and all time is virtual.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fastrand::Rng;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::account::{Account, EcsState, Reply, name_in_arn, xml_error};
+use crate::connector::Request;
+use crate::faults::Faults;
+use crate::invariants::{Violation, check_change};
+use crate::oracle::{Described, EnvironmentConfig};
+use crate::route53::{Action, Author, read_changes, refusal};
+
+/// How often each thing happened. A simulation in which nothing goes wrong proves nothing.
+pub type Tally = BTreeMap<String, u64>;
+
+#[derive(Debug)]
+pub struct Simulation {
+    pub account: Account,
+    pub environments: Vec<EnvironmentConfig>,
+    pub faults: Faults,
+    pub rng: Rng,
+    pub begun: Instant,
+    /// Route 53 rejects every change of this name, without a reason.
+    pub rejected_name: Option<String>,
+    pub invocations: BTreeMap<u64, InvocationLog>,
+    /// The first violation.
+    pub violation: Option<Violation>,
+    pub tally: Tally,
+    /// Whether requests count towards the quotas.
+    pub has_quotas: bool,
+    /// All requests, if they are collected.
+    pub trace: Option<Vec<TracedRequest>>,
+    /// The state of ECS before each of its changes, and the time of the change.
+    past: Vec<(Instant, EcsState)>,
+    quotas: BTreeMap<&'static str, Quota>,
+    /// Until when Route 53 processes the latest change of a zone.
+    busy: BTreeMap<String, Instant>,
+}
+
+/// An invocation of a handler, with everything that AWS described to it.
+#[derive(Clone, Debug, Default)]
+pub struct InvocationLog {
+    pub environment: usize,
+    pub deregisters: bool,
+    pub described: Described,
+}
+
+/// A request that reached the account.
+#[derive(Clone, Debug)]
+pub struct TracedRequest {
+    /// The time since the beginning.
+    pub at: Duration,
+    pub operation: String,
+    /// The HTTP status of the response.
+    pub status: u16,
+}
+
+/// A token bucket: allows `burst` requests at once, then `per_second`.
+#[derive(Clone, Copy, Debug)]
+struct Quota {
+    left: f64,
+    burst: f64,
+    per_second: f64,
+    at: Instant,
+}
+
+impl Quota {
+    fn take(&mut self, tokens: f64) -> bool {
+        let now = Instant::now();
+        self.left = (self.left + (now - self.at).as_secs_f64() * self.per_second).min(self.burst);
+        self.at = now;
+        let is_enough = self.left >= tokens;
+        if is_enough {
+            self.left -= tokens;
+        }
+        is_enough
+    }
+}
+
+/// Locks the simulation. A panic elsewhere does not make its state unusable.
+pub fn lock(simulation: &Mutex<Simulation>) -> MutexGuard<'_, Simulation> {
+    simulation.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Simulation {
+    pub fn new(
+        account: Account,
+        environments: Vec<EnvironmentConfig>,
+        faults: Faults,
+        seed: u64,
+    ) -> Simulation {
+        Simulation {
+            account,
+            environments,
+            faults,
+            rng: Rng::with_seed(seed),
+            begun: Instant::now(),
+            rejected_name: None,
+            invocations: BTreeMap::new(),
+            violation: None,
+            tally: Tally::new(),
+            has_quotas: true,
+            trace: None,
+            past: Vec::new(),
+            quotas: BTreeMap::new(),
+            busy: BTreeMap::new(),
+        }
+    }
+
+    pub fn count(&mut self, event: impl Into<String>) {
+        *self.tally.entry(event.into()).or_default() += 1;
+    }
+
+    pub fn violate(&mut self, violation: Violation) {
+        self.violation.get_or_insert(violation);
+    }
+
+    /// Stores the state of ECS, for stale reads after the change that follows.
+    pub fn before_change(&mut self) {
+        self.past.push((Instant::now(), self.account.ecs.clone()));
+    }
+
+    /// Whether faults can happen now.
+    pub fn has_faults(&self) -> bool {
+        self.begun.elapsed() < Duration::from_millis(self.faults.until_ms)
+    }
+
+    pub(crate) fn happens(&mut self, per_mille: u32) -> bool {
+        self.has_faults() && self.rng.u32(0..1_000) < per_mille
+    }
+
+    /// The time of one way through the network.
+    pub(crate) fn latency(&mut self) -> Duration {
+        let max = if self.has_faults() { self.faults.latency_ms } else { 20 };
+        match self.faults.steady_ms {
+            Some(both) => Duration::from_millis(both) / 2,
+            None => Duration::from_millis(self.rng.u64(1..=max.max(1))),
+        }
+    }
+
+    fn within_quota(
+        &mut self,
+        name: &'static str,
+        burst: f64,
+        per_second: f64,
+        tokens: f64,
+    ) -> bool {
+        if !self.has_quotas {
+            return true;
+        }
+        let full = Quota { left: burst, burst, per_second, at: Instant::now() };
+        let is_within = self.quotas.entry(name).or_insert(full).take(tokens);
+        if !is_within {
+            self.count(format!("quota exceeded: {name}"));
+        }
+        is_within
+    }
+
+    /// The index in `past` of the state that answers one request, or `None` for the present state.
+    fn stale_ecs(&mut self) -> Option<usize> {
+        if self.faults.stale_ms == 0 || !self.has_faults() {
+            return None;
+        }
+        let age = Duration::from_millis(self.rng.u64(0..self.faults.stale_ms));
+        let now = Instant::now();
+        let stale = self.past.iter().position(|(at, _)| now.duration_since(*at) < age)?;
+        self.count("stale reads");
+        Some(stale)
+    }
+
+    /// Carries out a request. Returns the reply, and the services and load balancers that it describes.
+    pub fn answer(&mut self, request: &Request, invocation: u64) -> (Reply, Described) {
+        let max_page = self.faults.max_page.filter(|_| self.has_faults()).unwrap_or(usize::MAX);
+        if request.is_route53() {
+            (self.answer_route53(request, invocation, max_page), Described::default())
+        } else if request.is_ecs() {
+            self.answer_ecs(request, max_page)
+        } else {
+            self.answer_elb(request, invocation, max_page)
+        }
+    }
+
+    fn answer_ecs(&mut self, request: &Request, max_page: usize) -> (Reply, Described) {
+        let mut described = Described::default();
+        let (quota, burst) = if request.operation == "ListClusters" {
+            ("ECS clusters", 50.0)
+        } else {
+            ("ECS services", 100.0)
+        };
+        if !self.within_quota(quota, burst, 20.0, 1.0) {
+            return (request.throttled(), described);
+        }
+        let stale = self.stale_ecs();
+        let ecs = stale.map_or(&self.account.ecs, |index| &self.past[index].1);
+        let body: Value = serde_json::from_str(&request.body).unwrap_or_default();
+        let (status, reply) = ecs.answer(&request.operation, &body, max_page);
+        let mut reply: Value = serde_json::from_str(&reply).unwrap_or_default();
+        if request.operation == "DescribeServices" {
+            let cluster = body["cluster"].as_str().unwrap_or("default");
+            for name in body["services"].as_array().into_iter().flatten().filter_map(Value::as_str)
+            {
+                let name = (cluster.to_owned(), name.to_owned());
+                let service = ecs.services.get(&name).cloned();
+                if status == 200 || reply["__type"] == "ClusterNotFoundException" {
+                    described.services.insert(name, service);
+                }
+            }
+        }
+        // AWS documents no order.
+        for list in ["services", "failures"] {
+            if let Some(list) = reply[list].as_array_mut() {
+                self.rng.shuffle(list);
+            }
+        }
+        ((status, reply.to_string()), described)
+    }
+
+    fn answer_elb(
+        &mut self,
+        request: &Request,
+        invocation: u64,
+        max_page: usize,
+    ) -> (Reply, Described) {
+        let classic = request.query.get("Version").is_some_and(|version| version == "2012-06-01");
+        let quota = if classic { "classic load balancers" } else { "load balancers" };
+        if !self.within_quota(quota, 40.0, 10.0, 1.0) {
+            return (request.throttled(), Described::default());
+        }
+        let reply = self.account.answer_elb(&request.operation, &request.query, max_page);
+        let described = if self.invocations.contains_key(&invocation) {
+            self.described_by_elb(request, &reply)
+        } else {
+            Described::default()
+        };
+        (reply, described)
+    }
+
+    /// The target groups and load balancers in a reply, and those that it reports as missing.
+    fn described_by_elb(&self, request: &Request, (status, body): &Reply) -> Described {
+        let mut described = Described::default();
+        let is_target_groups = request.operation == "DescribeTargetGroups";
+        if *status != 200 {
+            let mut members = request
+                .query
+                .iter()
+                .filter(|(key, _)| key.contains(".member."))
+                .map(|(_, value)| value.as_str());
+            // With several members, the error does not say which of them is missing.
+            if let (Some(member), None, true) =
+                (members.next(), members.next(), body.contains("NotFound"))
+            {
+                let name = if member.starts_with("arn:") { name_in_arn(member) } else { member }
+                    .to_owned();
+                if is_target_groups {
+                    described.target_groups.insert(name, Vec::new());
+                } else {
+                    described.load_balancers.insert(name, None);
+                }
+            }
+            return described;
+        }
+        if is_target_groups {
+            for name in names_between(body, "targetgroup/", '/') {
+                if let Some(load_balancers) = self.account.target_groups.get(name) {
+                    described.target_groups.insert(name.to_owned(), load_balancers.clone());
+                }
+            }
+        } else {
+            for name in names_between(body, "<LoadBalancerName>", '<') {
+                if let Some(load_balancer) = self.account.load_balancers.get(name) {
+                    let load_balancer = Some(load_balancer.clone());
+                    described.load_balancers.insert(name.to_owned(), load_balancer);
+                }
+            }
+        }
+        described
+    }
+
+    fn answer_route53(&mut self, request: &Request, invocation: u64, max_page: usize) -> Reply {
+        if !self.within_quota("Route 53 requests", 50.0, 10.0, 1.0) {
+            return request.throttled();
+        }
+        let id = request
+            .path
+            .split("hostedzone/")
+            .nth(1)
+            .and_then(|rest| rest.split('/').next())
+            .unwrap_or_default()
+            .to_owned();
+        let Some(zone) = self.account.zones.get(&id) else {
+            return xml_error(
+                404,
+                "NoSuchHostedZone",
+                &format!("No hosted zone found with ID: {id}"),
+            );
+        };
+        if request.method == "GET" {
+            let start = request
+                .query
+                .get("name")
+                .map(|name| (name.as_str(), request.query.get("type").map(String::as_str)));
+            let max_items =
+                request.query.get("maxitems").and_then(|items| items.parse().ok()).unwrap_or(300);
+            return (200, zone.list(start, max_items, max_page));
+        }
+        let Some(changes) = read_changes(&request.body) else {
+            return xml_error(400, "InvalidInput", "Invalid XML");
+        };
+        let tokens: u32 =
+            changes.iter().map(|(action, _)| if *action == Action::Upsert { 2 } else { 1 }).sum();
+        if !self.within_quota("Route 53 changes", 1_500.0, 100.0, f64::from(tokens)) {
+            return request.throttled();
+        }
+        let now = Instant::now();
+        if self.busy.get(&id).is_some_and(|until| *until > now) {
+            self.count("prior request not complete");
+            return xml_error(
+                400,
+                "PriorRequestNotComplete",
+                "The request was rejected because Route 53 was still processing a prior request.",
+            );
+        }
+        let bare = self.rng.bool();
+        if let Some(name) = &self.rejected_name
+            && changes.iter().any(|(_, rrset)| rrset.name == *name)
+        {
+            self.count("refusals that name no change");
+            return (400, refusal(&["The request was refused".to_owned()], bare));
+        }
+        let environment =
+            self.invocations.get(&invocation).map_or(0, |invocation| invocation.environment);
+        let author = Author::Handler(self.environments[environment].name.clone());
+        let zone = self.account.zones.get_mut(&id).expect("it was found above");
+        let before = zone.clone();
+        match zone.change(&changes, &author) {
+            Err(messages) => {
+                self.count(if bare {
+                    "refusals without an error code"
+                } else {
+                    "refusals with an error code"
+                });
+                (400, refusal(&messages, bare))
+            }
+            Ok(()) => {
+                self.count("change batches applied");
+                self.busy.insert(id.clone(), now + Duration::from_millis(self.rng.u64(1..60)));
+                if let Some(violation) = check_change(self, &id, &before, &changes, invocation) {
+                    self.violate(violation);
+                }
+                (200, "<ChangeResourceRecordSetsResponse><ChangeInfo><Id>C1</Id><Status>PENDING</Status><SubmittedAt>2026-01-01T00:00:00Z</SubmittedAt></ChangeInfo></ChangeResourceRecordSetsResponse>".into())
+            }
+        }
+    }
+}
+
+/// Every text in `body` between `before` and the next `after`.
+fn names_between<'a>(body: &'a str, before: &'a str, after: char) -> impl Iterator<Item = &'a str> {
+    body.split(before).skip(1).filter_map(move |rest| rest.split(after).next())
+}
