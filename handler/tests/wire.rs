@@ -401,7 +401,7 @@ async fn a_service_in_sync_causes_no_write() {
 #[tokio::test(start_paused = true)]
 async fn a_record_with_another_target_is_replaced_in_one_batch_with_exact_deletes() {
     let outcome = run(one(), registered("old.elb.amazonaws.com"), usual()).await;
-    assert_snapshot!(outcome.statuses(), @"updated: it was CNAME old.elb.amazonaws.com, 60 s");
+    assert_snapshot!(outcome.statuses(), @"updated: the record was CNAME old.elb.amazonaws.com, TTL 60 s");
     assert_snapshot!(outcome.batches(), @r#"
     DELETE orders.internal 60 CNAME old.elb.amazonaws.com
     DELETE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
@@ -543,7 +543,7 @@ async fn a_service_that_an_answer_of_ecs_omits_keeps_its_record() {
     let outcome = run(one(), zone.clone(), Box::new(silent)).await;
     assert_snapshot!(
         outcome.error(),
-        @"ecs:DescribeServices for arn:aws:ecs:eu-west-1:111122223333:service/dev/orders failed: the answer does not mention it"
+        @"ecs:DescribeServices for arn:aws:ecs:eu-west-1:111122223333:service/dev/orders failed: the answer omits it"
     );
     assert_eq!(outcome.zone(), zone);
 }

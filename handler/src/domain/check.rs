@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(created, ["new.internal"]);
         let refused = safe.outcomes().iter().find(|outcome| outcome.service == arn("a"));
         assert_snapshot!(refused.and_then(|outcome| outcome.reason.clone()).unwrap_or_default(),
-            @r#"this pass would delete 4 of 8 names, more than 3 and more than 30 %, so it deletes none; if they are to go, run {"reconcile":"all","overrideDeleteLimit":true}"#);
+            @r#"the delete limit stopped this full pass: it would delete 4 of 8 names, more than 3 and more than 30 %, so it deletes none; if the deletions are intended, invoke the function with {"reconcile":"all","overrideDeleteLimit":true}"#);
 
         let deletes = |limit| {
             let safe = scene.plan().check(limit);

@@ -333,26 +333,26 @@ mod tests {
     fn a_missing_variable_is_an_error() {
         assert_snapshot!(
             Config::parse(None).expect_err("the variable is not set"),
-            @"DISCOVERY_CONFIG: (the variable): found nothing, expected the JSON that the CDK app writes"
+            @"DISCOVERY_CONFIG: (top level): expected the JSON that the construct writes; found no such environment variable"
         );
     }
 
     #[test]
     fn an_error_contains_the_key_the_expected_value_and_the_value_found() {
-        assert_snapshot!(check("environment", json!("Dev")), @r#"DISCOVERY_CONFIG: environment: found "Dev", expected 1 to 32 of a-z, 0-9 and -"#);
-        assert_snapshot!(check("zones", json!([])), @"DISCOVERY_CONFIG: zones: found an empty list, expected at least one zone");
-        assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":7,"name":"x"}])), @"DISCOVERY_CONFIG: zones[0].hostedZoneId: found invalid type: integer `7`, expected a string");
-        assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"/hostedzone/Z1","name":"x"}])), @r#"DISCOVERY_CONFIG: zones[0].hostedZoneId: found "/hostedzone/Z1", expected a hosted zone's id, like Z0123456789ABC, without /hostedzone/"#);
-        assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"-x"}])), @r#"DISCOVERY_CONFIG: zones[0].name: found "-x" (the name "-x" has the label "-x", which starts or ends with -), expected a zone's name, like dev.internal"#);
-        assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"x"},{"vpcId":"vpc-1","hostedZoneId":"Z2","name":"y"}])), @"DISCOVERY_CONFIG: zones[1].vpcId: found a second zone for vpc-1, expected one zone for each VPC");
-        assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"x"},{"vpcId":"vpc-2","hostedZoneId":"Z1","name":"y"}])), @r#"DISCOVERY_CONFIG: zones[1].name: found "y", and "x" for the same hosted zone, expected one name for one hosted zone"#);
-        assert_snapshot!(check("clusters", json!(["dev/*"])), @r#"DISCOVERY_CONFIG: clusters[0]: found "dev/*", expected a cluster's name, in which * stands for any characters and ? for one"#);
-        assert_snapshot!(check("nameTemplate", json!("{cluster}")), @r#"DISCOVERY_CONFIG: nameTemplate: found "{cluster}", which lacks {service}, expected labels made of a-z, 0-9, - and {service}, {cluster}, with {service} in one of them"#);
-        assert_snapshot!(check("nameTemplate", json!("{service}_{name}")), @r#"DISCOVERY_CONFIG: nameTemplate: found "{service}_{name}" (for a service "s" in a cluster "c", the name "s_{name}" holds '_', and a label is made of a-z, 0-9 and -), expected labels made of a-z, 0-9, - and {service}, {cluster}, with {service} in one of them"#);
-        assert_snapshot!(check("record", json!("AAAA")), @r#"DISCOVERY_CONFIG: record: found "AAAA", expected CNAME or ALIAS"#);
-        assert_snapshot!(check("ttlSeconds", json!(0)), @"DISCOVERY_CONFIG: ttlSeconds: found 0, expected 1 to 86400 seconds");
-        assert_snapshot!(check("deleteLimit", json!({"free":1,"percent":101})), @"DISCOVERY_CONFIG: deleteLimit.percent: found 101, expected 0 to 100 percent");
-        assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: found unknown field `ttl`, expected one of `environment`, `formerNames`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`");
+        assert_snapshot!(check("environment", json!("Dev")), @r#"DISCOVERY_CONFIG: environment: expected a name of 1 to 32 characters of a-z, 0-9 and -; found "Dev""#);
+        assert_snapshot!(check("zones", json!([])), @"DISCOVERY_CONFIG: zones: expected at least one zone; found []");
+        assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":7,"name":"x"}])), @"DISCOVERY_CONFIG: zones[0].hostedZoneId: expected a string; found integer `7`");
+        assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"/hostedzone/Z1","name":"x"}])), @r#"DISCOVERY_CONFIG: zones[0].hostedZoneId: expected a hosted zone id, like Z0123456789ABC, without /hostedzone/; found "/hostedzone/Z1""#);
+        assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"-x"}])), @r#"DISCOVERY_CONFIG: zones[0].name: expected the name of a zone, like dev.internal; found "-x" (the name "-x" has the label "-x", which starts or ends with -)"#);
+        assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"x"},{"vpcId":"vpc-1","hostedZoneId":"Z2","name":"y"}])), @r#"DISCOVERY_CONFIG: zones[1].vpcId: expected each VPC once; found "vpc-1""#);
+        assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"x"},{"vpcId":"vpc-2","hostedZoneId":"Z1","name":"y"}])), @r#"DISCOVERY_CONFIG: zones[1].name: expected the same name for the same hosted zone Z1, which is x above; found "y""#);
+        assert_snapshot!(check("clusters", json!(["dev/*"])), @r#"DISCOVERY_CONFIG: clusters[0]: expected the name of a cluster, with * for any characters and ? for one; found "dev/*""#);
+        assert_snapshot!(check("nameTemplate", json!("{cluster}")), @r#"DISCOVERY_CONFIG: nameTemplate: expected labels of a-z, 0-9, -, {service} and {cluster}, with {service} in at least one; found "{cluster}""#);
+        assert_snapshot!(check("nameTemplate", json!("{service}_{name}")), @r#"DISCOVERY_CONFIG: nameTemplate: expected labels of a-z, 0-9, -, {service} and {cluster}, with {service} in at least one; found "{service}_{name}" (for the service "s" in the cluster "c", the name "s_{name}" contains '_'; a label consists of a-z, 0-9 and -)"#);
+        assert_snapshot!(check("record", json!("AAAA")), @r#"DISCOVERY_CONFIG: record: expected CNAME or ALIAS; found "AAAA""#);
+        assert_snapshot!(check("ttlSeconds", json!(0)), @"DISCOVERY_CONFIG: ttlSeconds: expected 1 to 86400 seconds; found 0");
+        assert_snapshot!(check("deleteLimit", json!({"free":1,"percent":101})), @"DISCOVERY_CONFIG: deleteLimit.percent: expected 0 to 100 percent; found 101");
+        assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: expected one of `environment`, `formerNames`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`; found unknown field `ttl`");
     }
 
     proptest! {

@@ -339,7 +339,7 @@ mod tests {
             |vpc| check("dev/orders", &["tg"], Balancers::new("tg", "lb", vpc, Scheme::Internal));
         assert_snapshot!(in_vpc("vpc-1"), @"orders.dev.internal -> lb.elb.amazonaws.com in Z1");
         assert_snapshot!(in_vpc("vpc-2"), @"orders.dev.internal -> lb.elb.amazonaws.com in Z2");
-        assert_snapshot!(in_vpc("vpc-3"), @"nothing: no zone of this environment is for the VPC of its load balancer (lb in vpc-3)");
+        assert_snapshot!(in_vpc("vpc-3"), @"nothing: no load balancer of the service is in a VPC with a zone of this environment: lb in vpc-3");
     }
 
     #[test]
@@ -361,14 +361,14 @@ mod tests {
 
     #[test]
     fn a_service_waits_for_a_missing_load_balancer() {
-        assert_snapshot!(check("dev/orders", &["tg"], none()), @"waiting: the target group tg has no load balancer yet");
+        assert_snapshot!(check("dev/orders", &["tg"], none()), @"waiting: the target group has no load balancer yet: tg");
         assert_snapshot!(
             check("dev/orders", &["tg"], Balancers::new("tg", "lb", "vpc-1", Scheme::Internal).without_dns_name()),
             @"waiting: the load balancer lb has no DNS name yet"
         );
         assert_snapshot!(
             check("dev/orders", &["tg", "tg2"], Balancers::new("tg", "lb", "vpc-9", Scheme::Internal)),
-            @"waiting: the target group tg2 has no load balancer yet"
+            @"waiting: the target group has no load balancer yet: tg2"
         );
     }
 
@@ -380,7 +380,7 @@ mod tests {
             check("dev/orders", &["tg", "classic:old"], classic().and("tg", "public", "vpc-1", Scheme::InternetFacing)),
             @"orders.dev.internal -> old.elb.amazonaws.com in Z1"
         );
-        assert_snapshot!(check("dev/orders", &["classic:old"], none()), @"waiting: there is no classic load balancer old yet");
+        assert_snapshot!(check("dev/orders", &["classic:old"], none()), @"waiting: the classic load balancer old does not exist yet");
     }
 
     #[test]
@@ -388,10 +388,10 @@ mod tests {
         let denied = || ReadError("denied".into());
         let mut balancers = Balancers::new("tg", "public", "vpc-1", Scheme::InternetFacing);
         balancers.0.target_groups.insert(TargetGroupArn::new("tg2"), Err(denied()));
-        assert_snapshot!(check("dev/orders", &["tg", "tg2"], balancers), @"unread: denied");
+        assert_snapshot!(check("dev/orders", &["tg", "tg2"], balancers), @"read failed: denied");
         let mut balancers = Balancers::new("tg", "lb", "vpc-1", Scheme::Internal);
         balancers.0.load_balancers.insert(LoadBalancerArn::new("lb"), Err(denied()));
-        assert_snapshot!(check("dev/orders", &["tg"], balancers), @"unread: denied");
+        assert_snapshot!(check("dev/orders", &["tg"], balancers), @"read failed: denied");
     }
 
     #[test]
@@ -417,7 +417,7 @@ mod tests {
         let with = |tags: &[(&str, &str)]| tagged("dev/orders", &["tg"], one(), tags);
         assert_snapshot!(with(&[("name", "Shop.eu")]), @"shop.eu.internal -> lb.elb.amazonaws.com in Z1");
         assert_snapshot!(with(&[("record", "ALIAS")]), @"orders.dev.internal -> lb.elb.amazonaws.com in Z1, A alias to lb.elb.amazonaws.com.");
-        assert_snapshot!(with(&[("enabled", "false")]), @"nothing: its tag discovery:enabled says false");
+        assert_snapshot!(with(&[("enabled", "false")]), @"nothing: the tag discovery:enabled is false");
         let dualstack = Balancers::new("tg", "lb-6", "vpc-1", Scheme::Internal);
         assert_snapshot!(
             tagged("dev/orders", &["tg"], dualstack, &[("record", "ALIAS")]),
@@ -434,8 +434,8 @@ mod tests {
     fn an_invalid_tag_makes_the_service_invalid_and_is_named() {
         let one = || Balancers::new("tg", "lb", "vpc-1", Scheme::Internal);
         let with = |tags: &[(&str, &str)]| tagged("dev/orders", &["tg"], one(), tags);
-        assert_snapshot!(with(&[("name", "*")]), @r#"invalid: the tag discovery:name: the name "*" holds '*', and a label is made of a-z, 0-9 and -"#);
-        assert_snapshot!(with(&[("ttl", "-1")]), @r#"invalid: the tag discovery:ttl is "-1", and it may be 1 to 86400 seconds"#);
-        assert_snapshot!(with(&[("load-balancer", "other")]), @r#"invalid: the tag discovery:load-balancer is "other", and the service's load balancers are lb in vpc-1"#);
+        assert_snapshot!(with(&[("name", "*")]), @r#"invalid: the tag discovery:name: the name "*" contains '*'; a label consists of a-z, 0-9 and -"#);
+        assert_snapshot!(with(&[("ttl", "-1")]), @r#"invalid: the tag discovery:ttl is "-1"; expected 1 to 86400 seconds"#);
+        assert_snapshot!(with(&[("load-balancer", "other")]), @r#"invalid: the tag discovery:load-balancer is "other", but the service's load balancers are lb in vpc-1"#);
     }
 }

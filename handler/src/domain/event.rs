@@ -246,33 +246,33 @@ mod tests {
     fn an_update_without_load_balancers_is_ignored() {
         assert_snapshot!(
             call("UpdateService", json!({"cluster": "dev", "service": "web", "forceNewDeployment": true})),
-            @"ignored: the call changed no load balancer, so it changes no name"
+            @"ignored: the update does not change load balancers, so it changes no name"
         );
         // The part that CloudTrail cut may have contained load balancers.
-        assert_snapshot!(call("UpdateService", json!({"service": "web", "omitted": true})), @"everything");
+        assert_snapshot!(call("UpdateService", json!({"service": "web", "omitted": true})), @"full pass");
     }
 
     #[test]
     fn an_event_without_an_identifiable_service_becomes_a_full_pass() {
-        assert_snapshot!(call("UpdateService", json!({"omitted": true})), @"everything");
-        assert_snapshot!(call("UpdateService", json!(null)), @"everything");
-        assert_snapshot!(call("UpdateService", json!({"service": 7})), @"everything");
-        assert_snapshot!(call("TagResource", json!({"resourceArn": "arn:aws:ecs:eu-west-1:111122223333:service/web"})), @"everything");
+        assert_snapshot!(call("UpdateService", json!({"omitted": true})), @"full pass");
+        assert_snapshot!(call("UpdateService", json!(null)), @"full pass");
+        assert_snapshot!(call("UpdateService", json!({"service": 7})), @"full pass");
+        assert_snapshot!(call("TagResource", json!({"resourceArn": "arn:aws:ecs:eu-west-1:111122223333:service/web"})), @"full pass");
     }
 
     #[test]
     fn the_schedule_is_a_full_pass() {
-        assert_snapshot!(check(json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}})), @"everything");
+        assert_snapshot!(check(json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}})), @"full pass");
     }
 
     #[test]
     fn ecs_events_name_their_service_in_the_resources() {
         let event = |resources: Value| json!({"source": "aws.ecs", "detail-type": "ECS Service Action", "resources": resources, "detail": {}});
         assert_snapshot!(check(event(json!(["arn:aws:ecs:eu-west-1:111122223333:service/dev/web"]))), @"dev/web");
-        assert_snapshot!(check(event(json!([]))), @"ignored: the event names no service in resources[0]");
-        assert_snapshot!(check(event(json!(["arn:aws:ecs:eu-west-1:111122223333:cluster/dev"]))), @r#"ignored: resources[0]: "arn:aws:ecs:eu-west-1:111122223333:cluster/dev" is not an ECS service ARN, arn:…:ecs:<region>:<account>:service/<cluster>/<service>"#);
+        assert_snapshot!(check(event(json!([]))), @"ignored: the event's resources[0] names no service");
+        assert_snapshot!(check(event(json!(["arn:aws:ecs:eu-west-1:111122223333:cluster/dev"]))), @r#"ignored: the event's resources[0]: expected an ECS service ARN like arn:…:ecs:<region>:<account>:service/<cluster>/<service>; found "arn:aws:ecs:eu-west-1:111122223333:cluster/dev""#);
         let short = json!(["arn:aws:ecs:eu-west-1:111122223333:service/web"]);
-        assert_snapshot!(check(event(short.clone())), @"everything");
+        assert_snapshot!(check(event(short.clone())), @"full pass");
         let mut with_cluster = event(short);
         with_cluster["detail"]["clusterArn"] =
             json!("arn:aws:ecs:eu-west-1:111122223333:cluster/dev");
@@ -283,15 +283,15 @@ mod tests {
     fn a_service_of_another_region_is_ignored() {
         assert_snapshot!(
             call("DeleteService", json!({"service": "arn:aws:ecs:us-east-1:111122223333:service/dev/web"})),
-            @"ignored: arn:aws:ecs:us-east-1:111122223333:service/dev/web is in another account or region than this handler (111122223333, eu-west-1)"
+            @"ignored: this handler works in account 111122223333, region eu-west-1; the service belongs to another: arn:aws:ecs:us-east-1:111122223333:service/dev/web"
         );
     }
 
     #[test]
     fn other_events_and_payloads_are_ignored_with_a_reason() {
-        assert_snapshot!(call("RunTask", json!({})), @r#"ignored: calls of "RunTask" to "ecs.amazonaws.com" change no name"#);
-        assert_snapshot!(call("TagResource", json!({"resourceArn": "arn:aws:ecs:eu-west-1:111122223333:cluster/dev"})), @r#"ignored: "arn:aws:ecs:eu-west-1:111122223333:cluster/dev" was tagged, which is not a service"#);
-        assert_snapshot!(check(json!({"source": "aws.ec2", "detail-type": "x"})), @r#"ignored: events "x" of "aws.ec2" change no name"#);
+        assert_snapshot!(call("RunTask", json!({})), @r#"ignored: calls of "RunTask" to "ecs.amazonaws.com" do not change names"#);
+        assert_snapshot!(call("TagResource", json!({"resourceArn": "arn:aws:ecs:eu-west-1:111122223333:cluster/dev"})), @r#"ignored: the tagged resource "arn:aws:ecs:eu-west-1:111122223333:cluster/dev" is no service"#);
+        assert_snapshot!(check(json!({"source": "aws.ec2", "detail-type": "x"})), @r#"ignored: events "x" of "aws.ec2" do not change names"#);
         for payload in
             [json!(null), json!(7), json!("x"), json!([]), json!({}), json!({"detail": {}})]
         {

@@ -53,7 +53,7 @@ pub struct Marker {
 pub enum MarkerError {
     #[error("no marker of this tool")]
     NotAMarker,
-    #[error("a marker of version {0:?}, which this handler does not support")]
+    #[error("a marker of the unsupported version {0:?}")]
     UnknownVersion(String),
 }
 
@@ -154,7 +154,7 @@ mod tests {
     fn an_unknown_version_is_foreign() {
         assert_snapshot!(
             check("\"heritage=ecs-discovery,version=2,environment=dev\""),
-            @r#"a marker of version "2", which this handler does not support"#
+            @r#"a marker of the unsupported version "2""#
         );
     }
 

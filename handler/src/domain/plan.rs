@@ -411,7 +411,6 @@ fn outcome(service: &ServiceArn, state: &DesiredState, decision: Decision) -> Ou
 mod tests {
     use super::*;
     use crate::domain::desired::Form;
-    use crate::domain::dns::Ttl;
     use crate::domain::fixtures::{
         Scene, arn, balancer, cname, identity, marker_of, name, record, show_plan,
     };
@@ -458,7 +457,7 @@ mod tests {
         - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
         + orders.internal CNAME new.elb.amazonaws.com
         + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
-        orders updated: it was CNAME old.elb.amazonaws.com, 60 s
+        orders updated: the record was CNAME old.elb.amazonaws.com, TTL 60 s
         "#);
     }
 
@@ -472,7 +471,7 @@ mod tests {
         - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
         + shop.internal CNAME lb.elb.amazonaws.com
         + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
-        orders updated: it is no longer called orders.internal
+        orders updated: renamed from orders.internal
         "#);
     }
 
@@ -482,7 +481,7 @@ mod tests {
         assert_snapshot!(check(held.clone().service("orders", DesiredState::Gone(Gone::Draining))), @r#"
         - orders.internal CNAME lb.elb.amazonaws.com
         - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
-        orders deregistered: ECS says DRAINING
+        orders deregistered: ECS reports DRAINING
         "#);
         assert_snapshot!(check(held.service("orders", nothing())), @r#"
         - orders.internal CNAME lb.elb.amazonaws.com
@@ -494,7 +493,7 @@ mod tests {
     #[test]
     fn a_service_without_current_and_desired_name_is_ignored() {
         assert_snapshot!(check(Scene::default().service("orders", nothing())), @"orders ignored: the service has no load balancer");
-        assert_snapshot!(check(Scene::default().service("orders", DesiredState::Gone(Gone::Missing))), @"orders unchanged: ECS says MISSING, and it holds no name");
+        assert_snapshot!(check(Scene::default().service("orders", DesiredState::Gone(Gone::Missing))), @"orders unchanged: ECS reports MISSING; the service had no name");
     }
 
     #[test]
@@ -516,7 +515,7 @@ mod tests {
         let scene = Scene::default()
             .foreign("orders", "A", "10.0.0.7")
             .service("orders", record("orders", "lb"));
-        assert_snapshot!(check(scene), @"orders conflict: the name is taken: it holds A 10.0.0.7, without a marker");
+        assert_snapshot!(check(scene), @"orders conflict: the name is taken by A 10.0.0.7, which has no marker");
     }
 
     #[test]
@@ -526,11 +525,11 @@ mod tests {
         - orders.internal CNAME LB.elb.amazonaws.com.
         + orders.internal CNAME lb.elb.amazonaws.com
         + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
-        orders adopted: the record was there, without a marker
+        orders adopted: the record existed without a marker
         "#);
         assert_snapshot!(
             check(there.service("orders", record("orders", "lb2"))),
-            @"orders conflict: the name is taken: it holds CNAME LB.elb.amazonaws.com., without a marker"
+            @"orders conflict: the name is taken by CNAME LB.elb.amazonaws.com., which has no marker"
         );
     }
 
@@ -549,7 +548,7 @@ mod tests {
         + orders.internal A alias to lb.elb.amazonaws.com.
         + orders.internal AAAA alias to lb.elb.amazonaws.com.
         + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
-        orders updated: it was CNAME lb.elb.amazonaws.com, 60 s
+        orders updated: the record was CNAME lb.elb.amazonaws.com, TTL 60 s
         "#);
         scene.apply(&scene.plan().check(None)).expect("it fits");
         assert_snapshot!(check(scene.clone()), @"orders unchanged");
@@ -561,7 +560,7 @@ mod tests {
         - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
         + orders.internal CNAME lb.elb.amazonaws.com
         + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
-        orders updated: it was A alias to lb.elb.amazonaws.com. and AAAA alias to lb.elb.amazonaws.com.
+        orders updated: the record was A alias to lb.elb.amazonaws.com. and AAAA alias to lb.elb.amazonaws.com.
         "#);
     }
 
@@ -582,11 +581,11 @@ mod tests {
             scene.desired.clear();
             check(scene.service("orders", state))
         };
-        assert_snapshot!(with_desired(record("orders", "lb")), @r#"orders conflict: the name also holds TXT "proof", which was not written by this tool"#);
+        assert_snapshot!(with_desired(record("orders", "lb")), @r#"orders conflict: the name also has a record of others: TXT "proof""#);
         assert_snapshot!(with_desired(DesiredState::Gone(Gone::Missing)), @r#"
         - orders.internal A alias to lb.elb.amazonaws.com.
         - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
-        orders deregistered: ECS says MISSING
+        orders deregistered: ECS reports MISSING
         "#);
     }
 
@@ -621,7 +620,7 @@ mod tests {
         assert_snapshot!(check(scene), @r#"
         + web.internal CNAME lb.elb.amazonaws.com
         + _discovery.web.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/web"
-        orders conflict: the name is taken: it holds A 10.0.0.7, without a marker
+        orders conflict: the name is taken by A 10.0.0.7, which has no marker
         web registered
         "#);
     }
@@ -647,9 +646,9 @@ mod tests {
         assert_snapshot!(check(scene), @r#"
         + shop.internal CNAME b.elb.amazonaws.com
         + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/b"
-        a conflict: the name goes to …/dev/b, which is older
+        a conflict: the name goes to an older service: …/dev/b
         b registered
-        c conflict: the name goes to …/dev/b, which is older
+        c conflict: the name goes to an older service: …/dev/b
         "#);
     }
 
@@ -665,7 +664,7 @@ mod tests {
         + shop.internal CNAME lb.elb.amazonaws.com
         + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/new"
         new registered: the name was held by …/dev/old
-        old deregistered: ECS says INACTIVE
+        old deregistered: ECS reports INACTIVE
         "#);
     }
 
@@ -678,7 +677,7 @@ mod tests {
         - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
         + orders.internal CNAME lb.elb.amazonaws.com
         + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
-        orders updated: its record was missing beside its marker
+        orders updated: the record was missing beside its marker
         "#);
     }
 
@@ -691,7 +690,7 @@ mod tests {
         - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=old-dev,service=…/dev/orders"
         + orders.internal CNAME lb.elb.amazonaws.com
         + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders"
-        orders updated: its marker had a former name of the environment
+        orders updated: the marker had a former name of the environment
         "#);
     }
 

@@ -113,8 +113,8 @@ mod tests {
 
     #[test]
     fn a_request_names_a_service_or_the_full_pass() {
-        assert_snapshot!(check(json!({"reconcile": "all"})), @"everything");
-        assert_snapshot!(check(json!({"reconcile": "all", "dryRun": true, "overrideDeleteLimit": true})), @"everything dry override");
+        assert_snapshot!(check(json!({"reconcile": "all"})), @"full pass");
+        assert_snapshot!(check(json!({"reconcile": "all", "dryRun": true, "overrideDeleteLimit": true})), @"full pass dry override");
         assert_snapshot!(check(json!({"reconcile": {"cluster": "dev", "service": "orders"}, "dryRun": true})), @"dev/orders dry");
         assert_snapshot!(check(json!({"reconcile": {"service": "orders"}})), @"default/orders");
         assert_snapshot!(check(json!({"deregister": "all"})), @"deregister");
@@ -122,15 +122,15 @@ mod tests {
 
     #[test]
     fn an_invalid_request_is_answered_with_the_expected_form() {
-        assert_snapshot!(check(json!({"reconcile": "everything"})), @r#"unreadable: reconcile is "everything", expected "all" or {"cluster":"…","service":"…"}"#);
-        assert_snapshot!(check(json!({"reconcile": {"cluster": "dev"}})), @r#"unreadable: reconcile is {"cluster":"dev"}, expected "all" or {"cluster":"…","service":"…"}"#);
-        assert_snapshot!(check(json!({"reconcile": "all", "dryrun": true})), @r#"unreadable: unknown key "dryrun": known are reconcile, deregister, dryRun and overrideDeleteLimit"#);
-        assert_snapshot!(check(json!({"reconcile": "all", "dryRun": "yes"})), @r#"unreadable: dryRun is "yes", expected true or false"#);
-        assert_snapshot!(check(json!({"deregister": "orders"})), @r#"unreadable: deregister is "orders", expected "all" or {"hostedZoneId":"Z…"}"#);
-        assert_snapshot!(check(json!({"deregister": {"hostedZoneId": "Z1", "name": "x"}})), @r#"unreadable: deregister is {"hostedZoneId":"Z1","name":"x"}, expected "all" or {"hostedZoneId":"Z…"}"#);
-        assert_snapshot!(check(json!({"deregister": {"hostedZoneId": "Z1/rrset"}})), @r#"unreadable: deregister is {"hostedZoneId":"Z1/rrset"}, expected "all" or {"hostedZoneId":"Z…"}"#);
+        assert_snapshot!(check(json!({"reconcile": "everything"})), @r#"unreadable: reconcile is "everything"; expected "all" or {"cluster":"…","service":"…"}"#);
+        assert_snapshot!(check(json!({"reconcile": {"cluster": "dev"}})), @r#"unreadable: reconcile is {"cluster":"dev"}; expected "all" or {"cluster":"…","service":"…"}"#);
+        assert_snapshot!(check(json!({"reconcile": "all", "dryrun": true})), @r#"unreadable: unknown key "dryrun"; expected reconcile, deregister, dryRun or overrideDeleteLimit"#);
+        assert_snapshot!(check(json!({"reconcile": "all", "dryRun": "yes"})), @r#"unreadable: dryRun is "yes"; expected true or false"#);
+        assert_snapshot!(check(json!({"deregister": "orders"})), @r#"unreadable: deregister is "orders"; expected "all" or {"hostedZoneId":"Z…"}"#);
+        assert_snapshot!(check(json!({"deregister": {"hostedZoneId": "Z1", "name": "x"}})), @r#"unreadable: deregister is {"hostedZoneId":"Z1","name":"x"}; expected "all" or {"hostedZoneId":"Z…"}"#);
+        assert_snapshot!(check(json!({"deregister": {"hostedZoneId": "Z1/rrset"}})), @r#"unreadable: deregister is {"hostedZoneId":"Z1/rrset"}; expected "all" or {"hostedZoneId":"Z…"}"#);
         assert_snapshot!(check(json!({"deregister": {"hostedZoneId": "Z1"}})), @"deregister in Z1");
-        assert_snapshot!(check(json!({"deregister": "all", "reconcile": "all"})), @"unreadable: either reconcile or deregister, not both");
+        assert_snapshot!(check(json!({"deregister": "all", "reconcile": "all"})), @"unreadable: expected either reconcile or deregister; found both");
     }
 
     #[test]
@@ -141,11 +141,11 @@ mod tests {
                 json!({"RequestType": event, "ResponseURL": "https://example.com", "ResourceProperties": properties}),
             )
         };
-        assert_snapshot!(request("Create"), @"everything");
+        assert_snapshot!(request("Create"), @"full pass");
         assert_snapshot!(request("Delete"), @"deregister in Z1");
-        assert_snapshot!(request("Update"), @r#"ignored: the resource asks for nothing on "Update""#);
-        assert_snapshot!(check(json!({"RequestType": 7, "ResourceProperties": 7})), @r#"ignored: the resource asks for nothing on """#);
+        assert_snapshot!(request("Update"), @r#"ignored: the custom resource has no request for "Update""#);
+        assert_snapshot!(check(json!({"RequestType": 7, "ResourceProperties": 7})), @r#"ignored: the custom resource has no request for """#);
         let broken = json!({"RequestType": "Create", "ResourceProperties": {"Create": "{"}});
-        assert_snapshot!(check(broken), @"unreadable: the payload cannot be read as JSON: EOF while parsing an object at line 1 column 1");
+        assert_snapshot!(check(broken), @"unreadable: the payload is not valid JSON: EOF while parsing an object at line 1 column 1");
     }
 }

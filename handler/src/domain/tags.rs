@@ -110,12 +110,12 @@ mod tests {
 
     #[test]
     fn an_invalid_tag_is_reported_with_its_value_and_the_expected_one() {
-        assert_snapshot!(check(&[("discovery:enabled", "no")]), @r#"the tag discovery:enabled is "no", and it may be true or false"#);
-        assert_snapshot!(check(&[("discovery:ttl", "0")]), @r#"the tag discovery:ttl is "0", and it may be 1 to 86400 seconds"#);
-        assert_snapshot!(check(&[("discovery:ttl", "1h")]), @r#"the tag discovery:ttl is "1h", and it may be 1 to 86400 seconds"#);
-        assert_snapshot!(check(&[("discovery:record", "A")]), @r#"the tag discovery:record is "A", and it may be CNAME or ALIAS"#);
-        assert_snapshot!(check(&[("discovery:name", "")]), @r#"the tag discovery:name is "", and it may be one or more labels, relative to the zone"#);
-        assert_snapshot!(check(&[("discovery:nmae", "x")]), @r#"the tag discovery:nmae is "x", and known are discovery:enabled, discovery:name, discovery:ttl, discovery:record and discovery:load-balancer"#);
+        assert_snapshot!(check(&[("discovery:enabled", "no")]), @r#"the tag discovery:enabled is "no"; expected true or false"#);
+        assert_snapshot!(check(&[("discovery:ttl", "0")]), @r#"the tag discovery:ttl is "0"; expected 1 to 86400 seconds"#);
+        assert_snapshot!(check(&[("discovery:ttl", "1h")]), @r#"the tag discovery:ttl is "1h"; expected 1 to 86400 seconds"#);
+        assert_snapshot!(check(&[("discovery:record", "A")]), @r#"the tag discovery:record is "A"; expected CNAME or ALIAS"#);
+        assert_snapshot!(check(&[("discovery:name", "")]), @r#"the tag discovery:name is ""; expected one or more labels, relative to the zone"#);
+        assert_snapshot!(check(&[("discovery:nmae", "x")]), @"the tag discovery:nmae is unknown; expected discovery:enabled, discovery:name, discovery:ttl, discovery:record or discovery:load-balancer");
     }
 
     proptest! {

@@ -371,10 +371,10 @@ mod tests {
         2: dev/b dry
         6, 7: deregister
         ");
-        assert_snapshot!(show(&messages[4].trigger), @"unreadable: the payload cannot be read as JSON: expected ident at line 1 column 2");
+        assert_snapshot!(show(&messages[4].trigger), @"unreadable: the payload is not valid JSON: expected ident at line 1 column 2");
         assert_snapshot!(show(&messages[5].trigger), @"unreadable: the message has no body");
         let all = batch(&[service("a", false), text(json!({"reconcile": "all"}))]);
-        assert_snapshot!(show_runs(&all), @"0, 1: everything");
+        assert_snapshot!(show_runs(&all), @"0, 1: full pass");
     }
 
     #[test]

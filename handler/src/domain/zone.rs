@@ -252,11 +252,12 @@ mod tests {
             None => "not read".into(),
             Some(NameState::Free) => "free".into(),
             Some(NameState::Managed(managed)) => {
-                let records = list(&managed.records);
+                let Managed { service, records, is_current, others, .. } = *managed;
+                let former = if is_current { "" } else { " under a former name" };
+                let records = if records.is_empty() { "no record".into() } else { list(&records) };
                 let others: String =
-                    managed.others.iter().map(|(_, record)| format!(", and {record}")).collect();
-                let former = if managed.is_current { "" } else { " under a former name" };
-                format!("managed{former} for {}: {records}{others}", managed.service.service())
+                    others.iter().map(|(_, record)| format!("; of others: {record}")).collect();
+                format!("managed{former} for {}: {records}{others}", service.service())
             }
             Some(NameState::ReadFailed(error)) => format!("read failed: {error}"),
             Some(NameState::Unmarked(records)) => format!("unmarked: {}", list(&records)),
@@ -269,13 +270,13 @@ mod tests {
         let elsewhere = "arn:aws:ecs:us-east-1:111122223333:service/dev/orders";
         let elsewhere = ServiceArn::parse(elsewhere).expect("a valid ARN");
         assert_snapshot!(check(vec![]), @"free");
-        assert_snapshot!(check(vec![cname("orders", "lb"), marker("orders", "orders")]), @"");
-        assert_snapshot!(check(vec![marker("orders", "orders")]), @"");
-        assert_snapshot!(check(vec![cname("orders", "lb")]), @"");
-        assert_snapshot!(check(vec![plain("orders", "A", "10.0.0.7")]), @"");
-        assert_snapshot!(check(vec![cname("orders", "lb"), marker_of("prod", "orders", arn("orders"))]), @"");
-        assert_snapshot!(check(vec![cname("orders", "lb"), marker_of("old-dev", "orders", arn("orders"))]), @"");
-        assert_snapshot!(check(vec![cname("orders", "lb"), marker_of("dev", "orders", elsewhere)]), @"");
+        assert_snapshot!(check(vec![cname("orders", "lb"), marker("orders", "orders")]), @"managed for orders: CNAME lb.elb.amazonaws.com");
+        assert_snapshot!(check(vec![marker("orders", "orders")]), @"managed for orders: no record");
+        assert_snapshot!(check(vec![cname("orders", "lb")]), @"unmarked: CNAME lb.elb.amazonaws.com");
+        assert_snapshot!(check(vec![plain("orders", "A", "10.0.0.7")]), @"taken by A 10.0.0.7, which has no marker");
+        assert_snapshot!(check(vec![cname("orders", "lb"), marker_of("prod", "orders", arn("orders"))]), @"taken by the environment prod, for the service arn:aws:ecs:eu-west-1:111122223333:service/dev/orders");
+        assert_snapshot!(check(vec![cname("orders", "lb"), marker_of("old-dev", "orders", arn("orders"))]), @"managed under a former name for orders: CNAME lb.elb.amazonaws.com");
+        assert_snapshot!(check(vec![cname("orders", "lb"), marker_of("dev", "orders", elsewhere)]), @"taken by a service in another account or region: arn:aws:ecs:us-east-1:111122223333:service/dev/orders");
     }
 
     #[test]
@@ -284,30 +285,30 @@ mod tests {
         let marker = marker("orders", "orders");
         assert_snapshot!(
             check(vec![alias(RecordType::A), alias(RecordType::Aaaa), marker.clone()]),
-            @""
+            @"managed for orders: A alias to lb.elb.amazonaws.com. and AAAA alias to lb.elb.amazonaws.com."
         );
         assert_snapshot!(
             check(vec![alias(RecordType::A), plain("orders", "TXT", "x"), marker]),
-            @""
+            @"managed for orders: A alias to lb.elb.amazonaws.com.; of others: TXT x"
         );
     }
 
     #[test]
     fn records_that_the_handler_cannot_have_written_belong_to_others_in_spite_of_a_marker() {
-        assert_snapshot!(check(vec![plain("orders", "A", "10.0.0.7"), marker("orders", "orders")]), @"");
+        assert_snapshot!(check(vec![plain("orders", "A", "10.0.0.7"), marker("orders", "orders")]), @"managed for orders: no record; of others: A 10.0.0.7");
         let data = RecordData::Special("weighted, \"blue\"".into());
         let weighted = Rrset { data, ..cname("orders", "lb") };
-        assert_snapshot!(check(vec![weighted, marker("orders", "orders")]), @"");
+        assert_snapshot!(check(vec![weighted, marker("orders", "orders")]), @r#"managed for orders: no record; of others: CNAME (weighted, "blue")"#);
     }
 
     #[test]
     fn any_other_record_at_the_name_of_the_marker_makes_the_name_foreign() {
         let with = |records: &[Rrset]| check([&[cname("orders", "lb")], records].concat());
         let at = "_discovery.orders";
-        assert_snapshot!(with(&[plain(at, "TXT", "\"hello\"")]), @"");
-        assert_snapshot!(with(&[plain(at, "A", "10.0.0.7")]), @"");
-        assert_snapshot!(with(&[plain(at, "A", "10.0.0.7"), marker("orders", "orders")]), @"");
-        assert_snapshot!(with(&[plain(at, "TXT", "\"heritage=ecs-discovery,version=2,x\"")]), @"");
+        assert_snapshot!(with(&[plain(at, "TXT", "\"hello\"")]), @r#"taken by the record at _discovery.orders.internal, which is no marker of this tool: TXT "hello""#);
+        assert_snapshot!(with(&[plain(at, "A", "10.0.0.7")]), @"taken by the record at _discovery.orders.internal, which is no marker of this tool: A 10.0.0.7");
+        assert_snapshot!(with(&[plain(at, "A", "10.0.0.7"), marker("orders", "orders")]), @r#"taken by the records at _discovery.orders.internal, which are not one marker: A 10.0.0.7 and TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders""#);
+        assert_snapshot!(with(&[plain(at, "TXT", "\"heritage=ecs-discovery,version=2,x\"")]), @r#"taken by the record at _discovery.orders.internal, which is a marker of the unsupported version "2": TXT "heritage=ecs-discovery,version=2,x""#);
     }
 
     #[test]
