@@ -304,7 +304,7 @@ fn group(child: &Child) -> Option<Pid> {
 /// the pipe that the shell reads.
 fn guard(ministack: &Child) -> Result<Child> {
     let group = group(ministack).context("MiniStack ended at once")?;
-    let script = "read -r _; kill -TERM -- -\"$1\"; sleep 3; kill -KILL -- -\"$1\"";
+    let script = "read -r _; kill -s TERM -- \"-$1\"; sleep 3; kill -s KILL -- \"-$1\"";
     Command::new("sh")
         .args(["-c", script, "guard", &group.to_string()])
         .stdin(Stdio::piped())
