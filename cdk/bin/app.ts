@@ -6,6 +6,7 @@ import { App } from 'aws-cdk-lib';
 import { BUNDLING_STACKS } from 'aws-cdk-lib/cx-api';
 import { DiscoveryStack } from '../lib/discovery-stack.js';
 import { EnvironmentError, parseEnvironments } from '../lib/environment.js';
+import { parseHandlerCode } from '../lib/handler-code.js';
 
 // Use the cargo-lambda that `npm run setup` installed, if it exists.
 const tools = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../.venv/bin');
@@ -17,8 +18,8 @@ try {
   const app = new App();
   // `-c build=false` skips the build of the handler, for templates that are not deployed.
   if (app.node.tryGetContext('build') === 'false') app.node.setContext(BUNDLING_STACKS, []);
-  // `-c handlerCode=FOLDER` deploys a prebuilt handler instead of building it.
-  const handlerCode = app.node.tryGetContext('handlerCode') as string | undefined;
+  // `-c handlerCode=FOLDER` deploys the file `bootstrap` in the folder, without a build.
+  const handlerCode = parseHandlerCode(app.node.tryGetContext('handlerCode'));
   const environments = parseEnvironments(app.node.tryGetContext('environments'));
   for (const [name, environment] of Object.entries(environments)) {
     new DiscoveryStack(app, name, environment, handlerCode);
@@ -27,7 +28,7 @@ try {
   if (!(error instanceof EnvironmentError)) {
     throw error;
   }
-  // The mistake is in the settings, so a stack trace would not help.
+  // The settings are invalid, so a stack trace would not help.
   console.error(error.message);
   process.exitCode = 1;
 }

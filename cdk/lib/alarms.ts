@@ -12,7 +12,7 @@ export interface AlarmsProps {
   readonly environment: string;
   readonly discovery: Discovery;
   readonly handler: IFunction;
-  readonly failures: IQueue;
+  readonly deadLetterQueue: IQueue;
   readonly metrics: HandlerMetrics;
 }
 
@@ -25,16 +25,16 @@ export class Alarms extends Construct {
 
   constructor(scope: Construct, id: string, props: AlarmsProps) {
     super(scope, id);
-    const { discovery, failures, handler, metrics } = props;
+    const { deadLetterQueue, discovery, handler, metrics } = props;
     const fullPass = Duration.minutes(discovery.fullPassMinutes);
     const fiveMinutes = Duration.minutes(5);
 
     const alarms: [string, string, Omit<AlarmProps, 'alarmName' | 'alarmDescription'>][] = [
       [
         'DeadLetters',
-        'The handler could not process some events, which are now in the dead-letter queue. The affected names may be outdated until the next full pass.',
+        'At least one event could not be processed and is in the dead-letter queue. Names may be outdated until the next full pass.',
         {
-          metric: failures.metricApproximateNumberOfMessagesVisible({
+          metric: deadLetterQueue.metricApproximateNumberOfMessagesVisible({
             period: Duration.minutes(1),
             statistic: 'Maximum',
           }),
@@ -46,7 +46,7 @@ export class Alarms extends Construct {
         'HandlerFails',
         'The handler fails repeatedly. Existing names still resolve, but new, moved and deleted services are delayed.',
         {
-          // A batch that fails partially is no error of the function.
+          // Lambda does not count a batch with some failed messages as an error of the function.
           metric:
             discovery.delivery === 'queue'
               ? metrics.failedRuns(fiveMinutes)
@@ -59,7 +59,7 @@ export class Alarms extends Construct {
       ],
       [
         'NoCompleteFullPass',
-        'No full pass was complete for three intervals. Names whose events were lost or failed are not repaired.',
+        'No full pass was complete in the last three intervals. Names are not repaired if their events were lost or failed.',
         {
           metric: metrics.completeFullPasses(fullPass),
           threshold: 1,
@@ -80,7 +80,7 @@ export class Alarms extends Construct {
       ],
       [
         'ConflictsPersist',
-        'A service has had no name for three full passes, because another record or service has it.',
+        'At least one service had no name in three consecutive full passes, because another service or record has the name.',
         {
           metric: metrics.conflicts(fullPass),
           threshold: 1,
@@ -90,7 +90,7 @@ export class Alarms extends Construct {
       ],
       [
         'RecordsSlow',
-        'One in ten changes was applied more than a minute after its event. New services resolve late.',
+        'At least one in ten changes was applied more than a minute after its event. The names of new services resolve late.',
         { metric: metrics.eventToChange(fiveMinutes), threshold: 60, evaluationPeriods: 3, datapointsToAlarm: 2 },
       ],
     ];
@@ -101,7 +101,7 @@ export class Alarms extends Construct {
         treatMissingData: TreatMissingData.NOT_BREACHING,
         ...alarm,
         alarmName: `EcsDiscovery-${props.environment}-${name}`,
-        alarmDescription: `${meaning} Next steps: RUNBOOK.md#${anchor}`,
+        alarmDescription: `Environment ${props.environment}: ${meaning} Next steps: RUNBOOK.md#${anchor}`,
       });
     });
     if (discovery.alarmTopicArn !== undefined) {

@@ -18,13 +18,13 @@ export interface DiscoveryDashboardProps {
   readonly environment: string;
   readonly alarms: readonly IAlarm[];
   readonly metrics: HandlerMetrics;
-  readonly failures: IQueue;
+  readonly deadLetterQueue: IQueue;
   readonly logGroup: LogGroup;
   readonly zones: readonly VpcZone[];
   readonly fullPassMinutes: number;
 }
 
-/** Shows whether every service is registered, how fast, which are not and why, and how near the quotas are. */
+/** Shows which services have their names, how fast changes are applied, the reasons of failures, and the use of quotas. */
 export class DiscoveryDashboard extends Construct {
   constructor(scope: Construct, id: string, props: DiscoveryDashboardProps) {
     super(scope, id);
@@ -64,7 +64,7 @@ export class DiscoveryDashboard extends Construct {
         ],
         [
           new GraphWidget({
-            title: 'How fast? Seconds from event to change',
+            title: 'Seconds from event to change',
             left: [
               metrics.eventToChange(minutes).with({ statistic: 'p50', label: 'p50' }),
               metrics.eventToChange(minutes),
@@ -132,7 +132,9 @@ export class DiscoveryDashboard extends Construct {
           }),
           new GraphWidget({
             title: 'Events in the dead-letter queue',
-            left: [props.failures.metricApproximateNumberOfMessagesVisible({ period: minutes, statistic: 'Maximum' })],
+            left: [
+              props.deadLetterQueue.metricApproximateNumberOfMessagesVisible({ period: minutes, statistic: 'Maximum' }),
+            ],
             leftYAxis: { min: 0 },
             width: 8,
           }),

@@ -7,8 +7,8 @@ import { HANDLER_TIMEOUT } from './handler.js';
 /** The longest retention of SQS. */
 const RETENTION = Duration.days(14);
 
-/** The dead-letter queue: events that could not be processed. Created before every part that may fail. */
-export class Failures extends Construct {
+/** The queue of events that could not be processed. EventBridge, Lambda and the event queue send them to it. */
+export class DeadLetterQueue extends Construct {
   public readonly queue: Queue;
 
   constructor(scope: Construct, id: string) {
@@ -27,14 +27,14 @@ export class Failures extends Construct {
 
 export interface EventQueueProps {
   readonly handler: IFunction;
-  readonly failures: Queue;
+  /** Receives messages that failed five times. */
+  readonly deadLetterQueue: Queue;
 }
 
 /**
- * The queue that the handler receives in batches. A message that fails five times goes to the dead-letter
- * queue.
+ * A queue of events that the handler processes in batches.
  *
- * It exists with both kinds of delivery, because events from the dead-letter queue are moved back into it.
+ * It exists with both kinds of delivery, because a redrive moves events from the dead-letter queue into it.
  */
 export class EventQueue extends Construct {
   public readonly queue: Queue;
@@ -48,13 +48,13 @@ export class EventQueue extends Construct {
       // Lambda recommends six times the function's timeout: it retries a throttled batch before the
       // messages become visible again.
       visibilityTimeout: Duration.seconds(6 * HANDLER_TIMEOUT.toSeconds()),
-      deadLetterQueue: { queue: props.failures, maxReceiveCount: 5 },
+      deadLetterQueue: { queue: props.deadLetterQueue, maxReceiveCount: 5 },
     });
     new EventSourceMapping(this, 'Mapping', {
       target: props.handler,
       eventSourceArn: this.queue.queueArn,
-      // A batch becomes one run with one change batch. ECS allows five new services a second, so five
-      // seconds collect up to 25. Direct delivery handles each of them at once.
+      // The handler processes a batch in one run with one change batch. ECS accepts five new services a
+      // second, so a window of five seconds collects up to 25 of them. Direct delivery has no such delay.
       batchSize: 100,
       maxBatchingWindow: Duration.seconds(5),
       reportBatchItemFailures: true,

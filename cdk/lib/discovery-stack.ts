@@ -1,12 +1,12 @@
 import { CfnOutput, CliCredentialsStackSynthesizer, DefaultStackSynthesizer, Stack } from 'aws-cdk-lib';
 import type { Construct } from 'constructs';
-import { bound, EcsServiceDiscovery } from './ecs-service-discovery.js';
+import { applyPermissionsBoundary, EcsServiceDiscovery } from './ecs-service-discovery.js';
 import type { Environment } from './environment.js';
 
 /** A stack with service discovery for one environment. */
 export class DiscoveryStack extends Stack {
-  constructor(scope: Construct, name: string, data: Environment, handlerCode?: string) {
-    const { account, region, bootstrapQualifier, bootstrapRoles, ...options } = data;
+  constructor(scope: Construct, name: string, environment: Environment, handlerCode?: string) {
+    const { account, region, bootstrapQualifier, bootstrapRoles, ...options } = environment;
     const qualifier = bootstrapQualifier === undefined ? {} : { qualifier: bootstrapQualifier };
     super(scope, `EcsDiscovery-${name}`, {
       env: { account, region },
@@ -16,8 +16,8 @@ export class DiscoveryStack extends Stack {
         ? new DefaultStackSynthesizer(qualifier)
         : new CliCredentialsStackSynthesizer(qualifier),
     });
-    // The CDK adds some roles outside of the construct.
-    if (data.permissionsBoundary !== undefined) bound(this, data.permissionsBoundary);
+    // The CDK creates some roles outside of the construct.
+    if (options.permissionsBoundary !== undefined) applyPermissionsBoundary(this, options.permissionsBoundary);
     const discovery = new EcsServiceDiscovery(this, 'Discovery', { environment: name, handlerCode, ...options });
 
     new CfnOutput(this, 'FunctionName', {
@@ -25,15 +25,15 @@ export class DiscoveryStack extends Stack {
       value: discovery.function.functionName,
     });
     new CfnOutput(this, 'LogGroupName', {
-      description: 'The log of the handler, with one line for each outcome',
+      description: 'The log group of the handler, with one line for each outcome',
       value: discovery.logGroup.logGroupName,
     });
     new CfnOutput(this, 'DeadLetterQueueArn', {
-      description: 'The queue of events that could not be processed',
+      description: 'The dead-letter queue: events that could not be processed',
       value: discovery.deadLetterQueue.queueArn,
     });
     new CfnOutput(this, 'EventQueueArn', {
-      description: 'The queue to which events from the dead-letter queue are moved for a retry',
+      description: 'The queue of events for the handler. To retry events, move them here from the dead-letter queue',
       value: discovery.eventQueue.queueArn,
     });
     for (const zone of discovery.zones) {

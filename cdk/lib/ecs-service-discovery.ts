@@ -7,9 +7,10 @@ import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import { Alarms } from './alarms.js';
 import { DiscoveryDashboard } from './dashboard.js';
-import { EventQueue, Failures } from './delivery.js';
+import { DeadLetterQueue, EventQueue } from './delivery.js';
 import { type DiscoveryOptions, parseDiscovery } from './environment.js';
 import { Handler } from './handler.js';
+import { parseHandlerCode } from './handler-code.js';
 import { Lifecycle } from './lifecycle.js';
 import { HandlerMetrics } from './metrics.js';
 import { ApiCallTrail } from './trail.js';
@@ -20,15 +21,15 @@ export interface EcsServiceDiscoveryProps extends DiscoveryOptions {
   /** The name of the environment in markers, alarms and metrics: 1 to 32 characters of a-z, 0-9 and -. */
   readonly environment: string;
   /**
-   * A folder with a prebuilt handler, the file `bootstrap`.
+   * A folder that contains a prebuilt handler for the architecture, as the file `bootstrap`.
    *
-   * @default - cargo-lambda builds the handler from its sources
+   * @default - cargo-lambda builds the handler from the sources in this checkout
    */
   readonly handlerCode?: string | undefined;
 }
 
-/** Sets the permissions boundary of every role in a scope: a managed policy, by name or ARN. */
-export function bound(scope: Construct, policy: string): void {
+/** Makes a managed policy, given by name or ARN, the permissions boundary of every role in a scope. */
+export function applyPermissionsBoundary(scope: Construct, policy: string): void {
   const boundary = policy.startsWith('arn:')
     ? ManagedPolicy.fromManagedPolicyArn(scope, 'Boundary', policy)
     : ManagedPolicy.fromManagedPolicyName(scope, 'Boundary', policy);
@@ -39,7 +40,7 @@ export function bound(scope: Construct, policy: string): void {
  * Service discovery for one environment: ECS services behind load balancers get names in the private
  * hosted zones of their VPCs.
  *
- * The surrounding stack needs an explicit region, which is that of the clusters.
+ * The stack that contains the construct needs an explicit region, which is the region of the clusters.
  *
  * @throws EnvironmentError if a property is invalid
  */
@@ -52,43 +53,46 @@ export class EcsServiceDiscovery extends Construct {
   public readonly zones: readonly VpcZone[];
   /** Events that could not be processed. Move them to `eventQueue` for a retry. */
   public readonly deadLetterQueue: IQueue;
+  /** Events that the handler processes in batches. */
   public readonly eventQueue: IQueue;
   public readonly alarms: readonly IAlarm[];
 
   constructor(scope: Construct, id: string, props: EcsServiceDiscoveryProps) {
     super(scope, id);
-    const { environment, handlerCode, ...options } = props;
+    const { environment, handlerCode: folder, ...options } = props;
     const discovery = parseDiscovery(this.node.path, environment, options);
+    const handlerCode = parseHandlerCode(folder);
     const { fullPassMinutes, permissionsBoundary } = discovery;
     const removalPolicy = discovery.removalPolicy === 'destroy' ? RemovalPolicy.DESTROY : RemovalPolicy.RETAIN;
-    if (permissionsBoundary !== undefined) bound(this, permissionsBoundary);
+    if (permissionsBoundary !== undefined) applyPermissionsBoundary(this, permissionsBoundary);
 
     if (discovery.trail === 'create') {
       new ApiCallTrail(this, 'Trail', { removalPolicy });
     }
     const zones = new VpcZones(this, 'Zones', { environment, vpcs: discovery.vpcs, removalPolicy });
-    const failures = new Failures(this, 'Failures').queue;
+    // Another id would replace the queue, with the events in it.
+    const deadLetterQueue = new DeadLetterQueue(this, 'Failures').queue;
     const handler = new Handler(this, 'Handler', {
       environment,
       discovery,
       zones: zones.zones,
-      failures,
+      deadLetterQueue,
       removalPolicy,
       handlerCode,
     });
-    const events = new EventQueue(this, 'Events', { handler: handler.function, failures }).queue;
+    const events = new EventQueue(this, 'Events', { handler: handler.function, deadLetterQueue }).queue;
 
-    // At creation, the handler may change its zones before the first event arrives. At deletion, no event
-    // arrives any more when the zones are emptied.
+    // At creation, the handler gets its permissions for the zones before the first event arrives. At deletion,
+    // the rules are deleted before the handler deletes the records.
     const lifecycle = new Lifecycle(this, 'Lifecycle', { handler, logRetentionDays: discovery.logRetentionDays });
     const kept = zones.distinct.map((zone) => lifecycle.keep(zone));
     const target = discovery.delivery === 'queue' ? events : handler.function;
-    const triggers = new Triggers(this, 'Triggers', { environment, target, failures, fullPassMinutes });
+    const triggers = new Triggers(this, 'Triggers', { environment, target, deadLetterQueue, fullPassMinutes });
     triggers.node.addDependency(...kept);
     lifecycle.fullPass(triggers, ...kept);
 
     const metrics = new HandlerMetrics(environment);
-    const watch = { environment, failures, metrics };
+    const watch = { environment, deadLetterQueue, metrics };
     const alarms = new Alarms(this, 'Alarms', { ...watch, discovery, handler: handler.function });
     new DiscoveryDashboard(this, 'Dashboard', {
       ...watch,
@@ -101,7 +105,7 @@ export class EcsServiceDiscovery extends Construct {
     this.function = handler.function;
     this.logGroup = handler.logGroup;
     this.zones = zones.zones;
-    this.deadLetterQueue = failures;
+    this.deadLetterQueue = deadLetterQueue;
     this.eventQueue = events;
     this.alarms = alarms.all;
   }

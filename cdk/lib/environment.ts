@@ -20,12 +20,12 @@ const textOrToken = (pattern: RegExp, expected: string) =>
     .string({ error: `expected ${expected}` })
     .refine((value) => Token.isUnresolved(value) || pattern.test(value), { error: `expected ${expected}` });
 
-const whole = (least: number, most: number, unit: string) => {
+const wholeNumber = (least: number, most: number, unit: string) => {
   const error = `expected a whole number of ${unit} from ${least} to ${most}`;
   return z.int({ error }).min(least, { error }).max(most, { error });
 };
 
-const one = <const T extends readonly [string, ...string[]]>(choices: T) =>
+const oneOf = <const T extends readonly [string, ...string[]]>(choices: T) =>
   z.enum(choices, { error: `expected ${choices.map((choice) => `"${choice}"`).join(' or ')}` });
 
 const object = <T extends z.ZodRawShape>(shape: T) =>
@@ -38,7 +38,7 @@ const object = <T extends z.ZodRawShape>(shape: T) =>
     },
   });
 
-/** The retention periods of CloudWatch Logs, in days. */
+/** The retention periods that CloudWatch Logs supports, in days. */
 const RETENTION_DAYS = Object.values(RetentionDays).filter((days) => typeof days === 'number');
 
 const vpc = object({
@@ -73,7 +73,7 @@ const options = {
           context.addIssue({
             code: 'custom',
             path: [index, 'zoneName'],
-            message: `expected the same name for the same hosted zone ${hostedZoneId}, which is ${same.zoneName} above`,
+            message: `expected ${same.zoneName}, which another VPC gives as the name of the hosted zone ${hostedZoneId}`,
           });
         }
       });
@@ -96,33 +96,33 @@ const options = {
     )
     .default('{service}'),
   /** `CNAME`, or `ALIAS`: an A record, and an AAAA record if the load balancer is dualstack. */
-  record: one(['CNAME', 'ALIAS']).default('CNAME'),
+  record: oneOf(['CNAME', 'ALIAS']).default('CNAME'),
   /** The TTL of CNAME records. */
-  ttlSeconds: whole(1, 86_400, 'seconds').default(60),
+  ttlSeconds: wholeNumber(1, 86_400, 'seconds').default(60),
   /**
    * A full pass that would delete more than `free` names, and more than `percent` percent of the managed
    * names, deletes none of them.
    */
-  deleteLimit: object({ free: whole(0, 10_000, 'names'), percent: whole(0, 100, 'percent') }).default({
+  deleteLimit: object({ free: wholeNumber(0, 10_000, 'names'), percent: wholeNumber(0, 100, 'percent') }).default({
     free: 3,
     percent: 30,
   }),
-  /** Earlier names of the environment. Records with these names in their markers belong to it, too. */
+  /** Earlier names of the environment. Records with these names in their markers also belong to it. */
   formerNames: z.array(environmentName, { error: 'expected a list of names' }).default([]),
   /** `create` a trail, or rely on an `existing` one that logs write management events. */
-  trail: one(['create', 'existing']).default('create'),
+  trail: oneOf(['create', 'existing']).default('create'),
   /**
-   * `direct`: the rules invoke the handler. `queue`: the rules fill a queue, and the handler receives
-   * events in batches. For fleets in which many services change at the same time.
+   * `direct`: the rules invoke the handler. `queue`: the rules send events to a queue, and the handler
+   * processes them in batches. Use `queue` if many services change at the same time.
    */
-  delivery: one(['direct', 'queue']).default('direct'),
+  delivery: oneOf(['direct', 'queue']).default('direct'),
   /**
-   * The minutes between two full passes. Three intervals have to fit into a day, the longest period that
-   * an alarm evaluates.
+   * The minutes between two full passes. Three intervals must fit into a day, because an alarm evaluates at
+   * most a day.
    */
-  fullPassMinutes: whole(1, 480, 'minutes').default(15),
+  fullPassMinutes: wholeNumber(1, 480, 'minutes').default(15),
   /** The processor architecture of the function. */
-  architecture: one(['x86_64', 'arm64']).default('x86_64'),
+  architecture: oneOf(['x86_64', 'arm64']).default('x86_64'),
   /** The days that CloudWatch keeps logs. */
   logRetentionDays: z
     .enum(RetentionDays, { error: `expected one of ${RETENTION_DAYS.join(', ')} days` })
@@ -135,12 +135,12 @@ const options = {
     'the name or the ARN of a managed policy',
   ).optional(),
   /**
-   * Concurrent executions that the account reserves for the handler, which uses no more than these. No
-   * function of the project needs a reservation, and a small account has none to give.
+   * The concurrent executions that Lambda reserves for the handler. They are also its limit. By default
+   * nothing is reserved, because accounts with a small quota cannot reserve any.
    */
-  reservedConcurrency: whole(1, 1_000, 'executions').optional(),
+  reservedConcurrency: wholeNumber(1, 1_000, 'executions').optional(),
   /** Whether created zones, the trail's bucket and the logs remain when the stack is destroyed. */
-  removalPolicy: one(['retain', 'destroy']).default('retain'),
+  removalPolicy: oneOf(['retain', 'destroy']).default('retain'),
 };
 
 const discovery = object(options);
@@ -157,8 +157,8 @@ const environment = object({
     'the qualifier of a bootstrap stack, 1 to 10 characters of a-z and 0-9',
   ).optional(),
   /**
-   * Whether to deploy with the roles of the bootstrap stack. `false` deploys with the caller's own
-   * permissions, for accounts in which these roles may not be assumed.
+   * Whether to deploy with the roles of the bootstrap stack. `false` deploys with the caller's permissions,
+   * for accounts in which the caller may not assume these roles.
    */
   bootstrapRoles: z.boolean({ error: 'expected true or false' }).default(true),
 });

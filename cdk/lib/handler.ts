@@ -1,7 +1,4 @@
-import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { AssetHashType, Duration, FileSystem, type RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Architecture, Code, Function as LambdaFunction, type IFunction, Runtime } from 'aws-cdk-lib/aws-lambda';
@@ -10,12 +7,11 @@ import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { RustFunction } from 'cargo-lambda-cdk';
 import { Construct } from 'constructs';
-import { type Discovery, EnvironmentError } from './environment.js';
+import type { Discovery } from './environment.js';
+import { sourceHash, WORKSPACE } from './handler-code.js';
 import type { VpcZone } from './zones.js';
 
-const WORKSPACE = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
-
-/** A full pass waits for the rate limits of three APIs. An event takes less than a second. */
+/** Long enough for a full pass, which waits for the rate limits of three APIs. An event takes less than a second. */
 export const HANDLER_TIMEOUT = Duration.minutes(5);
 
 export interface HandlerProps {
@@ -23,21 +19,21 @@ export interface HandlerProps {
   readonly discovery: Discovery;
   readonly zones: readonly VpcZone[];
   /** Receives events that the function could not process. */
-  readonly failures: IQueue;
+  readonly deadLetterQueue: IQueue;
   /** Whether the logs remain when the stack is destroyed. */
   readonly removalPolicy: RemovalPolicy;
   /** A folder with the prebuilt handler. By default the handler is built from its sources. */
   readonly handlerCode: string | undefined;
 }
 
-/** The function that keeps the zones equal to ECS, with its role and its log group. */
+/** The function that registers the services in the zones, with its role and its log group. */
 export class Handler extends Construct {
   public readonly function: IFunction;
   public readonly role: Role;
   public readonly logGroup: LogGroup;
   /** The value of `DISCOVERY_CONFIG`. */
   public readonly configuration: string;
-  /** A hash of the function's sources. */
+  /** A hash of the function's sources, or of the prebuilt folder. */
   public readonly codeHash: string;
 
   constructor(scope: Construct, id: string, props: HandlerProps) {
@@ -62,8 +58,8 @@ export class Handler extends Construct {
     const common = {
       description: `Registers the ECS services of ${environment} in Route 53`,
       architecture: discovery.architecture === 'arm64' ? Architecture.ARM_64 : Architecture.X86_64,
-      // Processor time grows with memory. 256 MiB suffice for a cold start of milliseconds, and a full pass
-      // over thousands of services needs much less memory.
+      // Lambda assigns processor time in proportion to memory. With 256 MiB a cold start takes milliseconds. A
+      // full pass over thousands of services needs much less memory.
       memorySize: 256,
       timeout: HANDLER_TIMEOUT,
       reservedConcurrentExecutions: discovery.reservedConcurrency,
@@ -71,7 +67,7 @@ export class Handler extends Construct {
       // By then a full pass has repaired the name.
       retryAttempts: 2,
       maxEventAge: Duration.hours(2),
-      onFailure: new SqsDestination(props.failures),
+      onFailure: new SqsDestination(props.deadLetterQueue),
       role: this.role,
       logGroup: this.logGroup,
       environment: { DISCOVERY_CONFIG: this.configuration },
@@ -83,23 +79,23 @@ export class Handler extends Construct {
         ...common,
         manifestPath: path.join(WORKSPACE, 'Cargo.toml'),
         binaryName: 'handler',
-        // The hash of the sources, so that the same sources on another machine are no difference to review.
+        // With the hash of the sources, a diff on another machine shows no change if the sources are the same.
         bundling: { assetHashType: AssetHashType.CUSTOM, assetHash: this.codeHash },
         runtime: 'provided.al2023',
       });
     } else {
-      const code = prebuilt(props.handlerCode);
-      this.codeHash = FileSystem.fingerprint(props.handlerCode);
       made = new LambdaFunction(this, 'Function', {
         ...common,
-        code,
+        code: Code.fromAsset(props.handlerCode),
+        // Lambda requires a value. The runtime starts the file bootstrap in any case.
         handler: 'bootstrap',
         runtime: Runtime.PROVIDED_AL2023,
       });
+      this.codeHash = FileSystem.fingerprint(props.handlerCode);
     }
     this.function = made;
     const reason =
-      'Failed events go to the on-failure destination, which contains more than a dead-letter queue of the function.';
+      'Lambda sends failed events to the on-failure destination, together with the response of the function.';
     Validations.of(made).acknowledge(
       { id: 'Serverless-LambdaDLQ', reason },
       {
@@ -116,14 +112,14 @@ export class Handler extends Construct {
     const statement = (sid: string, actions: string[], resources: string[], conditions = {}) =>
       new PolicyStatement({ sid, effect: Effect.ALLOW, actions, resources, conditions });
 
-    // The permissions to send to the failure queue, to receive from the event queue and to change records are
-    // granted by the constructs that create those.
+    // The constructs that create the queues and the zones grant the permissions to send to the dead-letter queue,
+    // to receive from the event queue and to change records.
     const role = new Role(this, 'Role', {
       assumedBy: new ServicePrincipal('lambda.amazonaws.com'),
       description: 'Reads ECS and load balancers, and changes records of its own zones only',
       inlinePolicies: {
         Discovery: new PolicyDocument({
-          // Minimizing would merge statements and remove the ids that the runbook and the tests refer to.
+          // Minimizing would merge statements and remove their ids, which the runbook and the tests refer to.
           minimize: false,
           statements: [
             statement('WriteLogs', ['logs:CreateLogStream', 'logs:PutLogEvents'], [this.logGroup.logGroupArn]),
@@ -151,12 +147,12 @@ export class Handler extends Construct {
     Validations.of(role).acknowledge(
       {
         id: 'Serverless-LambdaStarPermissions',
-        reason: 'These calls support no resources. A comment beside each statement explains it.',
+        reason: 'These calls do not support resource-level permissions. A comment above each statement names them.',
       },
       {
         id: 'AwsSolutions-IAM5[Resource::*]',
         reason:
-          'ecs:ListClusters and the Describe calls of Elastic Load Balancing support no resources. ecs:ListServices supports only the condition that it has. The ARN of the log group ends in the wildcard of its streams.',
+          'ecs:ListClusters and the Describe calls of Elastic Load Balancing do not support resource-level permissions. ecs:ListServices supports only a condition on the cluster, which the statement has. The ARN of the log group ends in a wildcard for its log streams.',
       },
       ...discovery.clusters.map((glob) => ({
         id: `AwsSolutions-IAM5[Resource::${ecsFinding(stack, glob)}]`,
@@ -172,28 +168,4 @@ function ecsFinding(stack: Stack, glob: string): string {
   const part = (value: string, name: string) => (value.startsWith('${') ? `<${name}>` : value);
   const partition = part(stack.partition, 'AWS::Partition');
   return `arn:${partition}:ecs:${part(stack.region, 'AWS::Region')}:${part(stack.account, 'AWS::AccountId')}:service/${glob}/*`;
-}
-
-/** The code of a prebuilt handler. */
-function prebuilt(folder: string): Code {
-  if (!existsSync(path.join(folder, 'bootstrap'))) {
-    throw new EnvironmentError(
-      `handlerCode: expected a folder that contains the file bootstrap; found none in ${folder}. Build the handler there, or omit handlerCode.`,
-    );
-  }
-  return Code.fromAsset(folder);
-}
-
-/** A hash of all files that the function is built from. */
-function sourceHash(architecture: string): string {
-  const hash = createHash('sha256').update(architecture);
-  const sources = readdirSync(path.join(WORKSPACE, 'handler/src'), { recursive: true, encoding: 'utf8' })
-    .filter((file) => file.endsWith('.rs'))
-    .map((file) => `handler/src/${file.split(path.sep).join('/')}`);
-  for (const file of ['Cargo.toml', 'Cargo.lock', 'handler/Cargo.toml', ...sources].sort()) {
-    // Git may check out other line endings.
-    const text = readFileSync(path.join(WORKSPACE, file), 'utf8').replaceAll('\r\n', '\n');
-    hash.update(`\0${file}\0${text}`);
-  }
-  return hash.digest('hex');
 }

@@ -7,7 +7,7 @@ import { Construct, type IDependable } from 'constructs';
 import type { Handler } from './handler.js';
 import type { VpcZone } from './zones.js';
 
-/** Longer than the handler's timeout, and much shorter than CloudFormation's default of one hour. */
+/** Longer than the handler's timeout. CloudFormation would wait one hour by default. */
 const SERVICE_TIMEOUT = Duration.minutes(15);
 
 export interface LifecycleProps {
@@ -19,8 +19,9 @@ export interface LifecycleProps {
  * The handler's part in a deployment: a full pass when everything is created, and the deletion of all managed
  * records of a zone before the zone leaves the environment.
  *
- * CloudFormation calls the CDK's provider framework, which calls the handler. The resource's property with
- * the name of the event (`Create`, `Update`, `Delete`) contains the request, if there is one.
+ * CloudFormation invokes the CDK's provider framework, which invokes the handler with the event. The property
+ * with the name of the event (`Create`, `Update` or `Delete`) contains the request. Without it, the handler
+ * does nothing.
  */
 export class Lifecycle extends Construct {
   private readonly handler: Handler;
@@ -53,7 +54,7 @@ export class Lifecycle extends Construct {
       logGroup,
     });
     const reason =
-      'This function belongs to the CDK’s provider framework, which the CDK maintains. CloudFormation invokes it and receives every failure.';
+      'This function is part of the CDK’s provider framework, which sets its properties. It reports every failure to CloudFormation, which invokes it.';
     Validations.of(this.provider).acknowledge(
       { id: 'Serverless-LambdaDLQ', reason },
       { id: 'Serverless-LambdaTracing', reason },
@@ -64,13 +65,14 @@ export class Lifecycle extends Construct {
     );
     Validations.of(role).acknowledge({
       id: `AwsSolutions-IAM5[Resource::<${handler}.Arn>:*]`,
-      reason: 'Any version of the handler and nothing else. The provider framework grants this.',
+      reason:
+        'The provider framework grants the permission to invoke any version of the handler, and no other function.',
     });
   }
 
   /**
-   * Grants the handler the records of a zone while the zone belongs to the environment, and makes it delete
-   * all managed records before the zone leaves the environment.
+   * Allows the handler to change the records of a zone while the zone belongs to the environment, and makes it
+   * delete all managed records before the zone leaves the environment.
    */
   keep(zone: VpcZone): IDependable {
     const { partition } = Stack.of(this);

@@ -1,4 +1,4 @@
-/** The metrics that the handler writes, under the names that `handler/src/metrics.rs` gives them. */
+/** The metrics that the handler writes. `handler/src/metrics.rs` uses the same names. */
 import { type Duration } from 'aws-cdk-lib';
 import { Metric } from 'aws-cdk-lib/aws-cloudwatch';
 
@@ -10,17 +10,17 @@ export class HandlerMetrics {
 
   /** Runs with at least one failure. They are retried. */
   readonly failedRuns = this.metric('FailedRuns', 'Sum');
-  /** Services that failed, and failed reads. */
+  /** Services with the status `failed`, and errors while reading. */
   readonly failures = this.metric('Failures', 'Sum');
   /** Full passes without any failure. */
   readonly completeFullPasses = this.metric('CompleteFullPasses', 'Sum');
-  /** Seconds since the last complete full pass. Each process reports its own, so the minimum is right. */
+  /** Seconds since the last complete full pass of each process, so the minimum is the right age. */
   readonly lastFullPassAge = this.metric('LastFullPassAge', 'Minimum');
   /** Managed names after the last full pass. */
   readonly managedNames = this.metric('ManagedNames', 'Maximum');
-  /** Services whose name was taken, in the last full pass. */
+  /** Services whose name belongs to another service or record, in the last full pass. */
   readonly conflicts = this.metric('Conflicts', 'Minimum');
-  /** Services whose names the delete limit kept, in the last full pass. */
+  /** Services whose names were not deleted because of the delete limit, in the last full pass. */
   readonly refused = this.metric('Refused', 'Maximum');
   /** Seconds from the event until Route 53 accepted the change. */
   readonly eventToChange = this.metric('EventToChange', 'p90');

@@ -11,8 +11,8 @@ export interface ApiCallTrailProps {
 /**
  * A trail that logs write management events.
  *
- * EventBridge receives API calls only while the region has such a trail. The project does not use the log
- * files themselves. They are kept for 90 days for audits.
+ * EventBridge receives API calls only while the region has such a trail. The handler does not read the log
+ * files. The bucket keeps them for 90 days, for audits.
  */
 export class ApiCallTrail extends Construct {
   constructor(scope: Construct, id: string, props: ApiCallTrailProps) {
@@ -29,13 +29,13 @@ export class ApiCallTrail extends Construct {
     Validations.of(bucket).acknowledge({
       id: 'AwsSolutions-S1',
       reason:
-        'The bucket contains a log itself, which digest files protect and nothing here reads. A trail of data events can log its readers.',
+        'The bucket contains log files only, and digest files reveal any change of them. A trail of data events can record who reads them.',
     });
     new Trail(this, 'Trail', {
       bucket,
       managementEvents: ReadWriteType.WRITE_ONLY,
       enableFileValidation: true,
-      // The environment has clusters in one region only, and a second region would cost more.
+      // An environment has clusters in one region only.
       isMultiRegionTrail: false,
       includeGlobalServiceEvents: false,
     });

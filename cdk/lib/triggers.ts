@@ -10,13 +10,13 @@ export interface TriggersProps {
   /** The target of the rules: the handler, or its queue. */
   readonly target: IFunction | IQueue;
   /** Receives events that EventBridge could not deliver. */
-  readonly failures: IQueue;
+  readonly deadLetterQueue: IQueue;
   /** The minutes between two full passes. */
   readonly fullPassMinutes: number;
 }
 
 /** The calls of the ECS API that can change a name. `handler/src/domain/event.rs` lists the same calls. */
-export const ECS_CALLS = [
+const ECS_CALLS = [
   'CreateService',
   'UpdateService',
   'DeleteService',
@@ -27,22 +27,22 @@ export const ECS_CALLS = [
   'UntagResource',
 ];
 
-/** EventBridge's maximum. */
+/** The maximum of EventBridge. */
 const RETRIES = { retryAttempts: 185, maxEventAge: Duration.hours(24) };
 
 /**
  * The rules that start the handler: API calls recorded by CloudTrail, ECS's own deployment events, and the
  * schedule of full passes.
  *
- * CloudTrail delivers its events on a best-effort basis, and they cover every call. ECS delivers its own events
- * at least once, but there is none for the deletion of a service.
+ * CloudTrail's events cover every call, but CloudTrail delivers them on a best-effort basis. ECS delivers its
+ * own events at least once, but sends none for the deletion of a service.
  */
 export class Triggers extends Construct {
   constructor(scope: Construct, id: string, props: TriggersProps) {
     super(scope, id);
-    const more = { ...RETRIES, deadLetterQueue: props.failures };
+    const options = { ...RETRIES, deadLetterQueue: props.deadLetterQueue };
     const target: IRuleTarget =
-      'functionArn' in props.target ? new LambdaFunction(props.target, more) : new SqsQueue(props.target, more);
+      'functionArn' in props.target ? new LambdaFunction(props.target, options) : new SqsQueue(props.target, options);
     new Rule(this, 'ApiCalls', {
       description: `ECS API calls that can change names in ${props.environment}`,
       eventPattern: {

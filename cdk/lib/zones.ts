@@ -12,7 +12,7 @@ export interface VpcZonesProps {
 
 /** The zone of a VPC. */
 export interface VpcZone {
-  /** Stays the same for the same zone, independent of its position in the list. */
+  /** Does not depend on the position of the VPC in the list, so that a new VPC replaces no zone. */
   readonly id: string;
   readonly vpcId: string;
   readonly hostedZoneId: string;
@@ -27,7 +27,7 @@ export class VpcZones extends Construct {
     super(scope, id);
     this.zones = props.vpcs.map((vpc, index) => {
       const { vpcId, zoneName, hostedZoneId } = vpc;
-      // A token cannot be part of a construct id. The position in the list replaces it.
+      // A construct id cannot contain a token, so the position in the list replaces it.
       const by = hostedZoneId ?? vpcId;
       const zone = `${zoneName}-${Token.isUnresolved(by) ? String(index) : by}`;
       return { id: zone, vpcId, hostedZoneId: hostedZoneId ?? this.create(zone, vpc, props), name: zoneName };

@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { App, Stack } from 'aws-cdk-lib';
@@ -7,18 +7,19 @@ import { expect, test } from 'vitest';
 import { EcsServiceDiscovery } from '../lib/index.js';
 import { root } from './stacks.js';
 
-/** Runs an app in the same way as the CDK's command line. */
-function synth(environments: unknown, program = 'cdk/bin/app.ts') {
+/** Runs an app in the same way as the CDK's command line, with additional context. */
+function synth(environments: unknown, program = 'cdk/bin/app.ts', more: object = { 'aws:cdk:bundling-stacks': [] }) {
   const outdir = mkdtempSync(path.join(os.tmpdir(), 'discovery-'));
   try {
-    const context = JSON.stringify({ environments, 'aws:cdk:bundling-stacks': [] });
+    const context = JSON.stringify({ environments, ...more });
     const run = spawnSync('npx', ['tsx', program], {
       cwd: root,
       encoding: 'utf8',
       env: { ...process.env, CDK_OUTDIR: outdir, CDK_CONTEXT_JSON: context },
     });
     const templates = readdirSync(outdir).filter((file) => file.endsWith('.template.json'));
-    return { status: run.status, stderr: run.stderr, templates: templates.sort() };
+    const text = templates.map((file) => readFileSync(path.join(outdir, file), 'utf8')).join();
+    return { status: run.status, stderr: run.stderr, templates: templates.sort(), text };
   } finally {
     rmSync(outdir, { recursive: true });
   }
@@ -42,6 +43,32 @@ test('an invalid setting is reported without a stack trace, and nothing is synth
   expect(stderr).toContain('environments.qa.ttlSeconds: expected a whole number of seconds from 1 to 86400; found 0');
   expect(stderr).not.toMatch(/^\s+at /m);
   expect(templates).toEqual([]);
+});
+
+test('the context handlerCode deploys a prebuilt handler in every environment, without a build', () => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'discovery-'));
+  try {
+    const other = { ...valid, vpcs: [{ vpcId: 'vpc-0123456789abcdef0', zoneName: 'internal' }] };
+    const environments = { qa: valid, other };
+    const refused = synth(environments, undefined, { handlerCode: folder });
+    expect(refused.stderr).toBe(
+      `handlerCode: expected a folder that contains the file bootstrap; found no such file in "${folder}", so build the handler into this folder, or omit handlerCode\n`,
+    );
+    expect(refused).toMatchObject({ status: 1, templates: [] });
+
+    // A folder with this name is not the file.
+    mkdirSync(path.join(folder, 'bootstrap'));
+    expect(synth(environments, undefined, { handlerCode: folder }).status).toBe(1);
+    rmSync(path.join(folder, 'bootstrap'), { recursive: true });
+
+    writeFileSync(path.join(folder, 'bootstrap'), 'a binary');
+    const { status, stderr, text } = synth(environments, undefined, { handlerCode: folder });
+    expect(stderr).toBe('');
+    expect(status).toBe(0);
+    expect(text.match(/"Handler": "bootstrap"/g)).toHaveLength(2);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('another app can use the construct', () => {

@@ -1,4 +1,4 @@
-/** Rules of others for the stacks: those of the CDK, of cdk-nag and of cfn-lint. */
+/** Checks the stacks with the rules of the CDK, of cdk-nag and of cfn-lint. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import os from 'node:os';
@@ -78,14 +78,14 @@ test('every acknowledged rule has a finding on its construct', () => {
     const id = /Acknowledge with '\w+::(.*)'/.exec(finding)?.[1];
     return construct !== undefined && id !== undefined ? [{ construct, id }] : [];
   });
-  const needless = [...acknowledged].filter((one) => {
+  const unfound = [...acknowledged].filter((one) => {
     const [path, ...id] = one.split(' ');
     return !found.some(
       (finding) => finding.id === id.join(' ') && `${finding.construct}/`.startsWith(`${path ?? ''}/`),
     );
   });
   expect(found.length).toBeGreaterThan(10);
-  expect(needless).toEqual([]);
+  expect(unfound).toEqual([]);
 });
 
 test('cfn-lint reports no finding', () => {

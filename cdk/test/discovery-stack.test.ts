@@ -1,12 +1,7 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
-import { Stack } from 'aws-cdk-lib';
-import { Match, Template } from 'aws-cdk-lib/assertions';
-import { afterAll, describe, expect, test } from 'vitest';
+import { Match } from 'aws-cdk-lib/assertions';
+import { describe, expect, test } from 'vitest';
 import { DiscoveryStack } from '../lib/discovery-stack.js';
 import { parseEnvironments } from '../lib/environment.js';
-import { EcsServiceDiscovery } from '../lib/index.js';
 import { app, idOf, statements as all, template, VPC } from './stacks.js';
 
 const statements = (options: object = {}) => all(template(options), 'DiscoveryHandlerRole');
@@ -157,7 +152,7 @@ describe('the handler', () => {
     expect(of('sqs:ReceiveMessage').map(({ Resource }) => Resource)).toEqual([queue('Events')]);
   });
 
-  test('and the provider have roles without managed policies', () => {
+  test('has a role without managed policies, and so has the provider framework', () => {
     const roles = template({ trail: 'existing' }).findResources('AWS::IAM::Role');
     expect(Object.keys(roles)).toHaveLength(2);
     for (const role of Object.values(roles)) {
@@ -270,7 +265,7 @@ describe('an event that cannot be processed', () => {
     });
   });
 
-  test.each(['direct', 'queue'])('is retried by EventBridge for its maximum, with delivery %s', (delivery) => {
+  test.each(['direct', 'queue'])('is retried by EventBridge for 24 hours, with delivery %s', (delivery) => {
     const made = template({ delivery });
     const failures = { 'Fn::GetAtt': [idOf(made, 'AWS::SQS::Queue', 'DiscoveryFailures'), 'Arn'] };
     const target =
@@ -338,7 +333,7 @@ describe('a deployment', () => {
     expect(pass({ fullPassMinutes: 5, alarmTopicArn: 'arn:aws:sns:eu-west-1:111122223333:oncall' })).toEqual(pass({}));
   });
 
-  test('that removes a zone deletes its managed records first, after the rules', () => {
+  test('that removes a zone deletes the rules, then the managed records, then the permission to delete them', () => {
     const made = template({ vpcs: [{ vpcId: VPC, zoneName: 'dev.internal', hostedZoneId: 'Z0GIVEN' }] });
     const end = properties(made, 'Custom::EcsDiscoveryZone');
     expect(end.Properties).toMatchObject({ Delete: '{"deregister":{"hostedZoneId":"Z0GIVEN"}}' });
@@ -354,40 +349,5 @@ describe('a deployment', () => {
     for (const type of ['Custom::EcsDiscoveryFullPass', 'Custom::EcsDiscoveryZone']) {
       made.allResourcesProperties(type, { ServiceTimeout: '900' });
     }
-  });
-});
-
-describe('the handler’s code', () => {
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'discovery-code-'));
-  afterAll(() => {
-    rmSync(folder, { recursive: true });
-  });
-
-  test('is a prebuilt folder if handlerCode is set, and the folder needs a bootstrap', () => {
-    const stack = () => new Stack(app(), 'Shop', { env: { region: 'eu-west-1' } });
-    const properties = { environment: 'shop', vpcs: [{ vpcId: VPC, zoneName: 'shop.internal' }], handlerCode: folder };
-    expect(() => new EcsServiceDiscovery(stack(), 'Discovery', properties)).toThrow(
-      `handlerCode: expected a folder that contains the file bootstrap; found none in ${folder}`,
-    );
-    writeFileSync(path.join(folder, 'bootstrap'), 'a binary');
-    const prebuilt = stack();
-    new EcsServiceDiscovery(prebuilt, 'Discovery', properties);
-    Template.fromStack(prebuilt).hasResourceProperties('AWS::Lambda::Function', {
-      Runtime: 'provided.al2023',
-      Handler: 'bootstrap',
-      Code: { S3Key: Match.stringLikeRegexp('^[0-9a-f]{64}\\.zip$') },
-    });
-  });
-
-  test('has an asset hash of its sources and its architecture', () => {
-    const key = (options: object) => {
-      const functions = template(options).findResources('AWS::Lambda::Function', {
-        Properties: { Runtime: 'provided.al2023' },
-      });
-      return (Object.values(functions) as { Properties: { Code: { S3Key: string } } }[])[0]?.Properties.Code.S3Key;
-    };
-    expect(key({})).toMatch(/^[0-9a-f]{64}\.zip$/);
-    expect(key({ ttlSeconds: 5 })).toEqual(key({}));
-    expect(key({ architecture: 'arm64' })).not.toEqual(key({}));
   });
 });

@@ -96,7 +96,7 @@ describe('an environment', () => {
     );
     const sharing = (vpcId: string, zoneName: string) => ({ vpcId, zoneName, hostedZoneId: 'Z1' });
     expect(check('vpcs', [sharing('vpc-0a1b2c3d', 'a.internal'), sharing('vpc-1a1b2c3d', 'b.internal')])).toBe(
-      'environments.dev.vpcs[1].zoneName: expected the same name for the same hosted zone Z1, which is a.internal above; found "b.internal"',
+      'environments.dev.vpcs[1].zoneName: expected a.internal, which another VPC gives as the name of the hosted zone Z1; found "b.internal"',
     );
   });
 });

@@ -1,59 +1,59 @@
-//! The templates that the example environments become, by a real `cdk synth` without
-//! credentials, small enough to review.
+//! Compares the templates of the example environments with snapshots that are small enough to review.
+//!
+//! The tests run the CDK's command line without AWS credentials and without a build of the handler.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use repository::root;
 use serde_json::Value;
 
-/// Makes a template readable: what changes with the handler's code goes, joined texts become one
-/// with `${…}` where something is filled in, and JSON in a text becomes JSON.
-fn read(value: &mut Value) {
-    if let Some(text) = joined(value) {
+/// Makes a template readable: replaces hashes by `HASH`, `Fn::Join` by one text with `${…}` for each
+/// reference, and a text that contains JSON by the JSON.
+fn simplify(value: &mut Value) {
+    if let Some(text) = join(value) {
         *value = Value::String(text);
     }
     match value {
         Value::String(text) => {
-            let hash = |word: &str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
-            let found: Vec<String> = text
-                .split(|c: char| !c.is_ascii_hexdigit())
-                .filter(|word| hash(word))
-                .map(str::to_owned)
-                .collect();
-            for word in found {
-                *text = text.replace(&word, "HASH");
+            let words = text.split(|c: char| !c.is_ascii_hexdigit());
+            let hashes: Vec<String> =
+                words.filter(|word| word.len() == 64).map(str::to_owned).collect();
+            for hash in hashes {
+                *text = text.replace(&hash, "HASH");
             }
             if text.starts_with('{')
-                && let Ok(inside) = serde_json::from_str(text)
+                && let Ok(json) = serde_json::from_str(text)
             {
-                *value = inside;
+                *value = json;
             }
         }
-        Value::Array(values) => values.iter_mut().for_each(read),
-        Value::Object(fields) => fields.values_mut().for_each(read),
+        Value::Array(values) => values.iter_mut().for_each(simplify),
+        Value::Object(fields) => fields.values_mut().for_each(simplify),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
-/// The text that a `Fn::Join` of nothing between makes; none if it is something else.
-fn joined(value: &Value) -> Option<String> {
-    let join = value.get("Fn::Join")?.as_array()?;
-    let [Value::String(between), Value::Array(parts)] = join.as_slice() else { return None };
-    let part = |part: &Value| match part {
+/// The text of a `Fn::Join` with an empty delimiter. `None` for any other value.
+fn join(value: &Value) -> Option<String> {
+    let arguments = value.get("Fn::Join")?.as_array()?;
+    let [Value::String(delimiter), Value::Array(parts)] = arguments.as_slice() else { return None };
+    let text = |part: &Value| match part {
         Value::String(text) => Some(text.clone()),
         Value::Object(_) => match (part["Ref"].as_str(), part["Fn::GetAtt"].as_array()) {
             (Some(id), _) => Some(format!("${{{id}}}")),
-            (None, Some(of)) => Some(format!("${{{}.{}}}", of[0].as_str()?, of[1].as_str()?)),
+            (None, Some(attribute)) => {
+                Some(format!("${{{}.{}}}", attribute[0].as_str()?, attribute[1].as_str()?))
+            }
             (None, None) => None,
         },
         _ => None,
     };
-    between.is_empty().then(|| parts.iter().map(part).collect::<Option<String>>()).flatten()
+    delimiter.is_empty().then(|| parts.iter().map(text).collect()).flatten()
 }
 
-/// A `cdk` command line that knows no credentials and no account.
-fn cdk(output: &std::path::Path) -> Command {
+/// The CDK's command line, without AWS credentials and without the variables that cargo sets for a test.
+fn cdk(output: &Path) -> Command {
     let mut command = Command::new("node");
     command.current_dir(root()).arg(root().join("node_modules/aws-cdk/bin/cdk"));
     for (name, _) in std::env::vars_os() {
@@ -71,7 +71,7 @@ fn cdk(output: &std::path::Path) -> Command {
         .env("AWS_CONFIG_FILE", "/dev/null")
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         .env("CDK_DISABLE_CLI_TELEMETRY", "true")
-        // The build is for the deployment. The asset's hash is that of the sources.
+        // A template contains the hash of the sources, so it needs no build.
         .args(["--no-notices", "--context", "build=false", "--output"])
         .arg(output);
     command
@@ -88,8 +88,14 @@ fn run(command: &mut Command) -> String {
     text
 }
 
-/// A directory of this test's own, gone at its end.
+/// A folder that is deleted at the end of the test.
 struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        Scratch(root().join(format!(".local/{name}-{}", std::process::id())))
+    }
+}
 
 impl Drop for Scratch {
     fn drop(&mut self) {
@@ -98,23 +104,23 @@ impl Drop for Scratch {
 }
 
 #[test]
-fn the_example_environments_become_reviewable_templates() {
-    let scratch = Scratch(root().join(format!(".local/synth-{}", std::process::id())));
+fn the_templates_of_the_example_environments_match_their_snapshots() {
+    let scratch = Scratch::new("synth");
     run(cdk(&scratch.0).args(["synth", "--quiet"]));
     for name in ["dev", "test", "prod"] {
         let path = scratch.0.join(format!("EcsDiscovery-{name}.template.json"));
         let text = std::fs::read_to_string(&path).expect("a template");
         let mut template: Value = serde_json::from_str(&text).expect("JSON");
-        // CDK's own check of the bootstrap version, the same in every stack.
+        // The CDK's check of the bootstrap version is the same in every stack.
         for boilerplate in ["Parameters", "Rules"] {
             template.as_object_mut().expect("an object").remove(boilerplate);
         }
         for resource in template["Resources"].as_object_mut().expect("resources").values_mut() {
             resource.as_object_mut().expect("a resource").remove("Metadata");
         }
-        read(&mut template);
+        simplify(&mut template);
         for resource in template["Resources"].as_object_mut().expect("resources").values_mut() {
-            // What it shows is best looked at in CloudWatch; a test holds that it is measured.
+            // Titles suffice here. A test of the CDK app checks the metrics of the dashboard.
             if let Some(widgets) = resource["Properties"]["DashboardBody"]["widgets"].as_array() {
                 let titles = widgets.iter().map(|widget| widget["properties"]["title"].clone());
                 resource["Properties"]["DashboardBody"] = titles.collect();
@@ -125,8 +131,8 @@ fn the_example_environments_become_reviewable_templates() {
 }
 
 #[test]
-fn a_diff_shows_what_changed_and_nothing_else() {
-    let scratch = Scratch(root().join(format!(".local/diff-{}", std::process::id())));
+fn a_diff_shows_only_the_resources_with_the_changed_option() {
+    let scratch = Scratch::new("diff");
     run(cdk(&scratch.0).args(["synth", "--quiet"]));
     let template = scratch.0.join("EcsDiscovery-dev.template.json").display().to_string();
     let diff = |data: &Value| {
