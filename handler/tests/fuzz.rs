@@ -32,7 +32,7 @@ fn spliced(valid: &str, bytes: &[u8]) -> String {
 }
 
 #[test]
-fn invariant_8_no_payload_makes_the_parser_panic() {
+fn invariant_8_no_fuzzed_payload_makes_the_parser_panic() {
     let events = events();
     let names = ["create-service-by-cloudformation", "tag-service", "deployment-state-change"];
     let mut payloads: Vec<String> = names.map(|name| events[name].clone()).to_vec();
