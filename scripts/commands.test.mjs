@@ -54,7 +54,7 @@ async function start(command, env = {}) {
 
 /** @param {number[]} pids */
 async function gone(pids) {
-  for (const deadline = Date.now() + 20_000; pids.some((pid) => find(pid)); await delay(20)) {
+  for (const deadline = Date.now() + 120_000; pids.some((pid) => find(pid)); await delay(20)) {
     assert.ok(Date.now() < deadline, `still running: ${pids.filter((pid) => find(pid))}`);
   }
 }

@@ -79,13 +79,15 @@ test('a run leaves the sources and the binary that was built from them as they a
 test('a run that is killed does the same, and the next run succeeds', async () => {
   const started = at('started');
   const { child, ended } = mutate({ HANG: started });
-  for (const deadline = Date.now() + 20_000; !existsSync(started) || !readFileSync(started, 'utf8'); await delay(20)) {
+  for (const deadline = Date.now() + 120_000; !existsSync(started) || !readFileSync(started, 'utf8'); await delay(20)) {
     assert.ok(Date.now() < deadline);
   }
   const cargo = Number(readFileSync(started, 'utf8'));
   child.kill('SIGKILL');
   await ended;
-  for (const deadline = Date.now() + 20_000; find(cargo); await delay(20)) assert.ok(Date.now() < deadline);
+  for (const deadline = Date.now() + 120_000; find(cargo); await delay(20)) {
+    assert.ok(Date.now() < deadline, `still running: ${JSON.stringify(find(cargo))}`);
+  }
   assertUntouched();
   const { status, output } = await mutate().ended;
   assert.equal(status, 0, output);

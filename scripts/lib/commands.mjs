@@ -84,6 +84,8 @@ function stop(status, signal) {
 export async function execute(command, args, { env = {}, cwd = root, output } = {}) {
   if (stopStatus) throw new Stopped();
   const mark = `${process.pid}.${(commands += 1)}.${Date.now()}`;
+  // Before it starts: the script may be killed while it starts the command.
+  notifyWatchdog(`+${mark}`);
   const child = spawn(command, args, {
     cwd,
     env: { ...environment, ...env, [MARK]: mark },
@@ -102,7 +104,7 @@ export async function execute(command, args, { env = {}, cwd = root, output } = 
   const started = { pid: child.pid ?? 0, mark };
   if (child.pid !== undefined) {
     running.add(started);
-    notifyWatchdog(`+${started.pid} ${mark}`);
+    notifyWatchdog(`=${mark} ${started.pid}`);
     // A process that the command leaves behind could keep its output open, so that it never closes.
     child.on('exit', () => void endTree(started));
   }
@@ -110,11 +112,9 @@ export async function execute(command, args, { env = {}, cwd = root, output } = 
   try {
     status = await ended;
   } finally {
-    if (running.has(started)) {
-      await endTree(started);
-      running.delete(started);
-      notifyWatchdog(`-${started.pid} ${mark}`);
-    }
+    if (running.has(started)) await endTree(started);
+    running.delete(started);
+    notifyWatchdog(`-${mark}`);
   }
   if (stopStatus) throw new Stopped();
   return status;
