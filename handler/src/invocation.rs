@@ -60,7 +60,7 @@ impl InvocationError {
 }
 
 /// The time before the function's deadline that is left for the answer.
-const SHUTDOWN_RESERVE: Duration = Duration::from_secs(10);
+pub const SHUTDOWN_RESERVE: Duration = Duration::from_secs(10);
 
 /// Answers one payload. `deadline` is the time at which Lambda ends the function.
 pub async fn answer(

@@ -367,7 +367,7 @@ fn full_passes(table: &mut Table) {
 
 fn processes(table: &mut Table, handler: &Path, noop: &Path) -> Result<(), String> {
     table.section("The release binary as a process");
-    // Alternately, so that other work of the machine affects both.
+    // Alternately: other work of the machine then affects both.
     let (mut handler_starts, mut noop_starts) = (Vec::new(), Vec::new());
     for _ in 0..15 {
         handler_starts.push(Process::start(handler, Account::default())?.started);

@@ -2,7 +2,7 @@
 //! the names are right, compared with AWS's quotas.
 //!
 //! Time is virtual, so all figures are the same on every machine. A fleet is a number of services in one
-//! cluster and one zone, each with a load balancer of its own.
+//! cluster and one zone, each with its own load balancer.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -148,7 +148,7 @@ pub fn delete(account: &mut Account, number: usize) {
     }
 }
 
-/// Replaces the load balancer of a service by the one of another service.
+/// Replaces the load balancer of a service by that of another service.
 pub fn replace_load_balancer(account: &mut Account, number: usize, other: usize) {
     if let Some(service) = account.ecs.services.get_mut(&name(number)) {
         service.load_balancers = vec![Attachment::TargetGroup(name(other).1)];

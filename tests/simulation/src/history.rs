@@ -247,7 +247,7 @@ fn faults(rng: &mut Rng) -> Faults {
 }
 
 fn service(rng: &mut Rng) -> ServiceName {
-    // The smaller of two indices, so that many acts are about the same services.
+    // The smaller of two indices: many acts then affect the same services.
     let name = SERVICES[rng.usize(0..SERVICES.len()).min(rng.usize(0..SERVICES.len()))];
     let cluster = if rng.u8(0..5) == 0 { CLUSTERS[1] } else { CLUSTERS[0] };
     (cluster.into(), name.into())

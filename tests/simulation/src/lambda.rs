@@ -16,7 +16,7 @@ use handler::aws::route53::Route53;
 use handler::domain::config::Config;
 use handler::domain::marker::Nonce;
 use handler::domain::report::Report;
-use handler::invocation::{Answer, answer_until};
+use handler::invocation::{Answer, SHUTDOWN_RESERVE, answer_until};
 use handler::reconcile::Reconciler;
 use tokio::time::{Instant, timeout};
 
@@ -29,9 +29,6 @@ pub const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:111122223333:function:d
 
 /// The timeout that the stack configures.
 pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(300);
-
-/// The time before the timeout in which the handler starts no write.
-const SHUTDOWN_RESERVE: Duration = Duration::from_secs(10);
 
 /// A container, with the handler that it created once.
 struct Container {

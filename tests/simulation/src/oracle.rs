@@ -1,6 +1,6 @@
 //! The oracle: the records that a service should have, computed a second time from the specification.
 //!
-//! It shares no code with the handler, so that a mistake in one shows as a difference.
+//! It shares no code with the handler. A mistake in one of them therefore shows as a difference.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ pub enum Expected {
     Unknown,
 }
 
-/// Answers questions about load balancers. The outer `None` means that the answer was not read.
+/// The target groups and load balancers that are known. An outer `None` means that they were not read.
 pub trait LoadBalancerSource {
     /// The names of a target group's load balancers.
     fn target_group(&self, name: &str) -> Option<Vec<String>>;
