@@ -142,14 +142,13 @@ function setUp(title, work) {
 }
 
 await run(async () => {
-  const [python] = await Promise.all([needs(['e2e']) ? checkPython() : '', checkRust()]);
+  // The tests of the CDK app use cfn-lint, and the scenarios use MiniStack and cargo-lambda.
+  const needsTools = needs(['cdk', 'e2e']);
+  const [python] = await Promise.all([needsTools ? checkPython() : '', checkRust()]);
   if (needs(['check', 'cdk', 'e2e'])) await installPackages();
+  const hasTools = needsTools && (await setUp('Tools', () => installTools(python)));
   for (const group of GROUPS.filter((group) => chosen.includes(group))) {
-    if (group === 'e2e') {
-      const ready =
-        (await setUp('Tools', () => installTools(python))) && (await setUp('Handler: release build', buildHandler));
-      if (!ready) continue;
-    }
+    if (group === 'e2e' && !(hasTools && (await setUp('Handler: release build', buildHandler)))) continue;
     for (const [of, title, command, args] of commands) {
       if (of === group) await part(title, () => check(title, command, args));
     }

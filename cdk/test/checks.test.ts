@@ -96,6 +96,7 @@ test('cfn-lint reports no finding', () => {
     const lint = path.join(root, '.venv/bin/cfn-lint');
     // W3005: the CDK writes dependencies that a reference already implies.
     const run = spawnSync(lint, ['--ignore-checks', 'W3005', '--', ...templates], { cwd: folder, encoding: 'utf8' });
+    expect(run.error).toBeUndefined();
     expect(run.stdout + run.stderr).toBe('');
     expect(run.status).toBe(0);
   });

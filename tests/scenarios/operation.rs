@@ -216,7 +216,7 @@ pub(crate) async fn each_alarm_fires(system: &System) -> Result<()> {
     let all = [
         "DeadLetters",
         "HandlerFails",
-        "NoCompletePass",
+        "NoCompleteFullPass",
         "DeletesRefused",
         "ConflictsPersist",
         "RecordsSlow",
@@ -235,7 +235,7 @@ pub(crate) async fn each_alarm_fires(system: &System) -> Result<()> {
     let answer = system.invoke(stalled, &json!({ "Records": [queued] })).await?;
     ensure!(answer["batchItemFailures"][0]["itemIdentifier"] == "1", "{answer}");
     fires(system, stalled, since_ms, "HandlerFails").await?;
-    fires(system, stalled, since_ms, "NoCompletePass").await?;
+    fires(system, stalled, since_ms, "NoCompleteFullPass").await?;
     system.aws.api.invoke_later(&stalled.discovery.function, &pass).await?;
     fires(system, stalled, since_ms, "DeadLetters").await?;
 

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 pub const USAGE: &str = "\
 usage: local-aws [--handler DIR] [--once]
 
-Starts a local AWS, deploys service discovery to it for two environments, and shows
-it in a demo. Then it stays up until Ctrl-C.
+Starts a local AWS, deploys service discovery to it for two environments, and
+shows it in a demo. Then it stays up until Ctrl-C.
 
   --handler DIR  deploy the prebuilt handler DIR/bootstrap; without this option
                  the CDK builds the handler

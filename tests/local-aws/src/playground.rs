@@ -1,9 +1,9 @@
 //! The time after the demo: hints for the terminal, and the outcomes as they happen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::SeekFrom;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncBufReadExt, AsyncSeekExt, BufReader};
@@ -11,12 +11,15 @@ use tokio::time::sleep;
 
 use crate::api::queue_url;
 use crate::ministack::{FOREIGN_VARIABLES, LocalAws, root};
-use crate::outcomes::{OutcomeStream, start_failure};
-use crate::system::System;
+use crate::outcomes::{OutcomeStream, start_failure, wrap};
+use crate::system::{LogEvent, System};
 use crate::terminal::print_line;
 
 /// The rate of scheduled full passes in the playground, in minutes.
 pub const FULL_PASS_MINUTES: u64 = 2;
+
+/// How often the log groups are read.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 const TARGET_GROUP: &str = "orders-dev";
 
@@ -93,7 +96,7 @@ Differences from AWS:
   - A load balancer that you create is in no VPC of dev or prod, so its services
     are ignored. Use $TARGET_GROUP.
   - DNS answers names in the zones of dev and prod only. Other environments that
-    you deploy get events, but no DNS server.
+    you deploy get events, but no DNS server and no lines below.
   - Permissions are not enforced. There are no metrics, so no alarm fires.
   - EventBridge does not retry a delivery that failed.
 
@@ -105,18 +108,76 @@ A full pass runs every {FULL_PASS_MINUTES} minutes. Outcomes in dev and prod, as
     )
 }
 
-/// Prints the outcomes of all runs from now on.
-async fn follow(system: &System, mut log: Log) -> Result<()> {
-    let clusters: BTreeMap<String, String> = system
-        .environments
-        .values()
+/// Prints the outcomes of all runs from now on, and the errors of functions that cannot start.
+async fn follow(system: &System, log: Log) -> Result<()> {
+    let outcomes = follow_outcomes(system);
+    let failures = follow_failures(log);
+    tokio::try_join!(outcomes, failures).map(|((), ())| ())
+}
+
+/// Reads the handlers' log groups. The log of MiniStack lacks the runs that EventBridge starts.
+async fn follow_outcomes(system: &System) -> Result<()> {
+    let environments = system.environments.values();
+    let clusters: BTreeMap<String, String> = environments
+        .clone()
         .map(|environment| (environment.name.clone(), environment.network.cluster.clone()))
+        .collect();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    let now = i64::try_from(now)?;
+    let mut readers: Vec<LogGroupReader> = environments
+        .map(|environment| LogGroupReader::new(&environment.discovery.log_group, now))
         .collect();
     let mut outcomes = OutcomeStream::new(clusters);
     loop {
-        if let Some(text) = outcomes.read(&log.next_line().await?) {
-            print_line(text);
+        for reader in &mut readers {
+            let events = system.aws.log_events(&reader.log_group, reader.since_ms).await?;
+            for message in reader.new_messages(events) {
+                for line in message.lines() {
+                    let entry = serde_json::from_str(line).unwrap_or_default();
+                    if let Some(text) = outcomes.read(&entry) {
+                        print_line(text);
+                    }
+                }
+            }
         }
+        sleep(POLL_INTERVAL).await;
+    }
+}
+
+async fn follow_failures(mut log: Log) -> Result<()> {
+    loop {
+        if let Some(failure) = start_failure(&log.next_line().await?) {
+            print_line(wrap("  ", &failure));
+        }
+    }
+}
+
+/// Recognizes the new messages among those that a log group returns.
+struct LogGroupReader {
+    log_group: String,
+    since_ms: i64,
+    seen: HashSet<LogEvent>,
+}
+
+impl LogGroupReader {
+    /// Messages may arrive in another order than their timestamps.
+    const OVERLAP_MS: i64 = 5_000;
+
+    fn new(log_group: &str, since_ms: i64) -> LogGroupReader {
+        LogGroupReader { log_group: log_group.to_owned(), since_ms, seen: HashSet::new() }
+    }
+
+    fn new_messages(&mut self, events: Vec<LogEvent>) -> Vec<String> {
+        let newest = events.iter().map(|event| event.timestamp).max();
+        let new: Vec<LogEvent> =
+            events.into_iter().filter(|event| !self.seen.contains(event)).collect();
+        self.seen.extend(new.iter().cloned());
+        if let Some(newest) = newest {
+            let since_ms = self.since_ms.max(newest - Self::OVERLAP_MS);
+            self.seen.retain(|event| event.timestamp >= since_ms);
+            self.since_ms = since_ms;
+        }
+        new.into_iter().map(|event| event.message).collect()
     }
 }
 
@@ -166,6 +227,20 @@ mod tests {
         let text = hints(Path::new("/checkout/aws.env"), [65_535; 2], Path::new("/checkout/log"));
         let too_long: Vec<&str> = text.lines().filter(|line| line.chars().count() > 80).collect();
         assert_eq!(too_long, Vec::<&str>::new());
+    }
+
+    #[test]
+    fn each_message_of_a_log_group_is_read_once() {
+        let event = |timestamp: i64, message: &str| LogEvent { timestamp, message: message.into() };
+        let mut reader = LogGroupReader::new("group", 1_000);
+        let first = [event(2_000, "a"), event(2_000, "b")];
+        assert_eq!(reader.new_messages(first.to_vec()), ["a", "b"]);
+        let late = event(1_900, "late");
+        let second = [first.as_slice(), &[late, event(9_000, "a")]].concat();
+        assert_eq!(reader.new_messages(second), ["late", "a"]);
+        assert_eq!(reader.since_ms, 4_000);
+        assert_eq!(reader.new_messages(vec![event(9_000, "a")]), Vec::<String>::new());
+        assert_eq!(reader.seen.len(), 1, "old messages are forgotten");
     }
 
     #[tokio::test]

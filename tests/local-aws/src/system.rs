@@ -182,23 +182,39 @@ impl LocalEnvironment {
     }
 }
 
+/// A message in a log group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct LogEvent {
+    /// In milliseconds since 1970.
+    pub timestamp: i64,
+    pub message: String,
+}
+
 impl LocalAws {
-    /// The JSON lines of a log group since a time, in order.
-    pub async fn log_lines(&self, log_group: &str, since_ms: i64) -> Result<Vec<Value>> {
-        let mut lines = Vec::new();
+    /// The messages of a log group since a time, in order.
+    pub async fn log_events(&self, log_group: &str, since_ms: i64) -> Result<Vec<LogEvent>> {
+        let mut found = Vec::new();
         let mut request = json!({"logGroupName": log_group, "startTime": since_ms});
         loop {
             let page = self.api.call(JsonService::Logs, "FilterLogEvents", &request).await?;
-            let events = page["events"].as_array().into_iter().flatten();
-            let texts = events.filter_map(|event| event["message"].as_str());
-            lines.extend(
-                texts.flat_map(str::lines).filter_map(|line| serde_json::from_str(line).ok()),
-            );
+            for event in page["events"].as_array().into_iter().flatten() {
+                found.push(LogEvent {
+                    timestamp: event["timestamp"].as_i64().unwrap_or_default(),
+                    message: event["message"].as_str().unwrap_or_default().to_owned(),
+                });
+            }
             match page["nextToken"].as_str() {
                 Some(next) => request["nextToken"] = next.into(),
-                None => return Ok(lines),
+                None => return Ok(found),
             }
         }
+    }
+
+    /// The JSON lines of a log group since a time, in order.
+    pub async fn log_lines(&self, log_group: &str, since_ms: i64) -> Result<Vec<Value>> {
+        let events = self.log_events(log_group, since_ms).await?;
+        let lines = events.iter().flat_map(|event| event.message.lines());
+        Ok(lines.filter_map(|line| serde_json::from_str(line).ok()).collect())
     }
 }
 
