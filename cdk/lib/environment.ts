@@ -107,6 +107,11 @@ const options = {
     free: 3,
     percent: 30,
   }),
+  /**
+   * Whether to take over an unmarked record that already leads to a service's load balancer. If not, the record
+   * stays as it is, and the name is a `conflict`.
+   */
+  adopt: z.boolean({ error: 'expected true or false' }).default(true),
   /** Earlier names of the environment. Records with these names in their markers also belong to it. */
   formerNames: z.array(environmentName, { error: 'expected a list of names' }).default([]),
   /** `create` a trail, or rely on an `existing` one that logs write management events. */

@@ -54,6 +54,7 @@ export class Handler extends Construct {
       record: discovery.record,
       ttlSeconds: discovery.ttlSeconds,
       deleteLimit: discovery.deleteLimit,
+      adopt: discovery.adopt,
     });
     const common = {
       description: `Registers the ECS services of ${environment} in Route 53`,

@@ -25,6 +25,9 @@ const ECS_CALLS = [
   'UpdateServicePrimaryTaskSet',
   'TagResource',
   'UntagResource',
+  'CreateExpressGatewayService',
+  'UpdateExpressGatewayService',
+  'DeleteExpressGatewayService',
 ];
 
 /** The maximum of EventBridge. */
@@ -62,6 +65,20 @@ export class Triggers extends Construct {
       eventPattern: {
         source: ['aws.ecs'],
         detailType: ['ECS Deployment State Change', 'ECS Service Action'],
+      },
+      targets: [target],
+    });
+    // A second signal for tags, which needs no trail and also covers the Tag Editor.
+    new Rule(this, 'Tags', {
+      description: `Changed discovery tags of ECS services in ${props.environment}`,
+      eventPattern: {
+        source: ['aws.tag'],
+        detailType: ['Tag Change on Resource'],
+        detail: {
+          service: ['ecs'],
+          'resource-type': ['service'],
+          'changed-tag-keys': Match.prefix('discovery:'),
+        },
       },
       targets: [target],
     });

@@ -96,6 +96,20 @@ describe('the rules', () => {
     });
   });
 
+  test('match changed discovery tags of services', () => {
+    template().hasResourceProperties('AWS::Events::Rule', {
+      EventPattern: {
+        source: ['aws.tag'],
+        'detail-type': ['Tag Change on Resource'],
+        detail: {
+          service: ['ecs'],
+          'resource-type': ['service'],
+          'changed-tag-keys': [{ prefix: 'discovery:' }],
+        },
+      },
+    });
+  });
+
   test.each([
     [1, 'rate(1 minute)'],
     [15, 'rate(15 minutes)'],

@@ -33,6 +33,7 @@ describe('an environment', () => {
         deleteLimit: { free: 3, percent: 30 },
         trail: 'create',
         bootstrapRoles: true,
+        adopt: true,
         delivery: 'direct',
         formerNames: [],
         fullPassMinutes: 15,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use divan::Bencher;
+use handler::domain::check::LossPolicy;
 use handler::domain::config::DeleteLimit;
 use handler::domain::desired::{Desired, DesiredState, Form, Record};
 use handler::domain::dns::{DnsName, Rrset, Ttl};
@@ -35,10 +36,12 @@ fn scene(
             let old = name("internal-old.eu-west-1.elb.amazonaws.com".into());
             let target = if number % 10 == 0 { &old } else { &target };
             rrsets.push(Rrset::cname(at.clone(), target, Ttl::DEFAULT));
-            rrsets.push(identity.marker(&service).rrset(&at, Nonce::default(), None));
+            let records = std::slice::from_ref(rrsets.last().expect("a record"));
+            let marker = identity.marker(&service, records, false);
+            rrsets.push(marker.rrset(&at, Nonce::default(), None));
         }
         let form = Form::Cname(Ttl::DEFAULT);
-        let record = Record { zone: HostedZoneId::new("Z1"), name: at, target, form };
+        let record = Record { zone: HostedZoneId::new("Z1"), name: at, target, form, adopts: true };
         let state = DesiredState::Record(record);
         desired.insert(service, Desired { created_at_ms: number.into(), state });
     }
@@ -49,8 +52,9 @@ fn scene(
 #[divan::bench(args = [1_000, 5_000, 10_000])]
 fn plan_and_check(bencher: Bencher, services: u32) {
     let (desired, zones, identity) = scene(services);
-    let limit = Some(DeleteLimit { free: 3, percent: 30 });
+    let limit = DeleteLimit { free: 3, percent: 30 };
+    let policy = LossPolicy::Limited { limit, named: BTreeSet::new() };
     bencher
         .counter(divan::counter::ItemsCount::new(services))
-        .bench(|| plan(&desired, &zones, &identity, Nonce::new(7)).check(limit));
+        .bench(|| plan(&desired, &zones, &identity, Nonce::new(7)).check(&policy));
 }

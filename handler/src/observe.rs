@@ -11,11 +11,12 @@ use futures_util::join;
 use crate::aws::route53::{ListError, Priority};
 use crate::aws::{Aws, AwsError};
 use crate::domain::config::Config;
+use crate::domain::desired::{DesiredState, desired};
 use crate::domain::dns::{DnsName, Rrset};
 use crate::domain::service::{HostedZoneId, LoadBalancerRef, Service, ServiceArn};
 use crate::domain::trigger::{Scope, Targets};
 use crate::domain::world::{PendingReads, ReadScope, World};
-use crate::domain::zone::EnvironmentIdentity;
+use crate::domain::zone::{EnvironmentIdentity, ZoneName};
 
 /// How often one read may lead to the next. The steps are the service, its target groups, their load
 /// balancers, and the holder of its name. A chain of holders may follow.
@@ -39,7 +40,7 @@ impl Observer<'_> {
         written: &BTreeSet<(HostedZoneId, DnsName)>,
     ) -> World {
         match scope {
-            Scope::FullPass => {
+            Scope::FullPass(_) => {
                 let scope = ReadScope { full_pass: true, ..ReadScope::default() };
                 self.complete(self.everything().await, &scope).await
             }
@@ -59,6 +60,26 @@ impl Observer<'_> {
             world.add_zone(zone, rrsets.map_err(Into::into));
         }
         world
+    }
+
+    /// The services that should have one of `names`, among all services. Fails unless all of them were read.
+    pub(crate) async fn heirs(
+        &self,
+        names: &BTreeSet<ZoneName>,
+    ) -> Result<BTreeSet<ServiceArn>, Vec<String>> {
+        let world = self.observe(&Scope::full_pass(), &BTreeSet::new()).await;
+        let mut heirs = BTreeSet::new();
+        let mut errors = world.read_errors();
+        for (service, desired) in desired(&world, self.config) {
+            match desired.state {
+                DesiredState::Record(record) if names.contains(&record.at()) => {
+                    heirs.insert(service);
+                }
+                DesiredState::ReadFailed(error) => errors.push(error.to_string()),
+                _ => {}
+            }
+        }
+        if errors.is_empty() { Ok(heirs) } else { Err(errors) }
     }
 
     async fn targets(

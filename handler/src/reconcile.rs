@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use crate::apply::{Applied, apply};
 use crate::aws::Aws;
 use crate::aws::route53::Priority;
-use crate::domain::check::SafePlan;
-use crate::domain::config::{Config, DeleteLimit};
-use crate::domain::desired::{Desired, DesiredState, desired};
+use crate::domain::check::{LossPolicy, SafePlan};
+use crate::domain::config::Config;
+use crate::domain::desired::{Basis, Desired, DesiredState, desired};
 use crate::domain::dns::DnsName;
 use crate::domain::marker::Nonce;
-use crate::domain::plan::{NameChange, plan};
+use crate::domain::plan::{NameChange, Plan, plan};
 use crate::domain::report::{Changes, FullPass, Outcomes, Report, ReportScope};
 use crate::domain::service::{AwsLocation, HostedZoneId, Service, ServiceArn};
 use crate::domain::trigger::{Options, Scope, Trigger};
@@ -45,6 +45,7 @@ pub struct Invocation {
 }
 
 /// The work of a run.
+#[derive(Clone)]
 enum Task {
     Reconcile(Scope),
     /// Deletes every record of the environment in these zones.
@@ -56,7 +57,7 @@ enum Task {
 struct Progress {
     outcomes: Outcomes,
     changes: Changes,
-    /// The number of services that lost their only name.
+    /// The number of losses that count towards the delete limit.
     lost: usize,
     full_pass: Option<FullPass>,
     /// The names that were changed, or may have been. Every later round reads them again.
@@ -79,7 +80,7 @@ impl Reconciler {
             }
             Trigger::Reconcile { scope, options } => {
                 let report_scope = match scope {
-                    Scope::FullPass => ReportScope::All,
+                    Scope::FullPass(_) => ReportScope::All,
                     Scope::Services(_) => ReportScope::Service,
                 };
                 (Task::Reconcile(scope.clone()), report_scope, *options)
@@ -104,45 +105,80 @@ impl Reconciler {
 
     async fn rounds(&self, task: &Task, options: Options, invocation: &Invocation) -> Progress {
         let identity = &self.identity(invocation);
-        let (priority, limit) = (task.priority(), task.delete_limit(&self.config, options));
+        let (priority, policy) = (task.priority(), task.loss_policy(&self.config, options));
         let observer = Observer { config: &self.config, aws: &self.aws, identity, priority };
         let mut progress = Progress::default();
+        let mut task = task.clone();
         for round in 1..=MAX_ROUNDS {
-            let world = match task {
-                Task::Reconcile(scope) => observer.observe(scope, &progress.written).await,
-                Task::Deregister(zones) => observer.zones_to_empty(zones).await,
-            };
-            let desired = match task {
-                Task::Reconcile(_) => desired(&world, &self.config),
-                Task::Deregister(_) => nothing_desired(&world.zones, identity),
-            };
-            let plan = plan(&desired, &world.zones, identity, invocation.nonce)
-                .check_after(progress.lost, limit);
+            let (mut world, mut plan) = self.decide(&observer, &task, &progress, invocation).await;
+            if let Task::Reconcile(Scope::Services(targets)) = &mut task
+                && !plan.contested().is_empty()
+            {
+                let heirs = observer.heirs(plan.contested()).await;
+                match heirs {
+                    Ok(heirs) => targets.services.extend(heirs),
+                    Err(errors) => {
+                        let reason = "the name is contested, and the services that should have it could not be read";
+                        targets.services.iter().for_each(|one| progress.outcomes.fail(one, reason));
+                        progress.read_errors = errors;
+                        break;
+                    }
+                }
+                (world, plan) = self.decide(&observer, &task, &progress, invocation).await;
+            }
+            let plan = plan.check_after(progress.lost, &policy);
             progress.read_errors = world.read_errors();
             progress.outcomes.add(plan.outcomes().iter().cloned());
             if options.dry_run {
-                plan.changes().iter().for_each(|change| progress.changes += change.count());
+                plan.changes().for_each(|change| progress.changes += change.count());
                 break;
             }
             let applied = apply(&self.aws.route53, &plan, priority, invocation.stop_at).await;
-            progress.record(&plan, &applied);
-            if let Task::Reconcile(Scope::FullPass) = task {
+            progress.record(&plan, &applied, &policy);
+            if let Task::Reconcile(Scope::FullPass(_)) = &task {
                 progress.full_pass = Some(full_pass(&world, &plan, &applied.done));
             }
-            let changed = match task {
+            let changed = match &task {
                 Task::Reconcile(_) => {
                     self.recheck(&applied.done, &world, &mut progress.outcomes).await
                 }
                 Task::Deregister(_) => BTreeSet::new(),
             };
-            if applied.refused.is_empty() && changed.is_empty() {
+            let unfinished: BTreeSet<&ServiceArn> = applied
+                .done
+                .iter()
+                .flat_map(|change| change.services())
+                .filter(|service| plan.unfinished().contains(service))
+                .collect();
+            if applied.refused.is_empty() && changed.is_empty() && unfinished.is_empty() {
                 break;
             }
             if round == MAX_ROUNDS {
-                progress.give_up(&applied, &changed);
+                progress.give_up(&plan, &applied, &changed, &unfinished);
             }
         }
         progress
+    }
+
+    /// Reads the world, and plans the changes.
+    async fn decide(
+        &self,
+        observer: &Observer<'_>,
+        task: &Task,
+        progress: &Progress,
+        invocation: &Invocation,
+    ) -> (World, Plan) {
+        let identity = observer.identity;
+        let world = match task {
+            Task::Reconcile(scope) => observer.observe(scope, &progress.written).await,
+            Task::Deregister(zones) => observer.zones_to_empty(zones).await,
+        };
+        let desired = match task {
+            Task::Reconcile(_) => desired(&world, &self.config),
+            Task::Deregister(_) => nothing_desired(&world.zones, identity),
+        };
+        let plan = plan(&desired, &world.zones, identity, invocation.nonce);
+        (world, plan)
     }
 
     /// Describes every service again for which something was written, and returns those that ECS describes
@@ -158,7 +194,7 @@ impl Reconciler {
         world: &World,
         outcomes: &mut Outcomes,
     ) -> BTreeSet<ServiceArn> {
-        let written = done.iter().flat_map(|change| &change.services);
+        let written = done.iter().flat_map(|change| change.services());
         let services: BTreeSet<ServiceArn> =
             written.filter(|arn| self.config.has_cluster(arn.cluster())).cloned().collect();
         let mut changed = BTreeSet::new();
@@ -201,40 +237,63 @@ impl Task {
         }
     }
 
-    /// The delete limit guards full passes. In a scoped run ECS described exactly the services that lose
-    /// their names, and a deregistration was requested.
-    fn delete_limit(&self, config: &Config, options: Options) -> Option<DeleteLimit> {
+    /// The losses that the run may apply.
+    fn loss_policy(&self, config: &Config, options: Options) -> LossPolicy {
         match self {
-            Task::Reconcile(Scope::FullPass) if !options.override_delete_limit => {
-                Some(config.delete_limit)
+            Task::Reconcile(_) if options.override_delete_limit => LossPolicy::All,
+            Task::Reconcile(Scope::FullPass(targets)) => {
+                LossPolicy::Limited { limit: config.delete_limit, named: targets.services.clone() }
             }
-            Task::Reconcile(_) | Task::Deregister(_) => None,
+            Task::Reconcile(Scope::Services(_)) => LossPolicy::ReportedByEcs,
+            // The deregistration was requested.
+            Task::Deregister(_) => LossPolicy::All,
         }
     }
 }
 
 impl Progress {
-    fn record(&mut self, plan: &SafePlan, applied: &Applied<'_>) {
-        let names = plan.changes().iter().map(|change| (change.zone.clone(), change.name.clone()));
+    fn record(&mut self, plan: &SafePlan, applied: &Applied<'_>, policy: &LossPolicy) {
+        let names = plan.changes().map(|change| (change.zone.clone(), change.name.clone()));
         self.written.extend(names);
         for change in &applied.done {
             self.changes += change.count();
-            self.lost += usize::from(change.is_loss);
+            self.lost += usize::from(policy.counts(change));
         }
-        for (services, reason) in &applied.failed {
-            services.iter().for_each(|service| self.outcomes.fail(service, reason));
+        for (changes, reason) in &applied.failed {
+            self.fail(plan, changes, reason);
         }
     }
 
-    fn give_up(&mut self, applied: &Applied<'_>, changed: &BTreeSet<ServiceArn>) {
-        for (services, reason) in &applied.refused {
-            let reason = format!("{reason} ({MAX_ROUNDS} times in a row)");
-            services.iter().for_each(|service| self.outcomes.fail(service, &reason));
+    fn give_up(
+        &mut self,
+        plan: &SafePlan,
+        applied: &Applied<'_>,
+        changed: &BTreeSet<ServiceArn>,
+        unfinished: &BTreeSet<&ServiceArn>,
+    ) {
+        for (changes, reason) in &applied.refused {
+            self.fail(plan, changes, &format!("{reason} ({MAX_ROUNDS} times in a row)"));
         }
         let reason = format!(
             "the service changed in ECS during each of {MAX_ROUNDS} attempts to register it"
         );
         changed.iter().for_each(|service| self.outcomes.fail(service, &reason));
+        let reason =
+            format!("{MAX_ROUNDS} rounds were too few to move all names; a retry continues");
+        unfinished.iter().for_each(|service| self.outcomes.fail(service, &reason));
+    }
+
+    /// Reports changes that were not applied, with the names that their services keep for that reason.
+    fn fail(&mut self, plan: &SafePlan, changes: &[&NameChange], reason: &str) {
+        for service in changes.iter().flat_map(|change| change.services()) {
+            let kept: Vec<&str> = plan.former_names(service).iter().map(DnsName::as_str).collect();
+            if kept.is_empty() {
+                self.outcomes.fail(service, reason);
+            } else {
+                let reason = format!("{reason}; the service keeps {}", kept.join(", "));
+                self.outcomes.fail(service, &reason);
+            }
+        }
     }
 }
 
@@ -253,7 +312,10 @@ fn nothing_desired(
     zones: &BTreeMap<HostedZoneId, ZoneView>,
     identity: &EnvironmentIdentity,
 ) -> BTreeMap<ServiceArn, Desired> {
-    let state = DesiredState::Nothing { reason: "the zone's names are being deregistered".into() };
+    let state = DesiredState::Nothing {
+        reason: "the zone's names are being deregistered".into(),
+        basis: Basis::Service,
+    };
     zones
         .values()
         .flat_map(|zone| zone.managed(identity))

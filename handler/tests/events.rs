@@ -10,7 +10,7 @@ fn show(trigger: Trigger) -> String {
         Trigger::Ignore { reason } => format!("ignored: {reason}"),
         Trigger::Unreadable { reason } => format!("unreadable: {reason}"),
         Trigger::Deregister { .. } => "deregister".into(),
-        Trigger::Reconcile { scope: Scope::FullPass, .. } => "full pass".into(),
+        Trigger::Reconcile { scope: Scope::FullPass(_), .. } => "full pass".into(),
         Trigger::Reconcile { scope: Scope::Services(targets), .. } => {
             let services: Vec<String> = targets
                 .services
@@ -38,7 +38,7 @@ fn each_event_becomes_the_right_trigger() {
     run-task: ignored: calls of "RunTask" to "ecs.amazonaws.com" do not change names
     schedule: full pass
     service-action: dev/orders, load balancers: 0
-    tag-service: dev/orders, load balancers: 0
+    tag-service: ignored: the call changes no discovery tag, so it changes no name
     update-service-by-arn: dev/orders, load balancers: 1
     update-service-truncated: full pass
     "#);

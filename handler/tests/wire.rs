@@ -383,7 +383,7 @@ async fn a_new_service_is_registered_in_the_third_round_trip_or_the_second_with_
     assert_eq!(with_hint.round_trip("ChangeResourceRecordSets"), 2);
     assert_snapshot!(with_hint.batches(), @r#"
     CREATE orders.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
-    CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders,records=CNAME"
     "#);
     // The recheck is one more request to ECS and none to other APIs.
     let calls = with_hint.report.api_calls;
@@ -406,7 +406,7 @@ async fn a_record_with_another_target_is_replaced_in_one_batch_with_exact_delete
     DELETE orders.internal 60 CNAME old.elb.amazonaws.com
     DELETE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
     CREATE orders.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
-    CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders,records=CNAME"
     "#);
 }
 
@@ -731,7 +731,7 @@ async fn a_service_with_the_alias_tag_gets_aliases_for_ipv4_and_ipv6() {
     DELETE _discovery.orders.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
     CREATE orders.internal  A alias to internal-orders-1.eu-west-1.elb.amazonaws.com.
     CREATE orders.internal  AAAA alias to internal-orders-1.eu-west-1.elb.amazonaws.com.
-    CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders,records=A+AAAA"
     "#);
     let zone = outcome.zone();
     let again = run(one(), zone, described(tagged(&[("record", "ALIAS")]))).await;
@@ -812,7 +812,7 @@ async fn an_unmarked_record_with_the_same_target_is_adopted_in_one_batch() {
     assert_snapshot!(outcome.batches(), @r#"
     DELETE orders.internal 300 CNAME internal-Orders-1.eu-west-1.elb.amazonaws.com.
     CREATE orders.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
-    CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders,records=CNAME"
     "#);
 }
 
@@ -845,7 +845,7 @@ async fn a_service_behind_a_classic_load_balancer_is_registered() {
     assert_eq!(outcome.statuses(), "registered");
     assert_snapshot!(outcome.batches(), @r#"
     CREATE orders.internal 60 CNAME internal-old-orders-1.eu-west-1.elb.amazonaws.com
-    CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders,records=CNAME"
     "#);
     assert_eq!(outcome.count("DescribeTargetGroups"), 0);
 

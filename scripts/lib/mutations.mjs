@@ -78,6 +78,39 @@ export const mutations = [
     seeds: 3_000,
     edits: [['apply.rs', 'if batch.len() == 1 {', 'if !batch.is_empty() {']],
   },
+  {
+    name: 'an old name that does not wait for the new one in another zone',
+    seeds: 3_000,
+    edits: [['domain/plan.rs', 'if matches!(release, Release::After | Release::Never)', 'if false']],
+  },
+  {
+    name: 'an old and a new name in separate batches',
+    seeds: 3_000,
+    edits: [['domain/plan.rs', 'replaced_by = Some(other.clone());', 'drop(other);']],
+  },
+  {
+    name: 'a contested name that passes to nobody',
+    seeds: 3_000,
+    edits: [['reconcile.rs', 'Ok(heirs) => targets.services.extend(heirs),', 'Ok(heirs) => drop(heirs),']],
+  },
+  {
+    name: 'a conflict that is not noted in the marker',
+    seeds: 3_000,
+    edits: [
+      ['domain/plan.rs', 'if is_contested && !holder.is_contested', 'if false && is_contested && !holder.is_contested'],
+    ],
+  },
+  {
+    name: 'records of every type taken for those of the marker',
+    seeds: 3_000,
+    edits: [
+      [
+        'domain/zone.rs',
+        'types.as_ref().is_none_or(|types| types.contains(&rrset.record_type))',
+        'types.is_none() || true',
+      ],
+    ],
+  },
 ];
 
 /**

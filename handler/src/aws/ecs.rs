@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::config::Builder;
 use aws_sdk_ecs::operation::describe_services::DescribeServicesOutput;
-use aws_sdk_ecs::types::{ServiceField, TaskSet};
+use aws_sdk_ecs::types::{ResourceManagementType, ServiceField, TaskSet};
 use futures_util::{StreamExt, stream};
 
 use crate::aws::rate_limiter::RateLimiter;
@@ -221,6 +221,8 @@ fn found(arn: &ServiceArn, answer: &DescribeServicesOutput) -> ReadResult<Servic
                     .and_then(|at| at.to_millis().ok())
                     .unwrap_or_default(),
                 load_balancers: load_balancers(service),
+                uses_shared_ingress: service.resource_management_type()
+                    == Some(&ResourceManagementType::Ecs),
                 tags: service
                     .tags()
                     .iter()

@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::config::Builder;
 use aws_sdk_elasticloadbalancingv2::types::{
-    LoadBalancer as Description, LoadBalancerSchemeEnum, TargetGroup,
+    LoadBalancer as Description, LoadBalancerSchemeEnum, LoadBalancerStateEnum, TargetGroup,
 };
 
-use crate::aws::{AwsError, DescribeError, RequestCounter, describe_many};
+use crate::aws::{AwsError, DescribeError, RequestCounter, describe_many, required};
 use crate::domain::dns::DnsName;
 use crate::domain::service::{
     LoadBalancer, LoadBalancerArn, ReadResult, Scheme, TargetGroupArn, VpcId,
@@ -71,10 +71,7 @@ impl Elb {
             .await
             .map_err(|error| AwsError::sdk(DESCRIBE_BALANCERS, "all load balancers", &error))?;
         let balancers = page.load_balancers().iter().filter_map(read_balancer);
-        Ok(Page {
-            balancers: balancers.map(|(arn, found)| (arn, Ok(found))).collect(),
-            next: page.next_marker,
-        })
+        Ok(Page { balancers: balancers.collect(), next: page.next_marker })
     }
 
     pub async fn all_target_groups(&self) -> Result<TargetGroups, AwsError> {
@@ -87,8 +84,7 @@ impl Elb {
                 .send()
                 .await
                 .map_err(|error| AwsError::sdk(DESCRIBE_GROUPS, "all target groups", &error))?;
-            let groups = page.target_groups().iter().filter_map(read_group);
-            all.extend(groups.map(|(arn, balancers)| (arn, Ok(balancers))));
+            all.extend(page.target_groups().iter().filter_map(read_group));
             marker = page.next_marker;
             if marker.is_none() {
                 return Ok(all);
@@ -127,25 +123,33 @@ impl Elb {
     }
 }
 
-fn read_group(group: &TargetGroup) -> Option<(TargetGroupArn, Vec<LoadBalancerArn>)> {
+fn read_group(group: &TargetGroup) -> Option<(TargetGroupArn, ReadResult<Vec<LoadBalancerArn>>)> {
     let balancers = group.load_balancer_arns().iter().map(LoadBalancerArn::new).collect();
-    Some((TargetGroupArn::new(group.target_group_arn()?), balancers))
+    Some((TargetGroupArn::new(group.target_group_arn()?), Ok(balancers)))
 }
 
-fn read_balancer(balancer: &Description) -> Option<(LoadBalancerArn, Option<LoadBalancer>)> {
+fn read_balancer(
+    balancer: &Description,
+) -> Option<(LoadBalancerArn, ReadResult<Option<LoadBalancer>>)> {
     let arn = LoadBalancerArn::new(balancer.load_balancer_arn()?);
-    let read = LoadBalancer {
+    let read = describe(balancer, &arn).map(Some);
+    Some((arn, read))
+}
+
+fn describe(balancer: &Description, arn: &LoadBalancerArn) -> ReadResult<LoadBalancer> {
+    let address_type =
+        required(DESCRIBE_BALANCERS, arn, "IpAddressType", balancer.ip_address_type())?;
+    Ok(LoadBalancer {
         name: balancer.load_balancer_name().unwrap_or(arn.as_str()).to_owned(),
-        vpc: VpcId::new(balancer.vpc_id().unwrap_or_default()),
-        scheme: match balancer.scheme() {
-            Some(LoadBalancerSchemeEnum::Internal) => Scheme::Internal,
+        vpc: VpcId::new(required(DESCRIBE_BALANCERS, arn, "VpcId", balancer.vpc_id())?),
+        scheme: match required(DESCRIBE_BALANCERS, arn, "Scheme", balancer.scheme())? {
+            LoadBalancerSchemeEnum::Internal => Scheme::Internal,
             _ => Scheme::InternetFacing,
         },
         dns_name: balancer.dns_name().and_then(|name| DnsName::parse(name).ok()),
         canonical_zone: balancer.canonical_hosted_zone_id().map(str::to_owned),
-        dualstack: balancer
-            .ip_address_type()
-            .is_some_and(|kind| kind.as_str().starts_with("dualstack")),
-    };
-    Some((arn, Some(read)))
+        dualstack: address_type.as_str().starts_with("dualstack"),
+        has_failed: balancer.state().and_then(|state| state.code())
+            == Some(&LoadBalancerStateEnum::Failed),
+    })
 }

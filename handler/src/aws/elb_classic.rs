@@ -8,7 +8,7 @@ use aws_sdk_elasticloadbalancing::config::Builder;
 use aws_sdk_elasticloadbalancing::types::LoadBalancerDescription;
 use aws_sdk_elasticloadbalancing::{Client, Config};
 
-use crate::aws::{AwsError, DescribeError, RequestCounter, describe_many};
+use crate::aws::{AwsError, DescribeError, RequestCounter, describe_many, required};
 use crate::domain::dns::DnsName;
 use crate::domain::service::{ClassicName, LoadBalancer, ReadResult, Scheme, VpcId};
 
@@ -53,19 +53,26 @@ impl ElbClassic {
     }
 }
 
-fn read(balancer: &LoadBalancerDescription) -> Option<(ClassicName, Option<LoadBalancer>)> {
-    let name = balancer.load_balancer_name()?;
-    let read = LoadBalancer {
-        name: name.to_owned(),
-        vpc: VpcId::new(balancer.vpc_id().unwrap_or_default()),
-        scheme: match balancer.scheme() {
-            Some("internal") => Scheme::Internal,
+fn read(
+    balancer: &LoadBalancerDescription,
+) -> Option<(ClassicName, ReadResult<Option<LoadBalancer>>)> {
+    let name = ClassicName::new(balancer.load_balancer_name()?);
+    let read = describe(balancer, &name).map(Some);
+    Some((name, read))
+}
+
+fn describe(balancer: &LoadBalancerDescription, name: &ClassicName) -> ReadResult<LoadBalancer> {
+    Ok(LoadBalancer {
+        name: name.to_string(),
+        vpc: VpcId::new(required(DESCRIBE, name, "VPCId", balancer.vpc_id())?),
+        scheme: match required(DESCRIBE, name, "Scheme", balancer.scheme())? {
+            "internal" => Scheme::Internal,
             _ => Scheme::InternetFacing,
         },
         dns_name: balancer.dns_name().and_then(|name| DnsName::parse(name).ok()),
         canonical_zone: balancer.canonical_hosted_zone_name_id().map(str::to_owned),
-        // Inside a VPC, classic load balancers have IPv4 addresses only.
+        // Inside a VPC, classic load balancers have IPv4 addresses only. They have no states.
         dualstack: false,
-    };
-    Some((ClassicName::new(name), Some(read)))
+        has_failed: false,
+    })
 }

@@ -162,7 +162,7 @@ pub(crate) async fn describe_many<Id, T, F>(
 where
     Id: Clone + Ord + Display,
     T: Clone,
-    F: Future<Output = Result<Vec<(Id, T)>, DescribeError>>,
+    F: Future<Output = Result<Vec<(Id, ReadResult<T>)>, DescribeError>>,
 {
     let ids: Vec<Id> = ids.iter().cloned().collect();
     let mut chunks: Vec<&[Id]> = ids.chunks(max_per_request).collect();
@@ -174,7 +174,7 @@ where
         match request(chunk.iter().map(ToString::to_string).collect()).await {
             Ok(found) => {
                 described.extend(chunk.iter().map(|id| (id.clone(), Err(omitted(operation, id)))));
-                described.extend(found.into_iter().map(|(id, value)| (id, Ok(value))));
+                described.extend(found);
             }
             Err(DescribeError::NotFound) if chunk.len() > 1 => {
                 let (left, right) = chunk.split_at(chunk.len() / 2);
@@ -190,6 +190,18 @@ where
 /// The error for a resource that was requested and that a successful answer omits.
 pub(crate) fn omitted(operation: &'static str, subject: &impl ToString) -> ReadError {
     AwsError::new(operation, subject.to_string(), "the answer omits it").into()
+}
+
+/// A field that AWS always returns. Its absence is a failed read, never a value.
+pub(crate) fn required<T>(
+    operation: &'static str,
+    subject: &impl ToString,
+    field: &'static str,
+    value: Option<T>,
+) -> ReadResult<T> {
+    value.ok_or_else(|| {
+        AwsError::new(operation, subject.to_string(), format!("the answer has no {field}")).into()
+    })
 }
 
 /// Route 53 allows ten requests a second for the whole account, so a burst is throttled for seconds. The

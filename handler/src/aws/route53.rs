@@ -259,13 +259,10 @@ fn read(rrset: &ResourceRecordSet) -> Result<Rrset, NameError> {
     };
     let data = match (special, rrset.alias_target(), rrset.ttl()) {
         (Some(special), _, _) => RecordData::Special(special),
-        (None, Some(alias), _) if alias.evaluate_target_health() => RecordData::Special(format!(
-            "an alias to {} that depends on its health",
-            alias.dns_name()
-        )),
         (None, Some(alias), _) => RecordData::Alias {
             zone: alias.hosted_zone_id().to_owned(),
             target: alias.dns_name().to_owned(),
+            evaluates_health: alias.evaluate_target_health(),
         },
         (None, None, None) => RecordData::Special("without a TTL".to_owned()),
         (None, None, Some(ttl_seconds)) => RecordData::Plain {
@@ -295,10 +292,9 @@ fn write(rrset: &Rrset) -> Result<ResourceRecordSet, String> {
             let records = records.map_err(|error| error.to_string())?;
             builder.ttl(*ttl_seconds).set_resource_records(Some(records))
         }
-        RecordData::Alias { zone, target } => {
+        RecordData::Alias { zone, target, evaluates_health } => {
             let alias = AliasTarget::builder().hosted_zone_id(zone).dns_name(target);
-            // With target-health evaluation, a load balancer without targets would not resolve at all.
-            let alias = alias.evaluate_target_health(false).build();
+            let alias = alias.evaluate_target_health(*evaluates_health).build();
             builder.alias_target(alias.map_err(|error| error.to_string())?)
         }
         RecordData::Special(_) => return Err(format!("{} {rrset} cannot be written", rrset.name)),
@@ -321,8 +317,10 @@ mod tests {
                     name: DnsName::parse(&name).expect("a valid name"),
                     deletes: vec![],
                     creates: vec![],
-                    services: std::collections::BTreeSet::new(),
-                    is_loss: false,
+                    winner: None,
+                    holder: None,
+                    replaced_by: None,
+                    loss: None,
                 })
             };
             ["a", "b", "c"].into_iter().filter(blames).collect::<String>()

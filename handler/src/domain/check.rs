@@ -4,12 +4,14 @@
 //! [`SafePlan`] has private fields and no constructor but the check, so an unchecked plan cannot be
 //! applied.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::config::DeleteLimit;
+use crate::domain::desired::Basis;
+use crate::domain::dns::DnsName;
 use crate::domain::plan::{NameChange, Plan};
 use crate::domain::report::{Outcome, Status};
-use crate::domain::service::ServiceArn;
+use crate::domain::service::{HostedZoneId, ServiceArn};
 
 /// Route 53's quota of values in one change batch.
 const MAX_VALUES_PER_BATCH: usize = 1_000;
@@ -17,58 +19,149 @@ const MAX_VALUES_PER_BATCH: usize = 1_000;
 /// Route 53's quota of characters in all values of one change batch.
 const MAX_CHARACTERS_PER_BATCH: usize = 32_000;
 
+/// The losses that a run may apply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LossPolicy {
+    /// All of them: a person requested the deletions.
+    All,
+    /// Those that ECS reports about the service itself. A name that a service loses because of the
+    /// configuration or of Elastic Load Balancing stays until a full pass, which sees how many names are lost
+    /// for that reason: one mistake there affects every service, and each event alone would look harmless.
+    ReportedByEcs,
+    /// As many as the delete limit allows.
+    Limited {
+        limit: DeleteLimit,
+        /// Services that events named. If ECS reports that they are gone, their losses do not count.
+        named: BTreeSet<ServiceArn>,
+    },
+}
+
 /// A plan that may be applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SafePlan {
-    changes: Vec<NameChange>,
+    /// Changes that must be in one batch, which is within Route 53's quotas.
+    groups: Vec<Vec<NameChange>>,
     outcomes: Vec<Outcome>,
+    former_names: BTreeMap<ServiceArn, Vec<DnsName>>,
+    unfinished: BTreeSet<ServiceArn>,
     managed: usize,
 }
 
+/// The changes of one request to Route 53, which applies all or none of them. Each element is a group that
+/// must not be split.
+pub type Batch<'a> = Vec<&'a [NameChange]>;
+
 impl Plan {
     /// Checks the plan of the first round.
-    pub fn check(self, limit: Option<DeleteLimit>) -> SafePlan {
-        self.check_after(0, limit)
+    pub fn check(self, policy: &LossPolicy) -> SafePlan {
+        self.check_after(0, policy)
     }
 
-    /// Removes all losses from the plan if they exceed `limit`: so many at once look like an accident.
-    /// `lost` is the number of names that earlier rounds of the same pass lost, since the limit is for the
-    /// whole pass. Without a limit every deletion is allowed.
-    pub fn check_after(self, lost: usize, limit: Option<DeleteLimit>) -> SafePlan {
-        let Plan { mut changes, mut outcomes, managed } = self;
-        let (all, mut losses) = (managed + lost, lost);
-        losses += changes.iter().filter(|change| change.is_loss).count();
-        if let Some(DeleteLimit { free, percent }) = limit
-            && losses > lost.max(free)
-            && losses * 100 > all * percent
-        {
-            let reason = format!(
-                "the delete limit stopped this full pass: it would delete {losses} of {all} names, \
-                 more than {free} and more than {percent} %, so it deletes none; if the deletions are \
-                 intended, invoke the function with {{\"reconcile\":\"all\",\
-                 \"overrideDeleteLimit\":true}}"
-            );
-            let (kept, refused) = changes.into_iter().partition(|change| !change.is_loss);
-            changes = kept;
-            let refused: BTreeSet<ServiceArn> =
-                refused.into_iter().flat_map(|change: NameChange| change.services).collect();
-            for outcome in outcomes.iter_mut().filter(|outcome| refused.contains(&outcome.service))
-            {
-                outcome.status = Status::Refused;
-                outcome.reason = Some(reason.clone());
+    /// Removes the losses that `policy` does not allow. `lost` is the number of limited losses in earlier
+    /// rounds of the same pass, since the limit is for the whole pass.
+    pub fn check_after(mut self, lost: usize, policy: &LossPolicy) -> SafePlan {
+        match policy {
+            LossPolicy::All => {}
+            LossPolicy::ReportedByEcs => {
+                let is_refused = |change: &NameChange| change.loss == Some(Basis::Environment);
+                self.refuse(is_refused, Status::Waiting, |reason| {
+                    format!(
+                        "{}; an event does not delete the name for that reason, but the next full pass \
+                         does, within the delete limit",
+                        reason.unwrap_or("the service should have no name")
+                    )
+                });
+            }
+            LossPolicy::Limited { limit: DeleteLimit { free, percent }, .. } => {
+                let all = self.managed + lost;
+                let losses =
+                    lost + self.changes.iter().filter(|change| policy.counts(change)).count();
+                if losses > lost.max(*free) && losses * 100 > all * percent {
+                    self.refuse(|change| policy.counts(change), Status::Refused, |_| {
+                        format!(
+                            "the delete limit stopped this full pass: it would delete {losses} of \
+                             {all} names, more than {free} and more than {percent} %, so it deletes \
+                             none; if the deletions are intended, invoke the function with \
+                             {{\"reconcile\":\"all\",\"overrideDeleteLimit\":true}}"
+                        )
+                    });
+                }
             }
         }
-        SafePlan { changes, outcomes, managed }
+        let Plan { changes, mut outcomes, former_names, mut unfinished, managed, .. } = self;
+        let mut groups = Vec::new();
+        for group in groups_of(changes) {
+            let (now, later) = split(group);
+            // The services of the rest have their turn in the next round, if the first part was applied.
+            unfinished.extend(later.iter().flat_map(NameChange::services).cloned());
+            if now.is_empty() {
+                let services: BTreeSet<&ServiceArn> =
+                    later.iter().flat_map(NameChange::services).collect();
+                for outcome in outcomes.iter_mut().filter(|one| services.contains(&one.service)) {
+                    outcome.status = Status::Failed;
+                    outcome.reason = Some(format!(
+                        "{} services exchange their names in a circle, which does not fit into one \
+                         change batch of Route 53",
+                        later.len()
+                    ));
+                }
+            } else {
+                groups.push(now);
+            }
+        }
+        SafePlan { groups, outcomes, former_names, unfinished, managed }
+    }
+
+    /// Removes changes, and reports them in the outcomes of the services that would have lost their names.
+    fn refuse(
+        &mut self,
+        is_refused: impl Fn(&NameChange) -> bool,
+        status: Status,
+        reason: impl Fn(Option<&str>) -> String,
+    ) {
+        let (refused, kept) = std::mem::take(&mut self.changes).into_iter().partition(is_refused);
+        self.changes = kept;
+        let refused: Vec<NameChange> = refused;
+        let services: BTreeSet<&ServiceArn> =
+            refused.iter().filter_map(|change| change.holder.as_ref()).collect();
+        for outcome in self.outcomes.iter_mut().filter(|one| services.contains(&one.service)) {
+            outcome.status = status;
+            outcome.reason = Some(reason(outcome.reason.as_deref()));
+        }
+    }
+}
+
+impl LossPolicy {
+    /// Whether a change counts towards the delete limit.
+    pub fn counts(&self, change: &NameChange) -> bool {
+        match self {
+            LossPolicy::All | LossPolicy::ReportedByEcs => false,
+            LossPolicy::Limited { named, .. } => match change.loss {
+                None => false,
+                Some(Basis::Gone) => !change.holder.as_ref().is_some_and(|one| named.contains(one)),
+                Some(Basis::Service | Basis::Environment) => true,
+            },
+        }
     }
 }
 
 impl SafePlan {
-    pub fn changes(&self) -> &[NameChange] {
-        &self.changes
+    pub fn changes(&self) -> impl Iterator<Item = &NameChange> {
+        self.groups.iter().flatten()
     }
 
     pub fn outcomes(&self) -> &[Outcome] {
         &self.outcomes
+    }
+
+    /// The names that `service` keeps if it does not get its new one.
+    pub fn former_names(&self, service: &ServiceArn) -> &[DnsName] {
+        self.former_names.get(service).map_or(&[], Vec::as_slice)
+    }
+
+    /// Services with work that becomes possible after this plan is applied.
+    pub fn unfinished(&self) -> &BTreeSet<ServiceArn> {
+        &self.unfinished
     }
 
     /// The number of names that the environment manages now, among those that were read.
@@ -76,59 +169,243 @@ impl SafePlan {
         self.managed
     }
 
-    /// The changes in batches, each of one zone and within Route 53's quotas.
-    pub fn batches(&self) -> Vec<Vec<&NameChange>> {
-        let mut batches: Vec<Vec<&NameChange>> = Vec::new();
-        let (mut values, mut characters) = (0, 0);
-        for change in &self.changes {
-            let more_values = change.values().count();
-            let more_characters: usize = change.values().map(|value| value.chars().count()).sum();
+    /// The groups in batches, each of one zone and within Route 53's quotas. Batches that create names come
+    /// first, in case that the time does not suffice for all.
+    pub fn batches(&self) -> Vec<Batch<'_>> {
+        let creates = |group: &[NameChange]| group.iter().any(|change| !change.removes_the_name());
+        let mut groups: Vec<&[NameChange]> = self.groups.iter().map(Vec::as_slice).collect();
+        groups.sort_by_key(|group| (zone(group), !creates(group)));
+        let mut batches: Vec<Batch<'_>> = Vec::new();
+        let mut size = Size::default();
+        for group in groups {
+            let with_group = size + Size::of(group);
             match batches.last_mut() {
-                Some(batch)
-                    if batch[0].zone == change.zone
-                        && values + more_values <= MAX_VALUES_PER_BATCH
-                        && characters + more_characters <= MAX_CHARACTERS_PER_BATCH =>
-                {
-                    batch.push(change);
-                    values += more_values;
-                    characters += more_characters;
+                Some(batch) if zone(batch[0]) == zone(group) && with_group.fits() => {
+                    batch.push(group);
+                    size = with_group;
                 }
                 _ => {
-                    batches.push(vec![change]);
-                    (values, characters) = (more_values, more_characters);
+                    batches.push(vec![group]);
+                    size = Size::of(group);
                 }
             }
         }
+        batches.sort_by_key(|batch| !batch.iter().any(|group| creates(group)));
         batches
     }
+}
+
+fn zone(group: &[NameChange]) -> Option<&HostedZoneId> {
+    group.first().map(|change| &change.zone)
+}
+
+/// The size of changes, as Route 53 counts it.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    values: usize,
+    characters: usize,
+}
+
+impl Size {
+    fn of(changes: &[NameChange]) -> Size {
+        let values = || changes.iter().flat_map(NameChange::values);
+        Size {
+            values: values().count(),
+            characters: values().map(|value| value.chars().count()).sum(),
+        }
+    }
+
+    fn fits(self) -> bool {
+        self.values <= MAX_VALUES_PER_BATCH && self.characters <= MAX_CHARACTERS_PER_BATCH
+    }
+}
+
+impl std::ops::Add for Size {
+    type Output = Size;
+
+    fn add(self, more: Size) -> Size {
+        Size { values: self.values + more.values, characters: self.characters + more.characters }
+    }
+}
+
+/// The changes in groups. A name that is replaced by another one is in the group of the other, and after it.
+fn groups_of(changes: Vec<NameChange>) -> Vec<Vec<NameChange>> {
+    let key = |change: &NameChange| (change.zone.clone(), change.name.clone());
+    let replacement = |change: &NameChange| {
+        change.replaced_by.as_ref().map(|name| (change.zone.clone(), name.clone()))
+    };
+    let mut changes: BTreeMap<(HostedZoneId, DnsName), NameChange> =
+        changes.into_iter().map(|change| (key(&change), change)).collect();
+    let mut followers: BTreeMap<(HostedZoneId, DnsName), Vec<(HostedZoneId, DnsName)>> =
+        BTreeMap::new();
+    let mut starts = Vec::new();
+    let mut rest = Vec::new();
+    for (at, change) in &changes {
+        match replacement(change).filter(|other| changes.contains_key(other)) {
+            Some(other) => {
+                followers.entry(other).or_default().push(at.clone());
+                rest.push(at.clone());
+            }
+            None => starts.push(at.clone()),
+        }
+    }
+    let mut groups = Vec::new();
+    // The starts first. After that only circles are left, in which any name can be the first.
+    for start in starts.into_iter().chain(rest) {
+        let mut group = Vec::new();
+        let mut next = vec![start];
+        while let Some(at) = next.pop() {
+            if let Some(change) = changes.remove(&at) {
+                group.push(change);
+                next.extend(followers.remove(&at).unwrap_or_default());
+            }
+        }
+        if !group.is_empty() {
+            groups.push(group);
+        }
+    }
+    groups
+}
+
+/// The part of a group that fits into one batch, and the rest. A chain of names can be cut anywhere, because
+/// each change depends only on the one before it. A circle cannot.
+fn split(mut group: Vec<NameChange>) -> (Vec<NameChange>, Vec<NameChange>) {
+    if Size::of(&group).fits() {
+        return (group, Vec::new());
+    }
+    if group.first().is_some_and(|first| first.replaced_by.is_some()) {
+        return (Vec::new(), group);
+    }
+    let mut size = Size::default();
+    let fitting = group.iter().take_while(|change| {
+        size = size + Size::of(std::slice::from_ref(change));
+        size.fits()
+    });
+    let fitting = fitting.count();
+    let later = group.split_off(fitting);
+    (group, later)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::desired::DesiredState;
-    use crate::domain::fixtures::{Scene, arn, record};
+    use crate::domain::fixtures::{Scene, arn, record, show_plan};
     use crate::domain::service::Gone;
     use insta::assert_snapshot;
 
+    fn limited(free: usize, percent: usize) -> LossPolicy {
+        LossPolicy::Limited { limit: DeleteLimit { free, percent }, named: BTreeSet::new() }
+    }
+
+    fn deletions(safe: &SafePlan) -> usize {
+        safe.changes().filter(|change| change.removes_the_name()).count()
+    }
+
     #[test]
     fn renames_do_not_count_towards_the_delete_limit() {
-        let limit = Some(DeleteLimit { free: 1, percent: 10 });
-        let deletes = |scene: &Scene| {
-            let safe = scene.plan().check(limit);
-            safe.changes().iter().filter(|change| change.removes_the_name()).count()
-        };
         let mut moved = Scene::default();
         for service in ["a", "b", "c"] {
             let state = record(&format!("{service}.dev"), "lb");
             moved = moved.managed(service, service, "lb").service(service, state);
         }
-        assert_eq!(deletes(&moved), 3);
-        // A service whose new name is taken would lose its only name.
-        let taken = moved.clone().foreign("a.dev", "A", "10.0.0.7");
-        assert_eq!(deletes(&taken), 3, "one loss is within the limit");
-        let taken = taken.foreign("b.dev", "A", "10.0.0.7");
-        assert_eq!(deletes(&taken), 1);
+        assert_eq!(deletions(&moved.plan().check(&limited(0, 0))), 3);
+        // A service whose new name is taken keeps the former one.
+        let taken = moved.foreign("a.dev", "A", "10.0.0.7");
+        assert_eq!(deletions(&taken.plan().check(&limited(0, 0))), 2);
+    }
+
+    #[test]
+    fn services_that_events_named_and_that_are_gone_do_not_count() {
+        let mut scene = Scene::default();
+        for service in ["a", "b", "c"] {
+            let gone = DesiredState::Gone(Gone::Missing);
+            scene = scene.managed(service, service, "lb").service(service, gone);
+        }
+        let named = |services: &[&str]| LossPolicy::Limited {
+            limit: DeleteLimit { free: 1, percent: 0 },
+            named: services.iter().map(|service| arn(service)).collect(),
+        };
+        assert_eq!(deletions(&scene.plan().check(&named(&["a", "b"]))), 3);
+        // The limit stops the other losses only.
+        assert_eq!(deletions(&scene.plan().check(&named(&["a"]))), 1);
+    }
+
+    #[test]
+    fn an_event_does_not_delete_a_name_because_of_the_configuration() {
+        let scene = |basis| {
+            let state = DesiredState::Nothing { reason: "no zone fits".into(), basis };
+            Scene::default().managed("orders", "orders", "lb").service("orders", state)
+        };
+        let check = |basis| show_plan(&scene(basis).plan().check(&LossPolicy::ReportedByEcs));
+        assert_snapshot!(check(Basis::Environment), @"orders waiting: no zone fits; an event does not delete the name for that reason, but the next full pass does, within the delete limit");
+        assert_snapshot!(check(Basis::Service), @r#"
+        - orders.internal CNAME lb.elb.amazonaws.com
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
+        orders deregistered: no zone fits
+        "#);
+        assert_eq!(deletions(&scene(Basis::Environment).plan().check(&limited(1, 0))), 1);
+    }
+
+    /// Services whose names move by one: each takes the name of the next.
+    fn chain(length: usize, is_circle: bool) -> Scene {
+        let mut scene = Scene::default();
+        for number in 0..length {
+            let next = if is_circle { (number + 1) % length } else { number + 1 };
+            let service = format!("service-{number:03}");
+            scene = scene
+                .managed(&service, &service, "lb")
+                .service(&service, record(&format!("service-{next:03}"), "lb"));
+        }
+        scene
+    }
+
+    #[test]
+    fn a_chain_that_fits_into_no_batch_is_cut_and_a_circle_is_refused() {
+        let small = chain(5, true).plan().check(&LossPolicy::All);
+        assert_eq!(small.batches().len(), 1);
+        let mut scene = chain(600, false);
+        let mut rounds = 0;
+        loop {
+            let safe = scene.plan().check(&LossPolicy::All);
+            for batch in safe.batches() {
+                let changes: Vec<NameChange> = batch.into_iter().flatten().cloned().collect();
+                assert!(Size::of(&changes).fits());
+            }
+            scene.apply(&safe).expect("it fits the zone");
+            rounds += 1;
+            if safe.unfinished().is_empty() {
+                break;
+            }
+        }
+        assert!((2..20).contains(&rounds), "{rounds} rounds");
+        assert_eq!(scene.plan().check(&LossPolicy::All).changes().count(), 0);
+        let circle = chain(600, true).plan().check(&LossPolicy::All);
+        assert_eq!(circle.changes().count(), 0);
+        assert!(circle.outcomes().iter().all(|outcome| outcome.status == Status::Failed));
+    }
+
+    #[test]
+    fn batches_that_create_names_come_first() {
+        let mut scene = Scene::default();
+        for number in 0..300 {
+            let (old, new) = (format!("a-{number}"), format!("b-{number}"));
+            let gone = DesiredState::Gone(Gone::Missing);
+            scene = scene
+                .managed(&old, &old, "lb")
+                .service(&old, gone)
+                .service(&new, record(&new, "lb"));
+        }
+        let safe = scene.plan().check(&LossPolicy::All);
+        let kinds: Vec<bool> = safe
+            .batches()
+            .iter()
+            .map(|batch| batch.iter().any(|group| group.iter().any(|one| !one.removes_the_name())))
+            .collect();
+        assert!(
+            kinds.len() > 2 && kinds.is_sorted_by(|first, second| first >= second),
+            "{kinds:?}"
+        );
     }
 
     #[test]
@@ -142,21 +419,16 @@ mod tests {
         for service in ["e", "f", "g", "h"] {
             scene = scene.managed(service, service, "lb").service(service, record(service, "lb"));
         }
-        let limit = Some(DeleteLimit { free: 3, percent: 30 });
-        let safe = scene.plan().check(limit);
-        let created: Vec<_> = safe.changes().iter().map(|change| change.name.as_str()).collect();
+        let safe = scene.plan().check(&limited(3, 30));
+        let created: Vec<_> = safe.changes().map(|change| change.name.as_str()).collect();
         assert_eq!(created, ["new.internal"]);
         let refused = safe.outcomes().iter().find(|outcome| outcome.service == arn("a"));
         assert_snapshot!(refused.and_then(|outcome| outcome.reason.clone()).unwrap_or_default(),
             @r#"the delete limit stopped this full pass: it would delete 4 of 8 names, more than 3 and more than 30 %, so it deletes none; if the deletions are intended, invoke the function with {"reconcile":"all","overrideDeleteLimit":true}"#);
 
-        let deletes = |limit| {
-            let safe = scene.plan().check(limit);
-            safe.changes().iter().filter(|change| change.removes_the_name()).count()
-        };
-        assert_eq!(deletes(Some(DeleteLimit { free: 4, percent: 30 })), 4);
-        assert_eq!(deletes(Some(DeleteLimit { free: 3, percent: 50 })), 4);
-        assert_eq!(deletes(None), 4);
+        assert_eq!(deletions(&scene.plan().check(&limited(4, 30))), 4);
+        assert_eq!(deletions(&scene.plan().check(&limited(3, 50))), 4);
+        assert_eq!(deletions(&scene.plan().check(&LossPolicy::All)), 4);
     }
 
     #[test]
@@ -166,11 +438,12 @@ mod tests {
             let service = format!("service-{number}");
             scene = scene.service(&service, record(&service, "lb"));
         }
-        let safe = scene.plan().check(None);
+        let safe = scene.plan().check(&LossPolicy::All);
         let batches = safe.batches();
         assert_eq!(batches.iter().map(Vec::len).sum::<usize>(), 600);
         for batch in &batches {
-            let values: Vec<_> = batch.iter().flat_map(|change| change.values()).collect();
+            let values: Vec<_> =
+                batch.iter().copied().flatten().flat_map(NameChange::values).collect();
             assert!(values.len() <= MAX_VALUES_PER_BATCH);
             assert!(
                 values.iter().map(|value| value.len()).sum::<usize>() <= MAX_CHARACTERS_PER_BATCH

@@ -27,6 +27,8 @@ pub struct Config {
     pub record: RecordKind,
     pub ttl: Ttl,
     pub delete_limit: DeleteLimit,
+    /// Whether an unmarked record that already leads to a service's load balancer is taken over.
+    pub adopt: bool,
 }
 
 /// The private hosted zone of a VPC.
@@ -71,6 +73,8 @@ struct RawConfig {
     ttl_seconds: u32,
     #[serde(default = "default_limit")]
     delete_limit: DeleteLimit,
+    #[serde(default = "yes")]
+    adopt: bool,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +99,10 @@ fn cname() -> String {
 
 fn default_ttl() -> u32 {
     60
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn default_limit() -> DeleteLimit {
@@ -202,6 +210,7 @@ impl Config {
             record,
             ttl,
             delete_limit: raw.delete_limit,
+            adopt: raw.adopt,
         })
     }
 
@@ -228,7 +237,7 @@ impl Config {
         zone: &DnsName,
     ) -> Result<DnsName, NameError> {
         match tagged {
-            Some(name) => DnsName::in_zone(name, zone),
+            Some(name) => DnsName::in_zone(zone.relative(name), zone),
             None => DnsName::in_zone(&self.name_template.fill(service), zone),
         }
     }
@@ -352,7 +361,7 @@ mod tests {
         assert_snapshot!(check("record", json!("AAAA")), @r#"DISCOVERY_CONFIG: record: expected CNAME or ALIAS; found "AAAA""#);
         assert_snapshot!(check("ttlSeconds", json!(0)), @"DISCOVERY_CONFIG: ttlSeconds: expected 1 to 86400 seconds; found 0");
         assert_snapshot!(check("deleteLimit", json!({"free":1,"percent":101})), @"DISCOVERY_CONFIG: deleteLimit.percent: expected 0 to 100 percent; found 101");
-        assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: expected one of `environment`, `formerNames`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`; found unknown field `ttl`");
+        assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: expected one of `environment`, `formerNames`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`, `adopt`; found unknown field `ttl`");
     }
 
     proptest! {

@@ -12,6 +12,7 @@ use crate::domain::service::{
 };
 use crate::domain::tags::Tags;
 use crate::domain::world::World;
+use crate::domain::zone::ZoneName;
 
 /// The desired state of a service, and its age: among new candidates for a name the older service wins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ pub enum DesiredState {
     /// Exactly this record.
     Record(Record),
     /// No record: the service is alive, but is not registered.
-    Nothing { reason: String },
+    Nothing { reason: String, basis: Basis },
     /// No record: ECS reports that the service is gone.
     Gone(Gone),
     /// The current record stays: AWS has not finished creating the load balancer.
@@ -36,6 +37,17 @@ pub enum DesiredState {
     ReadFailed(ReadError),
 }
 
+/// The source of the fact that a service should have no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// ECS reports that the service is gone.
+    Gone,
+    /// ECS describes a service without load balancers, or with a tag that opts it out.
+    Service,
+    /// The environment's configuration or Elastic Load Balancing. ECS describes a service that is alive.
+    Environment,
+}
+
 /// A record that a service should have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -43,6 +55,8 @@ pub struct Record {
     pub name: DnsName,
     pub target: DnsName,
     pub form: Form,
+    /// Whether an unmarked record with the same target may be taken over.
+    pub adopts: bool,
 }
 
 /// How a record leads to its target.
@@ -57,6 +71,11 @@ pub enum Form {
 }
 
 impl Record {
+    /// The zone and the name.
+    pub fn at(&self) -> ZoneName {
+        (self.zone.clone(), self.name.clone())
+    }
+
     pub fn rrsets(&self) -> Vec<Rrset> {
         match &self.form {
             Form::Cname(ttl) => vec![Rrset::cname(self.name.clone(), &self.target, *ttl)],
@@ -71,12 +90,14 @@ impl Record {
     /// Whether `rrsets` are equivalent to this record. Upper case and a trailing dot make no difference.
     pub fn is_met_by(&self, rrsets: &[Rrset]) -> bool {
         let meaning = |rrset: &Rrset| {
-            let alias_zone = match &rrset.data {
-                RecordData::Alias { zone, .. } => Some(zone.clone()),
+            let alias = match &rrset.data {
+                RecordData::Alias { zone, evaluates_health, .. } => {
+                    Some((zone.clone(), *evaluates_health))
+                }
                 RecordData::Plain { .. } | RecordData::Special(_) => None,
             };
             let ttl = rrset.cname_target().map(|(_, ttl_seconds)| ttl_seconds);
-            (rrset.record_type.clone(), rrset.leads_to(), alias_zone, ttl)
+            (rrset.record_type.clone(), rrset.leads_to(), alias, ttl)
         };
         let meanings = |rrsets: &[Rrset]| {
             let mut all: Vec<_> = rrsets.iter().map(meaning).collect();
@@ -89,7 +110,8 @@ impl Record {
     /// Whether unmarked records have the same target already. Taking them over changes nothing for a
     /// client that resolves the name.
     pub fn may_adopt(&self, rrsets: &[Rrset]) -> bool {
-        !rrsets.is_empty()
+        self.adopts
+            && !rrsets.is_empty()
             && rrsets.iter().all(|rrset| rrset.leads_to().as_ref() == Some(&self.target))
     }
 }
@@ -100,7 +122,10 @@ pub fn desired(world: &World, config: &Config) -> BTreeMap<ServiceArn, Desired> 
         Err(error) => Desired { created_at_ms: 0, state: DesiredState::ReadFailed(error.clone()) },
         Ok(Service::Gone(gone)) => Desired { created_at_ms: 0, state: DesiredState::Gone(*gone) },
         Ok(Service::Outside) => Desired { created_at_ms: 0, state: outside(arn) },
-        Ok(Service::Live { created_at_ms, load_balancers, tags }) => {
+        Ok(Service::Live { created_at_ms, uses_shared_ingress: true, .. }) => {
+            Desired { created_at_ms: *created_at_ms, state: shared_ingress() }
+        }
+        Ok(Service::Live { created_at_ms, load_balancers, tags, .. }) => {
             let state = match Tags::parse(tags) {
                 Ok(tags) => state(arn, load_balancers, &tags, world, config),
                 Err(error) => DesiredState::Invalid { reason: error.to_string() },
@@ -115,7 +140,17 @@ fn outside(arn: &ServiceArn) -> DesiredState {
     let cluster = arn.cluster();
     DesiredState::Nothing {
         reason: format!("the cluster {cluster} does not belong to this environment"),
+        basis: Basis::Environment,
     }
+}
+
+/// A name for such a service would resolve, but its requests would fail.
+fn shared_ingress() -> DesiredState {
+    let reason = "ECS manages the service's load balancer and shares it between services. It accepts \
+                  HTTPS requests for ECS's own host names only, so a record that leads to it would not \
+                  work. Use the service's URL from ECS, or create the service behind a load balancer of \
+                  your own";
+    DesiredState::Nothing { reason: reason.into(), basis: Basis::Service }
 }
 
 fn state(
@@ -126,10 +161,16 @@ fn state(
     config: &Config,
 ) -> DesiredState {
     if tags.opted_out {
-        return DesiredState::Nothing { reason: "the tag discovery:enabled is false".into() };
+        return DesiredState::Nothing {
+            reason: "the tag discovery:enabled is false".into(),
+            basis: Basis::Service,
+        };
     }
     if references.is_empty() {
-        return DesiredState::Nothing { reason: "the service has no load balancer".into() };
+        return DesiredState::Nothing {
+            reason: "the service has no load balancer".into(),
+            basis: Basis::Service,
+        };
     }
 
     let mut balancers: Vec<&LoadBalancer> = Vec::new();
@@ -151,12 +192,17 @@ fn state(
     // Among equals the service's own order decides, because the sort is stable.
     let mut usable: Vec<_> = balancers
         .iter()
-        .filter(|balancer| has_tagged_name(balancer))
+        .filter(|balancer| has_tagged_name(balancer) && !balancer.has_failed)
         .filter_map(|balancer| Some((balancer, config.zone(&balancer.vpc)?)))
         .collect();
     usable.sort_by_key(|(balancer, _)| balancer.scheme);
 
     let Some((balancer, zone)) = usable.first() else {
+        if let Some(failed) = balancers.iter().find(|balancer| balancer.has_failed) {
+            return DesiredState::Waiting {
+                reason: format!("the load balancer {} is in the state failed", failed.name),
+            };
+        }
         return match (incomplete, &tags.load_balancer) {
             (Some(LoadBalancerRef::TargetGroup(group)), _) => DesiredState::Waiting {
                 reason: format!("the target group has no load balancer yet: {group}"),
@@ -176,6 +222,7 @@ fn state(
                     "no load balancer of the service is in a VPC with a zone of this environment: {}",
                     list(&balancers)
                 ),
+                basis: Basis::Environment,
             },
         };
     };
@@ -208,6 +255,7 @@ fn state(
             name,
             target: target.clone(),
             form,
+            adopts: config.adopt,
         }),
     }
 }
@@ -249,6 +297,7 @@ mod tests {
                 scheme,
                 canonical_zone: Some("ZLB".into()),
                 dualstack: name.ends_with("-6"),
+                has_failed: name.starts_with("failed"),
                 dns_name: DnsName::parse(&format!("{name}.elb.amazonaws.com")).ok(),
             };
             match reference(of) {
@@ -307,7 +356,12 @@ mod tests {
         }
         let tags =
             tags.iter().map(|(key, value)| (format!("discovery:{key}"), (*value).to_owned()));
-        let service = Service::Live { created_at_ms: 7, load_balancers, tags: tags.collect() };
+        let service = Service::Live {
+            created_at_ms: 7,
+            load_balancers,
+            tags: tags.collect(),
+            uses_shared_ingress: false,
+        };
         world.services.insert(arn.clone(), Ok(service));
         match desired(&world, &config())
             .remove(&arn)
@@ -321,7 +375,7 @@ mod tests {
                 };
                 format!("{} -> {} in {}{form}", record.name, record.target, record.zone)
             }
-            DesiredState::Nothing { reason } => format!("nothing: {reason}"),
+            DesiredState::Nothing { reason, .. } => format!("nothing: {reason}"),
             DesiredState::Gone(gone) => format!("gone: {gone}"),
             DesiredState::Waiting { reason } => format!("waiting: {reason}"),
             DesiredState::Invalid { reason } => format!("invalid: {reason}"),
@@ -373,6 +427,34 @@ mod tests {
     }
 
     #[test]
+    fn a_failed_load_balancer_is_no_target() {
+        let failed = || Balancers::new("tg", "failed", "vpc-1", Scheme::Internal);
+        assert_snapshot!(check("dev/orders", &["tg"], failed()), @"waiting: the load balancer failed is in the state failed");
+        assert_snapshot!(
+            check("dev/orders", &["tg", "tg2"], failed().and("tg2", "lb", "vpc-1", Scheme::InternetFacing)),
+            @"orders.dev.internal -> lb.elb.amazonaws.com in Z1"
+        );
+    }
+
+    #[test]
+    fn the_order_of_load_balancers_in_an_answer_does_not_matter() {
+        let two = |first, second| {
+            check(
+                "dev/orders",
+                &["tg"],
+                Balancers::new("tg", first, "vpc-1", Scheme::Internal).and(
+                    "tg",
+                    second,
+                    "vpc-1",
+                    Scheme::Internal,
+                ),
+            )
+        };
+        assert_snapshot!(two("a", "b"), @"orders.dev.internal -> a.elb.amazonaws.com in Z1");
+        assert_snapshot!(two("b", "a"), @"orders.dev.internal -> a.elb.amazonaws.com in Z1");
+    }
+
+    #[test]
     fn a_classic_load_balancer_is_a_candidate_like_any_other() {
         let classic = || Balancers::new("classic:old", "old", "vpc-1", Scheme::Internal);
         assert_snapshot!(check("dev/orders", &["classic:old"], classic()), @"orders.dev.internal -> old.elb.amazonaws.com in Z1");
@@ -400,7 +482,7 @@ mod tests {
         let arn = ServiceArn::parse("arn:aws:ecs:eu-west-1:111122223333:service/prod/orders");
         let state = outside(&arn.expect("a valid ARN"));
         let reason = "the cluster prod does not belong to this environment".to_owned();
-        assert_eq!(state, DesiredState::Nothing { reason });
+        assert_eq!(state, DesiredState::Nothing { reason, basis: Basis::Environment });
     }
 
     #[test]

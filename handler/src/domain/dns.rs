@@ -63,6 +63,21 @@ impl DnsName {
         Ok(name)
     }
 
+    /// The part of `name` before this zone's name, or all of `name` if it does not end with the zone's name.
+    /// People often write the whole name where a relative one is expected.
+    pub fn relative<'a>(&self, name: &'a str) -> &'a str {
+        let absolute = name.strip_suffix('.').unwrap_or(name);
+        let Some(start) = absolute.len().checked_sub(self.0.len()) else { return name };
+        match absolute.get(start..) {
+            // The zone's own name leaves an empty label, which is invalid.
+            Some(end) if end.eq_ignore_ascii_case(&self.0) && start == 0 => "",
+            Some(end) if end.eq_ignore_ascii_case(&self.0) => {
+                absolute[..start].strip_suffix('.').unwrap_or(name)
+            }
+            _ => name,
+        }
+    }
+
     /// The name of this name's ownership marker.
     pub fn marker(&self) -> DnsName {
         DnsName(format!("{MARKER_LABEL}.{}", self.0).into())
@@ -181,8 +196,10 @@ pub struct Rrset {
 pub enum RecordData {
     /// Values with a TTL, unchanged from Route 53: a DELETE must repeat both exactly.
     Plain { ttl_seconds: i64, values: Vec<String> },
-    /// An alias to a name in another zone, without target-health evaluation.
-    Alias { zone: String, target: String },
+    /// An alias to a name in another zone. With target-health evaluation, an alias to a load balancer without
+    /// healthy targets does not resolve. The handler never writes it, but external-dns, the console and
+    /// Terraform's examples do.
+    Alias { zone: String, target: String, evaluates_health: bool },
     /// A record with a routing policy or a health check, as text. It cannot be written, so it cannot be
     /// deleted by mistake.
     Special(String),
@@ -222,7 +239,11 @@ impl Rrset {
 
     /// An alias record. `zone` is the canonical hosted zone of the target.
     pub fn alias(name: DnsName, record_type: RecordType, zone: &str, target: &DnsName) -> Rrset {
-        let data = RecordData::Alias { zone: zone.to_owned(), target: format!("{target}.") };
+        let data = RecordData::Alias {
+            zone: zone.to_owned(),
+            target: format!("{target}."),
+            evaluates_health: false,
+        };
         Rrset { name, record_type, data }
     }
 
@@ -278,7 +299,10 @@ impl fmt::Display for Rrset {
         let record_type = self.record_type.as_str();
         match &self.data {
             RecordData::Plain { values, .. } => write!(f, "{record_type} {}", values.join(", ")),
-            RecordData::Alias { target, .. } => write!(f, "{record_type} alias to {target}"),
+            RecordData::Alias { target, evaluates_health, .. } => {
+                let health = if *evaluates_health { " with health evaluation" } else { "" };
+                write!(f, "{record_type} alias to {target}{health}")
+            }
             RecordData::Special(text) => write!(f, "{record_type} ({text})"),
         }
     }
@@ -314,6 +338,24 @@ mod tests {
         assert_snapshot!(check("orders-"), @r#"error: the name "orders-" has the label "orders-", which starts or ends with -"#);
         assert_snapshot!(check("bücher"), @r#"error: the name "bücher" contains 'ü'; a label consists of a-z, 0-9 and -"#);
         assert!(check(&"a".repeat(64)).contains("has a label of 64 characters"));
+    }
+
+    #[test]
+    fn a_whole_name_is_relative_to_its_zone() {
+        let zone = DnsName::zone("dev.internal").expect("a valid zone");
+        for (name, relative) in [
+            ("shop", "shop"),
+            ("shop.eu", "shop.eu"),
+            ("shop.dev.internal", "shop"),
+            ("Shop.Dev.Internal.", "Shop"),
+            ("shop.eu.dev.internal", "shop.eu"),
+            ("shop.prod.internal", "shop.prod.internal"),
+            ("dev.internal", ""),
+            ("übung", "übung"),
+        ] {
+            assert_eq!(zone.relative(name), relative, "{name}");
+        }
+        assert_eq!(zone.relative("shopdev.internal"), "shopdev.internal");
     }
 
     #[test]

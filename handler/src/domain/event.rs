@@ -9,10 +9,11 @@ use serde_json::Value;
 use crate::domain::service::{
     AwsLocation, ClassicName, LoadBalancerRef, ServiceArn, TargetGroupArn, last_segment,
 };
+use crate::domain::tags::TAG_PREFIX;
 use crate::domain::trigger::{Scope, Targets, Trigger};
 
 /// The calls of the ECS API that can change a service's name. The EventBridge rule lists the same calls.
-pub const ECS_CALLS: [&str; 8] = [
+pub const ECS_CALLS: [&str; 11] = [
     "CreateService",
     "UpdateService",
     "DeleteService",
@@ -21,6 +22,9 @@ pub const ECS_CALLS: [&str; 8] = [
     "UpdateServicePrimaryTaskSet",
     "TagResource",
     "UntagResource",
+    "CreateExpressGatewayService",
+    "UpdateExpressGatewayService",
+    "DeleteExpressGatewayService",
 ];
 
 /// The limit of load balancers that are read ahead for one event. It is also the limit of one Describe
@@ -30,13 +34,14 @@ const MAX_HINTS: usize = 20;
 pub(super) fn parse(event: &Value, location: &AwsLocation) -> Trigger {
     let text = |key: &str| event[key].as_str().unwrap_or_default();
     match (text("source"), text("detail-type")) {
-        ("aws.events", "Scheduled Event") => Trigger::reconcile(Scope::FullPass),
+        ("aws.events", "Scheduled Event") => Trigger::reconcile(Scope::full_pass()),
         ("aws.ecs", "AWS API Call via CloudTrail") => {
             api_call(&event["detail"], event["time"].as_str(), location)
         }
         ("aws.ecs", "ECS Deployment State Change" | "ECS Service Action") => {
             service_event(event, location)
         }
+        ("aws.tag", "Tag Change on Resource") => tag_event(event, location),
         (source, detail_type) => {
             Trigger::ignore(format!("events {detail_type:?} of {source:?} do not change names"))
         }
@@ -60,8 +65,38 @@ fn service_event(event: &Value, location: &AwsLocation) -> Trigger {
                 Err(error) => invalid(error),
             }
         }
-        (Err(_), None) => Trigger::reconcile(Scope::FullPass),
+        (Err(_), None) => Trigger::reconcile(Scope::full_pass()),
     }
+}
+
+/// EventBridge's own event about changed tags. It arrives also after changes in the Tag Editor, which calls no
+/// ECS API.
+fn tag_event(event: &Value, location: &AwsLocation) -> Trigger {
+    let detail = &event["detail"];
+    if detail["service"] != "ecs" || detail["resource-type"] != "service" {
+        return Trigger::ignore("the tags of another kind of resource changed");
+    }
+    if !concerns_discovery(detail["changed-tag-keys"].as_array(), Value::as_str) {
+        return Trigger::ignore("no discovery tag changed, so no name changes");
+    }
+    match service_event(event, location) {
+        Trigger::Reconcile { scope: Scope::Services(targets), options } => {
+            let retagged = targets.services.clone();
+            Trigger::Reconcile { scope: Scope::Services(Targets { retagged, ..targets }), options }
+        }
+        other => other,
+    }
+}
+
+/// Whether a list of changed tags may contain one of this project. A missing list may.
+fn concerns_discovery<'a>(
+    tags: Option<&'a Vec<Value>>,
+    key: impl Fn(&'a Value) -> Option<&'a str>,
+) -> bool {
+    tags.is_none_or(|tags| {
+        tags.is_empty()
+            || tags.iter().any(|tag| key(tag).is_none_or(|key| key.starts_with(TAG_PREFIX)))
+    })
 }
 
 /// A call of the ECS API that CloudTrail recorded. Only the needed fields are read, each of them as
@@ -79,6 +114,15 @@ fn api_call(detail: &Value, sent: Option<&str>, location: &AwsLocation) -> Trigg
     if call == "UpdateService" && keeps_its_load_balancers(detail) {
         return Trigger::ignore("the update does not change load balancers, so it changes no name");
     }
+    let request = &detail["requestParameters"];
+    let changes_discovery_tags = match call {
+        "TagResource" => concerns_discovery(request["tags"].as_array(), |tag| tag["key"].as_str()),
+        "UntagResource" => concerns_discovery(request["tagKeys"].as_array(), Value::as_str),
+        _ => true,
+    };
+    if !changes_discovery_tags {
+        return Trigger::ignore("the call changes no discovery tag, so it changes no name");
+    }
     match identity(detail, call, location) {
         Identity::Service(service) => {
             let service_if = |calls: &[&str]| {
@@ -88,14 +132,14 @@ fn api_call(detail: &Value, sent: Option<&str>, location: &AwsLocation) -> Trigg
                 services: BTreeSet::new(),
                 hint: hint(detail),
                 retagged: service_if(&["TagResource", "UntagResource"]),
-                deleted: service_if(&["DeleteService"]),
+                deleted: service_if(&["DeleteService", "DeleteExpressGatewayService"]),
                 since: detail["eventTime"].as_str().or(sent).map(str::to_owned),
             };
             Trigger::service(service, targets, location)
         }
         Identity::NotAService(reason) => Trigger::ignore(reason),
         // CloudTrail cuts fields over 100 KB, so the event may not say which service changed.
-        Identity::Unknown => Trigger::reconcile(Scope::FullPass),
+        Identity::Unknown => Trigger::reconcile(Scope::full_pass()),
     }
 }
 
@@ -133,7 +177,11 @@ fn identity(detail: &Value, call: &str, location: &AwsLocation) -> Identity {
     {
         return Identity::Service(service);
     }
-    let key = if call == "CreateService" { "serviceName" } else { "service" };
+    let key = match call {
+        "CreateService" | "CreateExpressGatewayService" => "serviceName",
+        "UpdateExpressGatewayService" | "DeleteExpressGatewayService" => "serviceArn",
+        _ => "service",
+    };
     let Some(service) = request[key].as_str() else {
         return Identity::Unknown;
     };
@@ -258,6 +306,49 @@ mod tests {
         assert_snapshot!(call("UpdateService", json!(null)), @"full pass");
         assert_snapshot!(call("UpdateService", json!({"service": 7})), @"full pass");
         assert_snapshot!(call("TagResource", json!({"resourceArn": "arn:aws:ecs:eu-west-1:111122223333:service/web"})), @"full pass");
+    }
+
+    #[test]
+    fn a_change_of_other_tags_is_ignored() {
+        let arn = "arn:aws:ecs:eu-west-1:111122223333:service/dev/web";
+        let tag = |keys: &[&str]| {
+            let tags: Vec<Value> =
+                keys.iter().map(|key| json!({"key": key, "value": "x"})).collect();
+            call("TagResource", json!({"resourceArn": arn, "tags": tags}))
+        };
+        let untag =
+            |keys: &[&str]| call("UntagResource", json!({"resourceArn": arn, "tagKeys": keys}));
+        assert_snapshot!(tag(&["cost-center"]), @"ignored: the call changes no discovery tag, so it changes no name");
+        assert_snapshot!(tag(&["cost-center", "discovery:name"]), @"dev/web retagged");
+        assert_snapshot!(untag(&["cost-center"]), @"ignored: the call changes no discovery tag, so it changes no name");
+        assert_snapshot!(untag(&["discovery:nmae"]), @"dev/web retagged");
+        // CloudTrail may have cut the list.
+        assert_snapshot!(call("TagResource", json!({"resourceArn": arn})), @"dev/web retagged");
+        assert_snapshot!(call("TagResource", json!({"resourceArn": arn, "tags": {"omitted": true}})), @"dev/web retagged");
+        assert_snapshot!(tag(&[]), @"dev/web retagged");
+    }
+
+    #[test]
+    fn the_tag_editor_changes_tags_without_a_call_of_ecs() {
+        let event = |keys: Value, kind: &str| {
+            check(json!({
+                "source": "aws.tag", "detail-type": "Tag Change on Resource",
+                "resources": ["arn:aws:ecs:eu-west-1:111122223333:service/dev/web"],
+                "detail": {"service": "ecs", "resource-type": kind, "changed-tag-keys": keys},
+            }))
+        };
+        assert_snapshot!(event(json!(["discovery:name"]), "service"), @"dev/web retagged");
+        assert_snapshot!(event(json!(["team"]), "service"), @"ignored: no discovery tag changed, so no name changes");
+        assert_snapshot!(event(json!(["discovery:name"]), "cluster"), @"ignored: the tags of another kind of resource changed");
+    }
+
+    #[test]
+    fn express_services_are_identified_by_name_or_arn() {
+        let arn = "arn:aws:ecs:eu-west-1:111122223333:service/dev/web";
+        assert_snapshot!(call("CreateExpressGatewayService", json!({"cluster": "dev", "serviceName": "web"})), @"dev/web");
+        assert_snapshot!(call("CreateExpressGatewayService", json!({"serviceName": "web"})), @"default/web");
+        assert_snapshot!(call("UpdateExpressGatewayService", json!({"serviceArn": arn})), @"dev/web");
+        assert_snapshot!(call("DeleteExpressGatewayService", json!({"serviceArn": arn})), @"dev/web deleted");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::domain::check::SafePlan;
 use crate::domain::desired::{Desired, DesiredState, Form, Record};
 use crate::domain::dns::{DnsName, RecordData, RecordType, Rrset, Ttl};
 use crate::domain::marker::{Marker, Nonce};
-use crate::domain::plan::{Plan, plan};
+use crate::domain::plan::{NameChange, Plan, plan};
 use crate::domain::service::{AwsLocation, HostedZoneId, ServiceArn};
 use crate::domain::trigger::{Options, Scope, Trigger};
 use crate::domain::zone::{EnvironmentIdentity, ZoneView};
@@ -59,7 +59,8 @@ pub(crate) fn marker(at: &str, service: &str) -> Rrset {
 }
 
 pub(crate) fn marker_of(environment: &str, at: &str, service: ServiceArn) -> Rrset {
-    let marker = Marker { environment: environment.into(), service };
+    let records = Some(BTreeSet::from([RecordType::Cname]));
+    let marker = Marker { environment: environment.into(), service, records, is_contested: false };
     marker.rrset(&name(at), Nonce::default(), None)
 }
 
@@ -77,7 +78,7 @@ pub(crate) fn show(trigger: &Trigger) -> String {
             let zone = zone.as_ref().map_or(String::new(), |zone| format!(" in {zone}"));
             format!("deregister{zone}{}", flags(options))
         }
-        Trigger::Reconcile { scope: Scope::FullPass, options } => {
+        Trigger::Reconcile { scope: Scope::FullPass(_), options } => {
             format!("full pass{}", flags(options))
         }
         Trigger::Reconcile { scope: Scope::Services(targets), options } => {
@@ -104,6 +105,7 @@ pub(crate) fn record(at: &str, target: &str) -> DesiredState {
         name: name(at),
         target: balancer(target),
         form: Form::Cname(Ttl::DEFAULT),
+        adopts: true,
     })
 }
 
@@ -153,7 +155,18 @@ impl Scene {
 
     /// Applies a plan with Route 53's rules.
     pub(crate) fn apply(&mut self, plan: &SafePlan) -> Result<(), String> {
-        for change in plan.changes() {
+        for batch in plan.batches() {
+            self.apply_changes(batch.into_iter().flatten())?;
+        }
+        Ok(())
+    }
+
+    /// Applies one batch. Its order does not matter, because Route 53 compares a batch with the zone as a whole.
+    pub(crate) fn apply_changes<'a>(
+        &mut self,
+        changes: impl Iterator<Item = &'a NameChange>,
+    ) -> Result<(), String> {
+        for change in changes {
             for rrset in &change.deletes {
                 let at = self.rrsets.iter().position(|present| present == rrset);
                 self.rrsets.remove(at.ok_or(format!("delete of absent {rrset:?}"))?);

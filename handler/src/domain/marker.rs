@@ -1,10 +1,15 @@
 //! The ownership marker: a TXT record that accompanies each managed record and names its owner.
 //!
-//! `_discovery.<name>  TXT  "heritage=ecs-discovery,version=1,environment=dev,service=arn:…"`
+//! `_discovery.<name>  TXT  "heritage=ecs-discovery,version=1,environment=dev,service=arn:…,records=A+AAAA"`
+//!
+//! `records` lists the types of the records that were written. Records of other types at the name belong to
+//! others. `,contested` follows if another service should have the name, too: whichever run ends the owner's
+//! claim then looks for that service, and gives it the name in the same change.
 //!
 //! Any TXT value that is not exactly of this form is foreign, and so is an unknown version. A conflict that
 //! an operator sees is better than a lost record.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::domain::dns::{DnsName, RecordData, RecordType, Rrset};
@@ -46,6 +51,9 @@ impl Nonce {
 pub struct Marker {
     pub environment: String,
     pub service: ServiceArn,
+    /// `None` in markers that were written before the types were listed.
+    pub records: Option<BTreeSet<RecordType>>,
+    pub is_contested: bool,
 }
 
 /// Why a TXT value is no valid marker.
@@ -70,9 +78,18 @@ impl Marker {
         rest.strip_prefix("environment=")
             .and_then(|rest| rest.split_once(",service="))
             .filter(|(environment, _)| is_environment(environment))
-            .and_then(|(environment, service)| {
-                let service = ServiceArn::parse(service).ok()?;
-                Some(Marker { environment: environment.to_owned(), service })
+            .and_then(|(environment, rest)| {
+                let mut parts = rest.split(',').peekable();
+                let service = ServiceArn::parse(parts.next()?).ok()?;
+                let records = parts.next_if(|part| part.starts_with("records="));
+                let records = match records.and_then(|part| part.strip_prefix("records=")) {
+                    Some(types) => Some(types.split('+').map(written_type).collect::<Option<_>>()?),
+                    None => None,
+                };
+                let is_contested = parts.next_if_eq(&"contested").is_some();
+                let marker =
+                    Marker { environment: environment.to_owned(), service, records, is_contested };
+                parts.next().is_none().then_some(marker)
             })
             .ok_or(MarkerError::NotAMarker)
     }
@@ -100,8 +117,21 @@ impl Marker {
 /// The text of the marker without quotes. It is ASCII and contains neither quotes nor backslashes.
 impl fmt::Display for Marker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Marker { environment, service } = self;
-        write!(f, "heritage=ecs-discovery,version=1,environment={environment},service={service}")
+        let Marker { environment, service, records, is_contested } = self;
+        write!(f, "heritage=ecs-discovery,version=1,environment={environment},service={service}")?;
+        if let Some(records) = records {
+            let types: Vec<&str> = records.iter().map(RecordType::as_str).collect();
+            write!(f, ",records={}", types.join("+"))?;
+        }
+        f.write_str(if *is_contested { ",contested" } else { "" })
+    }
+}
+
+/// A type that the handler writes beside a marker.
+fn written_type(text: &str) -> Option<RecordType> {
+    match RecordType::parse(text) {
+        RecordType::Txt | RecordType::Other(_) => None,
+        written => Some(written),
     }
 }
 
@@ -139,7 +169,11 @@ mod tests {
 
     fn check(value: &str) -> String {
         match Marker::parse(value) {
-            Ok(marker) => format!("{} of {}", marker.service, marker.environment),
+            Ok(Marker { environment, service, records, is_contested }) => {
+                let records = records.map_or("no types".into(), |types| format!("{types:?}"));
+                let contested = if is_contested { ", contested" } else { "" };
+                format!("{} of {environment}, {records}{contested}", service.service())
+            }
             Err(error) => error.to_string(),
         }
     }
@@ -147,7 +181,24 @@ mod tests {
     #[test]
     fn a_marker_names_environment_and_service() {
         let value = format!("\"heritage=ecs-discovery,version=1,environment=dev,service={ARN}\"");
-        assert_snapshot!(check(&value), @"arn:aws:ecs:eu-west-1:111122223333:service/dev/orders of dev");
+        assert_snapshot!(check(&value), @"orders of dev, no types");
+    }
+
+    #[test]
+    fn a_marker_lists_record_types_and_may_be_contested() {
+        let check = |more: &str| {
+            check(&format!(
+                "\"heritage=ecs-discovery,version=1,environment=dev,service={ARN},{more}\""
+            ))
+        };
+        assert_snapshot!(check("records=A+AAAA"), @"orders of dev, {A, Aaaa}");
+        assert_snapshot!(check("records=CNAME,contested"), @"orders of dev, {Cname}, contested");
+        assert_snapshot!(check("contested"), @"orders of dev, no types, contested");
+        for more in
+            ["", "records=", "records=TXT", "records=A,", "contested,records=A", "records=A,x"]
+        {
+            assert_eq!(check(more), "no marker of this tool", "{more}");
+        }
     }
 
     #[test]
@@ -177,7 +228,8 @@ mod tests {
     #[test]
     fn a_long_marker_is_split_into_strings_that_txt_allows() {
         let service = arn(&format!("{}/{}", "c".repeat(255), "s".repeat(255)));
-        let marker = Marker { environment: "dev".into(), service };
+        let marker =
+            Marker { environment: "dev".into(), service, records: None, is_contested: true };
         let rrset = marker.rrset(&name("orders"), Nonce::default(), None);
         let (value, _) = rrset.single_value().expect("one value");
         assert_eq!(value.matches("\" \"").count(), 2);
@@ -186,7 +238,9 @@ mod tests {
 
     #[test]
     fn markers_with_the_same_text_differ_in_their_ttl() {
-        let marker = Marker { environment: "dev".into(), service: arn("orders") };
+        let service = arn("orders");
+        let marker =
+            Marker { environment: "dev".into(), service, records: None, is_contested: false };
         let name = name("orders");
         let first = marker.rrset(&name, Nonce::new(7), None);
         let other = marker.rrset(&name, Nonce::new(8), None);
@@ -209,9 +263,15 @@ mod tests {
             environment in "[a-z0-9-]{1,32}",
             cluster in "[A-Za-z0-9_-]{1,255}",
             service in "[A-Za-z0-9_-]{1,255}",
+            aliases: bool,
+            is_contested: bool,
         ) {
             let service = arn(&format!("{cluster}/{service}"));
-            let marker = Marker { environment, service };
+            let records = Some(match aliases {
+                true => BTreeSet::from([RecordType::A, RecordType::Aaaa]),
+                false => BTreeSet::from([RecordType::Cname]),
+            });
+            let marker = Marker { environment, service, records, is_contested };
             let rrset = marker.rrset(&name("orders"), Nonce::default(), None);
             let (value, _) = rrset.single_value().expect("one value");
             prop_assert_eq!(Marker::parse(value), Ok(marker));

@@ -60,7 +60,7 @@ fn try_parse(payload: &Value, location: &AwsLocation) -> Result<Trigger, String>
             Ok(Trigger::Deregister { zone: Some(HostedZoneId::new(zone)), options })
         }
         (Some(subject), None) if subject == "all" => {
-            Ok(Trigger::Reconcile { scope: Scope::FullPass, options })
+            Ok(Trigger::Reconcile { scope: Scope::full_pass(), options })
         }
         (Some(subject), None) => {
             let service = service(subject, location)?;

@@ -236,6 +236,9 @@ pub enum Service {
         load_balancers: Vec<LoadBalancerRef>,
         /// The tags whose keys start with `discovery:`.
         tags: BTreeMap<String, String>,
+        /// Whether clients reach the service through a load balancer that ECS manages and shares between
+        /// services, as in Express Mode.
+        uses_shared_ingress: bool,
     },
     Gone(Gone),
     /// A service of a cluster outside of the environment. The handler does not describe it.
@@ -273,6 +276,8 @@ pub struct LoadBalancer {
     pub canonical_zone: Option<String>,
     /// Whether the load balancer also has IPv6 addresses.
     pub dualstack: bool,
+    /// Whether AWS could not create it. Such a load balancer never serves.
+    pub has_failed: bool,
 }
 
 /// The scheme of a load balancer. Internal ones are preferred for a private zone.

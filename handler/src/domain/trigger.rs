@@ -54,8 +54,23 @@ pub enum Trigger {
 /// The services that a run looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
-    FullPass,
+    /// All services. The targets of merged events come along, because the delete limit does not count
+    /// services that events named and ECS calls gone.
+    FullPass(Targets),
     Services(Targets),
+}
+
+impl Scope {
+    /// The full pass that no event started.
+    pub fn full_pass() -> Scope {
+        Scope::FullPass(Targets::default())
+    }
+
+    /// The services that events or requests named.
+    pub fn targets(&self) -> &Targets {
+        let (Scope::FullPass(targets) | Scope::Services(targets)) = self;
+        targets
+    }
 }
 
 /// The services that events or requests name, with the facts that the events report about them.
@@ -160,11 +175,11 @@ impl Trigger {
                 Trigger::Reconcile { scope, options },
                 Trigger::Reconcile { scope: other_scope, options: other_options },
             ) if options == other_options => {
-                match (&mut *scope, other_scope) {
-                    (Scope::Services(targets), Scope::Services(more)) => targets.extend(more),
-                    (Scope::Services(_), Scope::FullPass) => *scope = Scope::FullPass,
-                    (Scope::FullPass, _) => {}
+                if let (Scope::Services(targets), Scope::FullPass(_)) = (&mut *scope, other_scope) {
+                    *scope = Scope::FullPass(std::mem::take(targets));
                 }
+                let (Scope::FullPass(targets) | Scope::Services(targets)) = scope;
+                targets.extend(other_scope.targets());
                 true
             }
             _ => false,

@@ -177,8 +177,10 @@ impl World {
             }
             LoadBalancerRef::TargetGroup(group) => {
                 let arns = self.target_groups.get(group).ok_or_else(not_read)?.as_ref();
+                // By ARN, because AWS returns them in a changing order.
+                let arns: BTreeSet<_> = arns.map_err(ReadError::clone)?.iter().collect();
                 let mut balancers = Vec::new();
-                for arn in arns.map_err(ReadError::clone)? {
+                for arn in arns {
                     let balancer = self.load_balancers.get(arn).ok_or_else(not_read)?.as_ref();
                     balancers.extend(balancer.map_err(ReadError::clone)?);
                 }
@@ -276,6 +278,7 @@ mod tests {
             created_at_ms: 0,
             load_balancers: references.collect(),
             tags: BTreeMap::new(),
+            uses_shared_ingress: false,
         })
     }
 
@@ -325,7 +328,12 @@ mod tests {
     fn the_name_from_a_tag_is_read_as_well() {
         let mut world = World::default();
         let tags = BTreeMap::from([("discovery:name".to_owned(), "shop".to_owned())]);
-        let service = Service::Live { created_at_ms: 0, load_balancers: vec![], tags };
+        let service = Service::Live {
+            created_at_ms: 0,
+            load_balancers: vec![],
+            tags,
+            uses_shared_ingress: false,
+        };
         world.services.insert(arn("dev/orders"), Ok(service));
         assert_snapshot!(check(&world), @"orders.internal in Z1, shop.internal in Z1");
     }

@@ -7,7 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::dns::{DnsName, RecordType, Rrset};
 use crate::domain::marker::{Marker, MarkerError};
-use crate::domain::service::{AwsLocation, ReadError, ReadResult, ServiceArn};
+use crate::domain::service::{AwsLocation, HostedZoneId, ReadError, ReadResult, ServiceArn};
+
+/// A name in a zone.
+pub type ZoneName = (HostedZoneId, DnsName);
 
 /// The owner of this environment's names. A marker counts only if it contains one of the environment's names
 /// and a service at the same location, because the handler can read no other services.
@@ -20,8 +23,14 @@ pub struct EnvironmentIdentity {
 }
 
 impl EnvironmentIdentity {
-    pub fn marker(&self, service: &ServiceArn) -> Marker {
-        Marker { environment: self.environment.clone(), service: service.clone() }
+    /// The marker beside `records`.
+    pub fn marker(&self, service: &ServiceArn, records: &[Rrset], is_contested: bool) -> Marker {
+        Marker {
+            environment: self.environment.clone(),
+            service: service.clone(),
+            records: Some(records.iter().map(|rrset| rrset.record_type.clone()).collect()),
+            is_contested,
+        }
     }
 }
 
@@ -72,6 +81,8 @@ pub struct Managed {
     pub marker: Rrset,
     /// Whether the marker contains the environment's current name.
     pub is_current: bool,
+    /// Whether the marker notes that another service should have the name, too.
+    pub is_contested: bool,
     /// Records of others at the name. The types decide whether a new record fits. The texts are for operators.
     pub others: Vec<(RecordType, String)>,
 }
@@ -187,7 +198,7 @@ impl NameView {
             Some((value, _)) if marker.record_type == RecordType::Txt => Marker::parse(value),
             _ => Err(MarkerError::NotAMarker),
         };
-        let Marker { environment, service } = match parsed {
+        let Marker { environment, service, records: types, is_contested } = match parsed {
             Ok(parsed) => parsed,
             Err(error) => {
                 let name = &marker.name;
@@ -207,13 +218,25 @@ impl NameView {
                 "a service in another account or region: {service}"
             ));
         }
-        // A managed name can have records of others: a TXT record at the same name as aliases, or an address
-        // that replaced the environment's record.
-        let (records, others): (Vec<_>, Vec<_>) =
-            self.records.iter().cloned().partition(|rrset| rrset.leads_to().is_some());
+        // A managed name can have records of others: a TXT record or an alias of another type beside aliases,
+        // or an address that replaced the environment's record.
+        let is_written =
+            |rrset: &Rrset| types.as_ref().is_none_or(|types| types.contains(&rrset.record_type));
+        let (records, others): (Vec<_>, Vec<_>) = self
+            .records
+            .iter()
+            .cloned()
+            .partition(|rrset| rrset.leads_to().is_some() && is_written(rrset));
         let others = others.iter().map(|rrset| (rrset.record_type.clone(), rrset.to_string()));
         let (others, marker) = (others.collect(), marker.clone());
-        NameState::Managed(Box::new(Managed { service, records, marker, is_current, others }))
+        NameState::Managed(Box::new(Managed {
+            service,
+            records,
+            marker,
+            is_current,
+            is_contested,
+            others,
+        }))
     }
 
     fn unmarked(&self) -> NameState {
@@ -245,6 +268,7 @@ mod tests {
     use super::*;
     use crate::domain::dns::RecordData;
     use crate::domain::fixtures::{arn, balancer, cname, identity, marker, marker_of, name, plain};
+    use crate::domain::marker::Nonce;
     use insta::assert_snapshot;
 
     fn check(rrsets: Vec<Rrset>) -> String {
@@ -282,13 +306,19 @@ mod tests {
     #[test]
     fn aliases_for_addresses_are_managed_together() {
         let alias = |record_type| Rrset::alias(name("orders"), record_type, "ZLB", &balancer("lb"));
-        let marker = marker("orders", "orders");
+        let marker = |records: &[Rrset]| {
+            let marker = identity().marker(&arn("orders"), records, false);
+            marker.rrset(&name("orders"), Nonce::default(), None)
+        };
+        let both = [alias(RecordType::A), alias(RecordType::Aaaa)];
         assert_snapshot!(
-            check(vec![alias(RecordType::A), alias(RecordType::Aaaa), marker.clone()]),
+            check([both.as_slice(), &[marker(&both)]].concat()),
             @"managed for orders: A alias to lb.elb.amazonaws.com. and AAAA alias to lb.elb.amazonaws.com."
         );
+        // The marker lists the types that the handler wrote.
+        assert_snapshot!(check([both.as_slice(), &[marker(&both[..1])]].concat()), @"managed for orders: A alias to lb.elb.amazonaws.com.; of others: AAAA alias to lb.elb.amazonaws.com.");
         assert_snapshot!(
-            check(vec![alias(RecordType::A), plain("orders", "TXT", "x"), marker]),
+            check(vec![alias(RecordType::A), plain("orders", "TXT", "x"), marker(&both[..1])]),
             @"managed for orders: A alias to lb.elb.amazonaws.com.; of others: TXT x"
         );
     }
@@ -307,7 +337,7 @@ mod tests {
         let at = "_discovery.orders";
         assert_snapshot!(with(&[plain(at, "TXT", "\"hello\"")]), @r#"taken by the record at _discovery.orders.internal, which is no marker of this tool: TXT "hello""#);
         assert_snapshot!(with(&[plain(at, "A", "10.0.0.7")]), @"taken by the record at _discovery.orders.internal, which is no marker of this tool: A 10.0.0.7");
-        assert_snapshot!(with(&[plain(at, "A", "10.0.0.7"), marker("orders", "orders")]), @r#"taken by the records at _discovery.orders.internal, which are not one marker: A 10.0.0.7 and TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders""#);
+        assert_snapshot!(with(&[plain(at, "A", "10.0.0.7"), marker("orders", "orders")]), @r#"taken by the records at _discovery.orders.internal, which are not one marker: A 10.0.0.7 and TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders,records=CNAME""#);
         assert_snapshot!(with(&[plain(at, "TXT", "\"heritage=ecs-discovery,version=2,x\"")]), @r#"taken by the record at _discovery.orders.internal, which is a marker of the unsupported version "2": TXT "heritage=ecs-discovery,version=2,x""#);
     }
 

@@ -33,6 +33,8 @@ pub struct Faults {
     pub stale_ms: u64,
     /// An operation that the handler may not call.
     pub denied: Option<String>,
+    /// The time when somebody withdraws that permission. Until then the handler registers services.
+    pub denied_from_ms: u64,
 }
 
 /// The course of one request.
@@ -50,31 +52,30 @@ impl Fate {
     /// Draws the fate of a request.
     pub(crate) fn of(request: &Request, simulation: &mut Simulation) -> Fate {
         let faults = simulation.faults.clone();
-        let (counted, fate) =
-            if simulation.has_faults() && faults.denied.as_deref() == Some(&request.operation) {
-                let denied = if request.is_ecs() {
-                    (400, r#"{"__type":"AccessDeniedException","message":"not authorized"}"#.into())
-                } else {
-                    xml_error(403, "AccessDenied", "not authorized")
-                };
-                ("requests denied", Fate::Rejected(denied))
-            } else if simulation.happens(faults.throttled) {
-                ("requests throttled", Fate::Rejected(request.throttled()))
-            } else if simulation.happens(faults.server_errors) {
-                let body =
-                    "<ErrorResponse><Error><Code>ServiceUnavailable</Code></Error></ErrorResponse>";
-                ("server errors", Fate::Rejected((503, body.into())))
-            } else if simulation.happens(faults.dropped_before) {
-                ("connections dropped before the request", Fate::DroppedBefore)
-            } else if simulation.happens(faults.dropped_after) {
-                ("connections dropped after the request", Fate::DroppedAfter)
-            } else if simulation.happens(faults.hanging) {
-                ("requests without a response", Fate::Hanging)
-            } else if simulation.happens(faults.truncated) {
-                ("responses truncated", Fate::Truncated)
+        let (counted, fate) = if simulation.is_denied(&request.operation) {
+            let denied = if request.is_ecs() {
+                (400, r#"{"__type":"AccessDeniedException","message":"not authorized"}"#.into())
             } else {
-                return Fate::Fine;
+                xml_error(403, "AccessDenied", "not authorized")
             };
+            ("requests denied", Fate::Rejected(denied))
+        } else if simulation.happens(faults.throttled) {
+            ("requests throttled", Fate::Rejected(request.throttled()))
+        } else if simulation.happens(faults.server_errors) {
+            let body =
+                "<ErrorResponse><Error><Code>ServiceUnavailable</Code></Error></ErrorResponse>";
+            ("server errors", Fate::Rejected((503, body.into())))
+        } else if simulation.happens(faults.dropped_before) {
+            ("connections dropped before the request", Fate::DroppedBefore)
+        } else if simulation.happens(faults.dropped_after) {
+            ("connections dropped after the request", Fate::DroppedAfter)
+        } else if simulation.happens(faults.hanging) {
+            ("requests without a response", Fate::Hanging)
+        } else if simulation.happens(faults.truncated) {
+            ("responses truncated", Fate::Truncated)
+        } else {
+            return Fate::Fine;
+        };
         simulation.count(counted);
         fate
     }

@@ -243,6 +243,9 @@ fn faults(rng: &mut Rng) -> Faults {
         ];
         rng.choice(operations).unwrap_or("ListServices").into()
     });
+    if faults.denied.is_some() {
+        faults.denied_from_ms = rng.u64(0..60_000);
+    }
     faults
 }
 

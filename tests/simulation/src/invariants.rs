@@ -10,6 +10,8 @@
 //! 7. A service that cannot be registered stops no other.
 //! 8. No payload crashes the handler.
 //! 9. The order of AWS's answers does not change the plan.
+//! 10. A live service that should have a name never loses the one it has before it has another, and a name
+//!     that live services should have passes between them in one change.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,20 +49,29 @@ impl NameRecords {
 
     /// The service in the marker, if the marker belongs to `environment`.
     pub fn holder(&self, environment: &EnvironmentConfig) -> Option<ServiceName> {
-        let [(marker, _)] = self.at_marker.as_slice() else { return None };
-        let [value] = marker.values.as_slice() else { return None };
         let prefix =
             format!("\"heritage=ecs-discovery,version=1,environment={},service=", environment.name);
-        let arn = value.strip_prefix(&prefix)?.strip_suffix('"')?;
+        let arn = self.marker_text()?.strip_prefix(&prefix)?.split([',', '"']).next()?;
         let (cluster, name) = arn.rsplit_once("service/")?.1.split_once('/')?;
-        (marker.kind == "TXT").then(|| (cluster.to_owned(), name.to_owned()))
+        Some((cluster.to_owned(), name.to_owned()))
     }
 
-    /// The record sets of the types that handlers write.
+    fn marker_text(&self) -> Option<&str> {
+        let [(marker, _)] = self.at_marker.as_slice() else { return None };
+        let [value] = marker.values.as_slice() else { return None };
+        (marker.kind == "TXT").then_some(value)
+    }
+
+    /// The record sets that a handler may have written: those of the types in the marker.
     pub fn addresses(&self) -> Vec<&StoredRrset> {
+        let types = self.marker_text().and_then(|text| text.split_once(",records="));
+        let types = types.and_then(|(_, rest)| rest.split([',', '"']).next());
         let is_address = |rrset: &&StoredRrset| {
-            rrset.kind == "CNAME"
-                || (rrset.alias.is_some() && (rrset.kind == "A" || rrset.kind == "AAAA"))
+            let is_written =
+                types.is_none_or(|types| types.split('+').any(|one| one == rrset.kind));
+            let leads_to_a_target = rrset.kind == "CNAME"
+                || (rrset.alias.is_some() && (rrset.kind == "A" || rrset.kind == "AAAA"));
+            is_written && leads_to_a_target
         };
         self.at_name.iter().map(|(rrset, _)| rrset).filter(is_address).collect()
     }
@@ -166,8 +177,30 @@ pub fn check_change(
                     format!("{at}: {loser:?} lost it without proof; expected {expected:?}"),
                 ));
             }
+            if let Expected::Record { zone: at_zone, name: other, .. } = &expected {
+                let other_records = NameRecords::read(&simulation.account.zones[at_zone], other);
+                if other_records.holder(environment).as_ref() != Some(loser) {
+                    return Some(Violation::new(
+                        10,
+                        format!("{at}: {loser:?} lost it before it had {other} in {at_zone}"),
+                    ));
+                }
+            }
+            let heir = described.services.keys().find(|service| {
+                let expected = justified(service);
+                matches!(expected, Expected::Record { zone: at, name: other, .. } if at == zone && other == name)
+            });
+            if let (None, Some(heir), true) = (&new_holder, heir, is.is_empty()) {
+                return Some(Violation::new(
+                    10,
+                    format!(
+                        "{at}: {loser:?} lost it, and {heir:?}, which should have it, did not get it"
+                    ),
+                ));
+            }
         }
-        if let Some(winner) = &new_holder {
+        let is_noted_only = new_holder == old_holder && was.addresses() == is.addresses();
+        if let Some(winner) = new_holder.as_ref().filter(|_| !is_noted_only) {
             let expected = justified(winner);
             let is_proven = match &expected {
                 Expected::Record { zone: at, name: other, rrsets } => {
@@ -194,8 +227,7 @@ pub fn check_change(
 /// The names and services for which invariant 2 makes no promise, collected while a history runs.
 #[derive(Clone, Debug, Default)]
 pub struct Exemptions {
-    /// Names for which several services were candidates at some time, or that a person changed. They may
-    /// have to wait for the next full pass.
+    /// Names that a person changed. They may have to wait for the next full pass.
     pub names: BTreeSet<String>,
     /// Target groups and load balancers that changed. ECS sends no event about them.
     pub load_balancers: BTreeSet<String>,
@@ -243,12 +275,18 @@ pub fn check_zones(
             let Some(holder) = current.holder(environment) else { continue };
             let is_wrong = match all_expected.get(&holder) {
                 None | Some(Expected::Nothing) => true,
+                Some(Expected::NoZone) => exemptions.is_none(),
                 Some(Expected::Unchanged | Expected::Unknown) => false,
                 Some(Expected::Record { zone: at, name: other, rrsets }) => {
                     let has_others = current.at_name.len() > current.addresses().len();
-                    at != id
-                        || other != name
-                        || (!has_others && current.addresses() != rrsets.iter().collect::<Vec<_>>())
+                    if at == id && other == name {
+                        !has_others && current.addresses() != rrsets.iter().collect::<Vec<_>>()
+                    } else {
+                        // A service keeps a former name until it has its new one.
+                        let other =
+                            account.zones.get(at).map(|zone| NameRecords::read(zone, other));
+                        other.is_some_and(|other| other.holder(environment) == Some(holder.clone()))
+                    }
                 }
             };
             if is_wrong && !is_disturbed(&holder) && !is_exempt(name) && !is_rejected(name) {

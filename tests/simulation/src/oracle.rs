@@ -46,6 +46,9 @@ pub enum Expected {
         rrsets: Vec<StoredRrset>,
     },
     Nothing,
+    /// No record, because no load balancer of the service is in a VPC with a zone. Only a full pass acts on
+    /// that.
+    NoZone,
     /// The record that it has, if any: its configuration is invalid, or its load balancer does not exist
     /// yet.
     Unchanged,
@@ -133,13 +136,9 @@ pub fn expected(
         })
     };
     let Some((chosen, load_balancer)) = usable(true).or_else(|| usable(false)) else {
-        return if is_waiting || tagged.is_some() {
-            Expected::Unchanged
-        } else {
-            Expected::Nothing
-        };
+        return if is_waiting || tagged.is_some() { Expected::Unchanged } else { Expected::NoZone };
     };
-    let Some((_, zone, zone_name)) = zone_of(load_balancer) else { return Expected::Nothing };
+    let Some((_, zone, zone_name)) = zone_of(load_balancer) else { return Expected::NoZone };
     let relative = tag("name").map_or_else(
         || environment.template.replace("{service}", plain).replace("{cluster}", cluster),
         str::to_owned,

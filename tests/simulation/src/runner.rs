@@ -1,7 +1,7 @@
 //! Plays a history on virtual time: changes the account, delivers the events, and lets the real handlers
 //! answer them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ use crate::account::{
 use crate::history::{Act, EventDelivery, History, event};
 use crate::invariants::{Exemptions, NameRecords, Violation, check_zones, name_of};
 use crate::lambda::Lambda;
-use crate::oracle::{Expected, expected};
 use crate::route53::{Action, Author, StoredRrset};
 use crate::state::{Simulation, Tally};
 use crate::virtual_time;
@@ -89,9 +88,9 @@ impl Runner {
         let begun = self.lambda.simulation().begun;
         for step in &history.steps {
             sleep_until(begun + Duration::from_millis(step.at_ms)).await;
-            self.exempt_contested_names(&mut exemptions);
+            self.exempt_foreign_names(&mut exemptions);
             let payloads = self.perform(&step.act, &step.delivery, &mut tasks, &mut exemptions);
-            self.exempt_contested_names(&mut exemptions);
+            self.exempt_foreign_names(&mut exemptions);
             if step.delivery.arrives_ms.is_empty() && !payloads.is_empty() {
                 self.lambda.simulation().count("events lost");
             }
@@ -260,29 +259,17 @@ impl Runner {
         }
     }
 
-    /// Exempts the names for which several services are candidates. A service that does not get its name
-    /// waits for the next full pass.
-    fn exempt_contested_names(&self, exemptions: &mut Exemptions) {
+    /// Exempts the names that have records without a holder: those of others. No event reports their end.
+    fn exempt_foreign_names(&self, exemptions: &mut Exemptions) {
         let simulation = self.lambda.simulation();
         for environment in &simulation.environments {
-            let mut candidates: BTreeMap<String, ServiceName> = BTreeMap::new();
-            for (id, zone) in &simulation.account.zones {
+            for (_, id, _) in &environment.zones {
+                let Some(zone) = simulation.account.zones.get(id) else { continue };
                 for (rrset, _) in zone.all() {
                     let name = name_of(rrset);
-                    match NameRecords::read(zone, name).holder(environment) {
-                        Some(holder) => drop(candidates.insert(format!("{id} {name}"), holder)),
-                        None => drop(exemptions.names.insert(name.to_owned())),
+                    if NameRecords::read(zone, name).holder(environment).is_none() {
+                        exemptions.names.insert(name.to_owned());
                     }
-                }
-            }
-            for (service, state) in &simulation.account.ecs.services {
-                if let Expected::Record { zone, name, .. } =
-                    expected(environment, service, Some(state), &simulation.account)
-                    && candidates
-                        .insert(format!("{zone} {name}"), service.clone())
-                        .is_some_and(|other| other != *service)
-                {
-                    exemptions.names.insert(name);
                 }
             }
         }

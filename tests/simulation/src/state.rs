@@ -131,6 +131,13 @@ impl Simulation {
         self.begun.elapsed() < Duration::from_millis(self.faults.until_ms)
     }
 
+    pub(crate) fn is_denied(&self, operation: &str) -> bool {
+        let from = Duration::from_millis(self.faults.denied_from_ms);
+        self.has_faults()
+            && self.begun.elapsed() >= from
+            && self.faults.denied.as_deref() == Some(operation)
+    }
+
     pub(crate) fn happens(&mut self, per_mille: u32) -> bool {
         self.has_faults() && self.rng.u32(0..1_000) < per_mille
     }
