@@ -167,7 +167,7 @@ fn trials(delivery: &str, system: Option<&Arc<System>>, runtime: &Handle) -> Vec
             a_record_that_leads_to_the_load_balancer_is_adopted,
             a_record_made_by_a_person_is_never_changed,
             a_record_of_another_environment_is_never_changed,
-            a_service_whose_name_is_taken_is_a_conflict_until_the_holder_is_deleted,
+            a_contested_name_passes_to_the_other_service_when_its_holder_is_deleted,
             the_full_pass_repairs_lost_events,
             invariant_1_a_second_run_changes_nothing,
             concurrent_duplicates_of_an_event_create_one_record,
@@ -276,7 +276,7 @@ async fn a_created_service_resolves_only_in_its_vpc(system: &System) -> Result<(
             == [
                 format!("created.internal CNAME {}", balancer.dns_name),
                 format!(
-                    "_discovery.created.internal TXT \"heritage=ecs-discovery,version=1,environment=dev,service={arn}\""
+                    "_discovery.created.internal TXT \"heritage=ecs-discovery,version=1,environment=dev,service={arn},records=CNAME\""
                 ),
             ]
     );
@@ -566,7 +566,7 @@ async fn a_record_of_another_environment_is_never_changed(system: &System) -> Re
     Ok(())
 }
 
-async fn a_service_whose_name_is_taken_is_a_conflict_until_the_holder_is_deleted(
+async fn a_contested_name_passes_to_the_other_service_when_its_holder_is_deleted(
     system: &System,
 ) -> Result<()> {
     let passes = system.environment("passes");
@@ -580,8 +580,21 @@ async fn a_service_whose_name_is_taken_is_a_conflict_until_the_holder_is_deleted
     let holder_arn = service_arn("passes", "Rival");
     status(&outcome, "conflict", &format!("the name is held by {holder_arn}"))?;
     ensure!(passes.resolver.query("rival.internal").await? == cname(&holder));
+    let mut deliveries = system.relay.deliveries();
     system.aws.delete_service("passes", "Rival").await?;
-    system.invoke(passes, &System::scheduled()).await?;
+    let deleted = passes.outcome(&system.aws, &mut deliveries, "DeleteService", "Rival");
+    let mut deleted = std::pin::pin!(deleted);
+    // The name resolves to one of the two services at every moment.
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut deleted => break outcome?,
+            answer = passes.resolver.query("rival.internal") => {
+                let answer = answer?;
+                ensure!(answer == cname(&holder) || answer == cname(&rival), "{answer:?}");
+            }
+        }
+    };
+    status(&outcome, "deregistered", "ECS reports")?;
     passes.resolves("rival.internal", &cname(&rival)).await?;
     Ok(())
 }

@@ -427,6 +427,20 @@ mod tests {
     }
 
     #[test]
+    fn a_service_with_a_shared_load_balancer_of_ecs_is_ignored() {
+        let mut world = none().0;
+        let arn = crate::domain::fixtures::arn("orders");
+        let service = Service::Live {
+            created_at_ms: 0,
+            load_balancers: vec![reference("tg")],
+            tags: BTreeMap::new(),
+            uses_shared_ingress: true,
+        };
+        world.services.insert(arn.clone(), Ok(service));
+        assert_eq!(desired(&world, &config())[&arn].state, shared_ingress());
+    }
+
+    #[test]
     fn a_failed_load_balancer_is_no_target() {
         let failed = || Balancers::new("tg", "failed", "vpc-1", Scheme::Internal);
         assert_snapshot!(check("dev/orders", &["tg"], failed()), @"waiting: the load balancer failed is in the state failed");
