@@ -89,7 +89,7 @@ pub async fn answer_until(
     let location = AwsLocation::of_function(function_arn)
         .inspect_err(|error| tracing::error!(error = %error, "invocation failed"))?;
     let payload = Payload::read(payload, &location);
-    let invocation = Invocation { location, nonce, stop_at };
+    let invocation = Invocation { location, nonce, now: SystemTime::now(), stop_at };
     match payload {
         Payload::One(trigger) => {
             let report = run(reconciler, &invocation, &trigger).await;

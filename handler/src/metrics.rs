@@ -114,8 +114,13 @@ pub fn record(report: &Report, since: Option<&str>, now: SystemTime) {
 
 /// The time since `since`. `None` if that is no timestamp, or in the future.
 fn age(since: &str, now: SystemTime) -> Option<Duration> {
-    let since = DateTime::from_str(since, Format::DateTimeWithOffset).ok()?;
-    now.duration_since(SystemTime::try_from(since).ok()?).ok()
+    now.duration_since(parse_time(since)?).ok()
+}
+
+/// The time in an event (RFC 3339).
+pub(crate) fn parse_time(text: &str) -> Option<SystemTime> {
+    let time = DateTime::from_str(text, Format::DateTimeWithOffset).ok()?;
+    SystemTime::try_from(time).ok()
 }
 
 fn count(number: usize) -> u64 {

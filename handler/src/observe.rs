@@ -4,6 +4,7 @@
 //! possible, and records failed reads as data.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use futures_util::join;
@@ -15,12 +16,17 @@ use crate::domain::desired::{DesiredState, desired};
 use crate::domain::dns::{DnsName, Rrset};
 use crate::domain::service::{HostedZoneId, LoadBalancerRef, Service, ServiceArn};
 use crate::domain::trigger::{Scope, Targets};
-use crate::domain::world::{PendingReads, ReadScope, World};
+use crate::domain::world::{LifecycleEvent, PendingReads, ReadScope, World};
 use crate::domain::zone::{EnvironmentIdentity, ZoneName};
+use crate::metrics;
 
 /// How often one read may lead to the next. The steps are the service, its target groups, their load
 /// balancers, and the holder of its name. A chain of holders may follow.
 const MAX_STEPS: usize = 20;
+
+/// How long after an event ECS may return the state before it. Lambda's second retry of an event comes after
+/// this time, so that no event fails for good.
+const CONSISTENCY_DELAY: Duration = Duration::from_secs(120);
 
 /// The reads of one round of a run.
 #[derive(Clone, Copy)]
@@ -29,6 +35,7 @@ pub(crate) struct Observer<'a> {
     pub(crate) aws: &'a Aws,
     pub(crate) identity: &'a EnvironmentIdentity,
     pub(crate) priority: Priority,
+    pub(crate) now: SystemTime,
 }
 
 impl Observer<'_> {
@@ -115,7 +122,34 @@ impl Observer<'_> {
         let ((), balancers) =
             join!(self.read(reads, &mut world), self.aws.elb.first_load_balancers());
         world.load_balancers.extend(prefetched(balancers));
+        self.reject_outdated(targets, &mut world);
         self.complete(world, &scope).await
+    }
+
+    /// Rejects answers that contradict a recent event. An older event was delayed or repeated, and ECS's answer
+    /// counts.
+    fn reject_outdated(&self, targets: &Targets, world: &mut World) {
+        for (service, at) in &targets.times {
+            let Some(at) = metrics::parse_time(at) else { continue };
+            let is_recent = match self.now.duration_since(at) {
+                Ok(age) => age < CONSISTENCY_DELAY,
+                Err(ahead) => ahead.duration() < CONSISTENCY_DELAY,
+            };
+            let (created, deleted) =
+                (targets.created.contains(service), targets.deleted.contains(service));
+            let event = match (created, deleted) {
+                (true, false) => LifecycleEvent::Created,
+                (false, true) => {
+                    let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                    let at_ms = i64::try_from(at.as_millis()).unwrap_or_default();
+                    LifecycleEvent::Deleted { at_ms }
+                }
+                _ => continue,
+            };
+            if is_recent {
+                world.reject_outdated(service, event);
+            }
+        }
     }
 
     /// Reads until nothing is missing.

@@ -5,6 +5,7 @@
 //! changes of the faster one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
@@ -40,6 +41,7 @@ pub struct Reconciler {
 pub struct Invocation {
     pub location: AwsLocation,
     pub nonce: Nonce,
+    pub now: SystemTime,
     /// The run starts no write after this time.
     pub stop_at: Instant,
 }
@@ -106,7 +108,8 @@ impl Reconciler {
     async fn rounds(&self, task: &Task, options: Options, invocation: &Invocation) -> Progress {
         let identity = &self.identity(invocation);
         let (priority, policy) = (task.priority(), task.loss_policy(&self.config, options));
-        let observer = Observer { config: &self.config, aws: &self.aws, identity, priority };
+        let (config, aws, now) = (&self.config, &self.aws, invocation.now);
+        let observer = Observer { config, aws, identity, priority, now };
         let mut progress = Progress::default();
         let mut task = task.clone();
         for round in 1..=MAX_ROUNDS {

@@ -291,7 +291,8 @@ async fn run_until(time: Duration, payload: Value, zone: Vec<String>, script: Sc
     let aws = mock(zone, script);
     let trigger = Trigger::parse(&payload, &location());
     let stop_at = Instant::now() + time;
-    let invocation = Invocation { location: location(), nonce: Nonce::new(1), stop_at };
+    let now = std::time::SystemTime::now();
+    let invocation = Invocation { location: location(), nonce: Nonce::new(1), now, stop_at };
     let report = reconciler(&aws).run(&trigger, &invocation).await;
     TestRun { report, aws }
 }
@@ -432,6 +433,54 @@ async fn the_services_of_a_deleted_cluster_are_deregistered() {
     };
     let outcome = run(one(), registered("old.elb.amazonaws.com"), Box::new(gone)).await;
     assert_eq!(outcome.statuses(), "deregistered: ECS reports MISSING");
+}
+
+/// ECS's answer about a service that it does not find.
+fn missing() -> MockResponse {
+    let arn = service_arn("orders");
+    let failure = json!({"arn": arn, "reason": "MISSING"});
+    (200, json!({"services": [], "failures": [failure]}).to_string())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_ecs_does_not_find_once_keeps_its_record() {
+    let no_cluster = json!({"__type": "ClusterNotFoundException", "message": "Cluster not found."});
+    for answer in [missing(), (400, no_cluster.to_string())] {
+        let mut answers = vec![answer];
+        let script = move |call: &Call| {
+            (call.operation == "DescribeServices").then(|| answers.pop()).flatten()
+        };
+        let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
+        let outcome = run(one(), zone, Box::new(script)).await;
+        assert_eq!(outcome.statuses(), "unchanged");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_ecs_that_contradicts_a_recent_event_fails_the_run() {
+    let at = |mut event: Value, age: Duration| {
+        let time = aws_smithy_types::DateTime::from(std::time::SystemTime::now() - age);
+        let time = time.fmt(aws_smithy_types::date_time::Format::DateTime).expect("a time");
+        event["detail"]["eventTime"] = time.into();
+        event
+    };
+    let is_missing = || -> Script {
+        Box::new(|call: &Call| (call.operation == "DescribeServices").then(missing))
+    };
+    let mut deleted = created();
+    deleted["detail"]["eventName"] = "DeleteService".into();
+    deleted["detail"]["requestParameters"]["service"] = "orders".into();
+    let (recent, old) = (Duration::from_secs(5), Duration::from_secs(3_600));
+    let held = || registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
+
+    let outcome = run(at(created(), recent), vec![], is_missing()).await;
+    assert_snapshot!(outcome.statuses(), @"failed: ECS does not return the service yet, although it was created a moment ago");
+    let outcome = run(at(created(), old), vec![], is_missing()).await;
+    assert_snapshot!(outcome.statuses(), @"unchanged: ECS reports MISSING; the service had no name");
+    let outcome = run(at(deleted.clone(), recent), held(), usual()).await;
+    assert_snapshot!(outcome.statuses(), @"failed: ECS still returns the service as alive, although it was deleted a moment ago");
+    let outcome = run(at(deleted, old), held(), usual()).await;
+    assert_snapshot!(outcome.statuses(), @"unchanged");
 }
 
 /// Refuses the first batch in one of Route 53's two forms. Then somebody's record exists at the name.

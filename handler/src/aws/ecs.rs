@@ -35,6 +35,9 @@ fn rate_limiter() -> RateLimiter {
 
 const DESCRIBE: &str = "ecs:DescribeServices";
 
+/// The pause before a missing service is described again.
+const CONFIRMATION_DELAY: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 pub struct Ecs {
     client: Client,
@@ -51,7 +54,28 @@ impl Ecs {
 
     /// Describes services by name. The result has one entry per service. A service that the answer
     /// omits is a `ReadError`, never proof that it is gone.
+    ///
+    /// For some seconds ECS may not find a service or a cluster that exists. So the services that are missing
+    /// are described a second time after a pause.
     pub async fn describe(
+        &self,
+        arns: &BTreeSet<ServiceArn>,
+    ) -> BTreeMap<ServiceArn, ReadResult<Service>> {
+        let mut described = self.describe_once(arns).await;
+        let is_missing = |result: &ReadResult<Service>| *result == Ok(Service::Gone(Gone::Missing));
+        let missing: BTreeSet<ServiceArn> = described
+            .iter()
+            .filter(|(_, result)| is_missing(result))
+            .map(|(arn, _)| arn.clone())
+            .collect();
+        if !missing.is_empty() {
+            tokio::time::sleep(CONFIRMATION_DELAY).await;
+            described.extend(self.describe_once(&missing).await);
+        }
+        described
+    }
+
+    async fn describe_once(
         &self,
         arns: &BTreeSet<ServiceArn>,
     ) -> BTreeMap<ServiceArn, ReadResult<Service>> {

@@ -128,12 +128,15 @@ fn api_call(detail: &Value, sent: Option<&str>, location: &AwsLocation) -> Trigg
             let service_if = |calls: &[&str]| {
                 calls.contains(&call).then(|| service.clone()).into_iter().collect()
             };
+            let since = detail["eventTime"].as_str().or(sent).map(str::to_owned);
             let targets = Targets {
                 services: BTreeSet::new(),
                 hint: hint(detail),
+                created: service_if(&["CreateService", "CreateExpressGatewayService"]),
+                times: since.iter().map(|at| (service.clone(), at.clone())).collect(),
                 retagged: service_if(&["TagResource", "UntagResource"]),
                 deleted: service_if(&["DeleteService", "DeleteExpressGatewayService"]),
-                since: detail["eventTime"].as_str().or(sent).map(str::to_owned),
+                since,
             };
             Trigger::service(service, targets, location)
         }

@@ -5,7 +5,7 @@
 //! [`request`](super::request) parses commands. This module contains their common result, and merges the
 //! messages of a queue's batch into as few runs as possible.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -81,8 +81,13 @@ pub struct Targets {
     pub hint: BTreeSet<LoadBalancerRef>,
     /// Services whose tags changed. They may still own a name that their current tags no longer give.
     pub retagged: BTreeSet<ServiceArn>,
+    /// Services that were created.
+    pub created: BTreeSet<ServiceArn>,
     /// Services that were deleted. One that is alive was created again, maybe with other tags.
     pub deleted: BTreeSet<ServiceArn>,
+    /// The time of the latest event about a service, taken from the event. An answer of ECS that contradicts a
+    /// recent event is outdated.
+    pub times: BTreeMap<ServiceArn, String>,
     /// The time of the first event, taken from the event. Only a metric uses it.
     pub since: Option<String>,
 }
@@ -192,7 +197,14 @@ impl Targets {
         self.services.extend(more.services.iter().cloned());
         self.hint.extend(more.hint.iter().cloned());
         self.retagged.extend(more.retagged.iter().cloned());
+        self.created.extend(more.created.iter().cloned());
         self.deleted.extend(more.deleted.iter().cloned());
+        for (service, at) in &more.times {
+            let latest = self.times.entry(service.clone()).or_default();
+            if *at > *latest {
+                latest.clone_from(at);
+            }
+        }
         // Both times have the same format, so the smaller text is the earlier time.
         self.since = self.since.take().into_iter().chain(more.since.clone()).min();
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::domain::config::Config;
 use crate::domain::dns::{DnsName, Rrset};
 use crate::domain::service::{
-    ClassicName, HostedZoneId, LoadBalancer, LoadBalancerArn, LoadBalancerRef, ReadError,
+    ClassicName, Gone, HostedZoneId, LoadBalancer, LoadBalancerArn, LoadBalancerRef, ReadError,
     ReadResult, Service, ServiceArn, TargetGroupArn,
 };
 use crate::domain::tags::Tags;
@@ -44,6 +44,16 @@ pub struct ReadScope {
     /// Services that were deleted according to an event. One that is alive was created again, and may hold
     /// the name that an earlier tag gave it.
     pub deleted: BTreeSet<ServiceArn>,
+}
+
+/// The event that began or ended a service's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifecycleEvent {
+    Created,
+    Deleted {
+        /// Milliseconds since 1970.
+        at_ms: i64,
+    },
 }
 
 /// A zone with more pending names than this is listed whole. A page has 300 record sets and a zone at most
@@ -92,6 +102,24 @@ impl World {
     pub fn read_errors(&self) -> Vec<String> {
         let zones = self.zones.values().flat_map(ZoneView::read_errors).map(ToString::to_string);
         self.read_errors.iter().cloned().chain(zones).collect()
+    }
+
+    /// Replaces the answer about a service by a failed read if it contradicts a recent event: for some seconds
+    /// ECS may not return a service that was created, or still return one that was deleted.
+    pub fn reject_outdated(&mut self, service: &ServiceArn, event: LifecycleEvent) {
+        let Some(Ok(answer)) = self.services.get(service) else { return };
+        let contradiction = match (event, answer) {
+            (LifecycleEvent::Created, Service::Gone(Gone::Missing)) => {
+                "ECS does not return the service yet, although it was created a moment ago"
+            }
+            (LifecycleEvent::Deleted { at_ms }, Service::Live { created_at_ms, .. })
+                if *created_at_ms < at_ms =>
+            {
+                "ECS still returns the service as alive, although it was deleted a moment ago"
+            }
+            _ => return,
+        };
+        self.services.insert(service.clone(), Err(ReadError(contradiction.into())));
     }
 
     /// The reads that are missing to decide the services in `scope`, and the services that hold a name
@@ -260,7 +288,6 @@ impl World {
 mod tests {
     use super::*;
     use crate::domain::fixtures::{arn, cname, identity, marker, name};
-    use crate::domain::service::Gone;
     use insta::assert_snapshot;
 
     fn config() -> Config {
@@ -359,6 +386,29 @@ mod tests {
         assert_eq!(zones(&world), 0);
         world.services.insert(arn("dev/orders"), live(&[]));
         assert_eq!(zones(&world), 1);
+    }
+
+    #[test]
+    fn an_answer_that_contradicts_a_recent_event_is_a_failed_read() {
+        let after = |answer: Service, event| {
+            let mut world = World::default();
+            world.services.insert(arn("dev/orders"), Ok(answer));
+            world.reject_outdated(&arn("dev/orders"), event);
+            world.services.remove(&arn("dev/orders")).expect("an answer").is_err()
+        };
+        let live = |created_at_ms| match live(&[]) {
+            Ok(Service::Live { load_balancers, tags, uses_shared_ingress, .. }) => {
+                Service::Live { created_at_ms, load_balancers, tags, uses_shared_ingress }
+            }
+            other => panic!("{other:?}"),
+        };
+        let deleted = LifecycleEvent::Deleted { at_ms: 1_000 };
+        assert!(after(Service::Gone(Gone::Missing), LifecycleEvent::Created));
+        assert!(after(live(900), deleted));
+        assert!(!after(live(900), LifecycleEvent::Created));
+        assert!(!after(live(1_000), deleted), "it was created again");
+        assert!(!after(Service::Gone(Gone::Missing), deleted));
+        assert!(!after(Service::Gone(Gone::Inactive), LifecycleEvent::Created));
     }
 
     #[test]
