@@ -1,6 +1,7 @@
 //! Benchmark of planning and checking by number of services: `cargo bench --profile dev --bench plan`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use divan::Bencher;
 use handler::domain::check::LossPolicy;
@@ -41,7 +42,9 @@ fn scene(
             rrsets.push(marker.rrset(&at, Nonce::default(), None));
         }
         let form = Form::Cname(Ttl::DEFAULT);
-        let record = Record { zone: HostedZoneId::new("Z1"), name: at, target, form, adopts: true };
+        let zone = HostedZoneId::new("Z1");
+        let kept_targets = Arc::default();
+        let record = Record { zone, name: at, target, form, adopts: true, kept_targets };
         let state = DesiredState::Record(record);
         desired.insert(service, Desired { created_at_ms: number.into(), state });
     }

@@ -123,7 +123,12 @@ impl Observer<'_> {
             join!(self.read(reads, &mut world), self.aws.elb.first_load_balancers());
         world.load_balancers.extend(prefetched(balancers));
         self.reject_outdated(targets, &mut world);
-        self.complete(world, &scope).await
+        let mut world = self.complete(world, &scope).await;
+        if world.has_unknown_target(self.identity) {
+            let balancers = prefetched(self.aws.elb.all_load_balancers().await);
+            world.load_balancers.extend(balancers);
+        }
+        world
     }
 
     /// Rejects answers that contradict a recent event. An older event was delayed or repeated, and ECS's answer

@@ -2,12 +2,15 @@
 //! load balancers they use. Contains no DNS.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::config::Builder;
 use aws_sdk_ecs::operation::describe_services::DescribeServicesOutput;
-use aws_sdk_ecs::types::{ResourceManagementType, ServiceField, TaskSet};
+use aws_sdk_ecs::primitives::DateTime;
+use aws_sdk_ecs::types::{
+    DeploymentRolloutState, ResourceManagementType, ServiceField, StabilityStatus, TaskSet,
+};
 use futures_util::{StreamExt, stream};
 
 use crate::aws::rate_limiter::RateLimiter;
@@ -34,6 +37,9 @@ fn rate_limiter() -> RateLimiter {
 }
 
 const DESCRIBE: &str = "ecs:DescribeServices";
+
+/// A deployment without any change for this time does not keep a record from moving.
+const MAX_DEPLOYMENT_DURATION: Duration = Duration::from_secs(3_600);
 
 /// The pause before a missing service is described again.
 const CONFIRMATION_DELAY: Duration = Duration::from_secs(1);
@@ -245,6 +251,7 @@ fn found(arn: &ServiceArn, answer: &DescribeServicesOutput) -> ReadResult<Servic
                     .and_then(|at| at.to_millis().ok())
                     .unwrap_or_default(),
                 load_balancers: load_balancers(service),
+                is_deploying: is_deploying(service),
                 uses_shared_ingress: service.resource_management_type()
                     == Some(&ResourceManagementType::Ecs),
                 tags: service
@@ -266,6 +273,26 @@ fn found(arn: &ServiceArn, answer: &DescribeServicesOutput) -> ReadResult<Servic
         Some(reason) => Err(AwsError::new(DESCRIBE, arn.to_string(), reason).into()),
         None => Err(omitted(DESCRIBE, arn)),
     }
+}
+
+/// Whether ECS is still starting the tasks of the present deployment. With the controllers CODE_DEPLOY and
+/// EXTERNAL, the primary task set keeps its load balancer until its successor takes over, so only a primary task
+/// set that is not stable yet counts. A deployment that has not changed for a long time does not.
+fn is_deploying(service: &aws_sdk_ecs::types::Service) -> bool {
+    let is_recent = |changed: Option<&DateTime>| {
+        let changed = changed.and_then(|at| SystemTime::try_from(*at).ok());
+        let age = changed.and_then(|at| SystemTime::now().duration_since(at).ok());
+        age.is_none_or(|age| age < MAX_DEPLOYMENT_DURATION)
+    };
+    let deployment = service.deployments().iter().find(|one| one.status() == Some("PRIMARY"));
+    let task_set = service.task_sets().iter().find(|set| set.status() == Some("PRIMARY"));
+    deployment.is_some_and(|deployment| {
+        deployment.rollout_state() == Some(&DeploymentRolloutState::InProgress)
+            && is_recent(deployment.updated_at())
+    }) || task_set.is_some_and(|set| {
+        set.stability_status() == Some(&StabilityStatus::Stabilizing)
+            && is_recent(set.stability_status_at())
+    })
 }
 
 /// The load balancers of a service, each once: its own ones, then those of its task sets, which the

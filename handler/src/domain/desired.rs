@@ -3,7 +3,8 @@
 //!
 //! Decides name, zone, target and record type. Does not contain the current records of the zone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::domain::config::Config;
 use crate::domain::dns::{DnsName, RecordData, RecordKind, RecordType, Rrset, Ttl};
@@ -57,6 +58,9 @@ pub struct Record {
     pub form: Form,
     /// Whether an unmarked record with the same target may be taken over.
     pub adopts: bool,
+    /// The load balancers that exist, while ECS starts the tasks of a deployment. A present record that leads to
+    /// one of them stays until the deployment is completed, because the new load balancer may have no tasks yet.
+    pub kept_targets: Arc<BTreeSet<DnsName>>,
 }
 
 /// How a record leads to its target.
@@ -107,6 +111,16 @@ impl Record {
         meanings(rrsets) == meanings(&self.rrsets())
     }
 
+    /// Whether the present records stay until a deployment is completed.
+    pub fn waits_for_deployment(&self, rrsets: &[Rrset]) -> bool {
+        !rrsets.is_empty()
+            && rrsets.iter().all(|rrset| {
+                rrset.leads_to().is_some_and(|target| {
+                    target != self.target && self.kept_targets.contains(&target)
+                })
+            })
+    }
+
     /// Whether unmarked records have the same target already. Taking them over changes nothing for a
     /// client that resolves the name.
     pub fn may_adopt(&self, rrsets: &[Rrset]) -> bool {
@@ -118,6 +132,14 @@ impl Record {
 
 /// The desired state of each service in `world`, which must contain everything that the services refer to.
 pub fn desired(world: &World, config: &Config) -> BTreeMap<ServiceArn, Desired> {
+    let is_deploying = |service: &ReadResult<Service>| {
+        matches!(service, Ok(Service::Live { is_deploying: true, .. }))
+    };
+    let none = Arc::new(BTreeSet::new());
+    let existing = match world.services.values().any(is_deploying) {
+        true => Arc::new(world.targets()),
+        false => Arc::clone(&none),
+    };
     let desired = |arn: &ServiceArn, service: &ReadResult<Service>| match service {
         Err(error) => Desired { created_at_ms: 0, state: DesiredState::ReadFailed(error.clone()) },
         Ok(Service::Gone(gone)) => Desired { created_at_ms: 0, state: DesiredState::Gone(*gone) },
@@ -125,9 +147,10 @@ pub fn desired(world: &World, config: &Config) -> BTreeMap<ServiceArn, Desired> 
         Ok(Service::Live { created_at_ms, uses_shared_ingress: true, .. }) => {
             Desired { created_at_ms: *created_at_ms, state: shared_ingress() }
         }
-        Ok(Service::Live { created_at_ms, load_balancers, tags, .. }) => {
+        Ok(Service::Live { created_at_ms, load_balancers, tags, is_deploying, .. }) => {
+            let kept_targets = if *is_deploying { &existing } else { &none };
             let state = match Tags::parse(tags) {
-                Ok(tags) => state(arn, load_balancers, &tags, world, config),
+                Ok(tags) => state(arn, load_balancers, &tags, world, config, kept_targets),
                 Err(error) => DesiredState::Invalid { reason: error.to_string() },
             };
             Desired { created_at_ms: *created_at_ms, state }
@@ -159,6 +182,7 @@ fn state(
     tags: &Tags,
     world: &World,
     config: &Config,
+    kept_targets: &Arc<BTreeSet<DnsName>>,
 ) -> DesiredState {
     if tags.opted_out {
         return DesiredState::Nothing {
@@ -256,6 +280,7 @@ fn state(
             target: target.clone(),
             form,
             adopts: config.adopt,
+            kept_targets: Arc::clone(kept_targets),
         }),
     }
 }
@@ -361,6 +386,7 @@ mod tests {
             load_balancers,
             tags: tags.collect(),
             uses_shared_ingress: false,
+            is_deploying: false,
         };
         world.services.insert(arn.clone(), Ok(service));
         match desired(&world, &config())
@@ -435,6 +461,7 @@ mod tests {
             load_balancers: vec![reference("tg")],
             tags: BTreeMap::new(),
             uses_shared_ingress: true,
+            is_deploying: false,
         };
         world.services.insert(arn.clone(), Ok(service));
         assert_eq!(desired(&world, &config())[&arn].state, shared_ingress());

@@ -1,6 +1,7 @@
 //! Shared by the tests of the domain: one account, one environment, and values in short notation.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::domain::check::SafePlan;
 use crate::domain::desired::{Desired, DesiredState, Form, Record};
@@ -106,6 +107,7 @@ pub(crate) fn record(at: &str, target: &str) -> DesiredState {
         target: balancer(target),
         form: Form::Cname(Ttl::DEFAULT),
         adopts: true,
+        kept_targets: Arc::default(),
     })
 }
 

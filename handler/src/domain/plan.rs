@@ -8,6 +8,7 @@
 //! | free | none | – |
 //! | free | one or more | the first is `registered`; the others are a `conflict` |
 //! | managed, holder alive | the holder, same record | `unchanged`; others are a `conflict` |
+//! | managed, holder alive, its deployment in progress, the record's load balancer exists | the holder, other target | `waiting`: the record stays |
 //! | managed, holder alive | the holder, other record | `updated` in one change; others are a `conflict` |
 //! | managed, record missing beside the marker | the holder | `updated`: the record is created again |
 //! | managed under a former name of the environment | the holder | `updated`: the marker is written again |
@@ -165,6 +166,9 @@ pub fn plan(
         for candidate in &case.candidates {
             let result = match &case.current {
                 NameState::ReadFailed(error) => (Status::Failed, Some(error.to_string())),
+                current if winner == Some(candidate) && waits(current, candidate) => {
+                    waiting(current)
+                }
                 current if winner == Some(candidate) => success(current, candidate),
                 current => (Status::Conflict, Some(conflict(current, candidate, winner))),
             };
@@ -201,7 +205,9 @@ pub fn plan(
             identity.marker(service, records, is_contested).rrset(name, nonce, before)
         };
         let (deletes, creates) = match (winner, holder) {
-            (Some(winner), _) if !is_in_sync(&case.current, winner) => {
+            (Some(winner), _)
+                if !is_in_sync(&case.current, winner) && !waits(&case.current, winner) =>
+            {
                 let mut creates = winner.record.rrsets();
                 creates.push(marker(winner.service, &creates));
                 (case.replaceable(), creates)
@@ -408,6 +414,20 @@ fn is_in_sync(current: &NameState, candidate: &Candidate) -> bool {
         && candidate.record.is_met_by(&holder.records)
 }
 
+/// Whether the candidate's present record stays until the deployment of the service is completed.
+fn waits(current: &NameState, candidate: &Candidate) -> bool {
+    let NameState::Managed(holder) = current else { return false };
+    holder.service == *candidate.service && candidate.record.waits_for_deployment(&holder.records)
+}
+
+fn waiting(current: &NameState) -> (Status, Option<String>) {
+    let present = match current {
+        NameState::Managed(holder) => list(&holder.records),
+        _ => "the present record".into(),
+    };
+    (Status::Waiting, Some(format!("the deployment is in progress; the record is still {present}")))
+}
+
 /// The result for the candidate that gets or keeps the name.
 fn success(current: &NameState, candidate: &Candidate) -> (Status, Option<String>) {
     match current {
@@ -546,7 +566,8 @@ fn outcome(service: &ServiceArn, state: &DesiredState, decision: Decision) -> Ou
                 result => result,
             };
             // A name in conflict leads to another target, and that of a failed one is unknown.
-            let leads_to_target = !matches!(status, Status::Conflict | Status::Failed);
+            let leads_to_target =
+                !matches!(status, Status::Conflict | Status::Failed | Status::Waiting);
             Outcome {
                 target: leads_to_target.then(|| record.target.clone()),
                 ..at(Some(record.at()), status, reason)
@@ -581,6 +602,7 @@ mod tests {
     use crate::domain::service::Gone;
     use insta::assert_snapshot;
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     fn nothing() -> DesiredState {
         DesiredState::Nothing {
@@ -625,6 +647,32 @@ mod tests {
         + orders.internal CNAME new.elb.amazonaws.com
         + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
         orders updated: the record was CNAME old.elb.amazonaws.com, TTL 60 s
+        "#);
+    }
+
+    #[test]
+    fn a_record_moves_when_the_deployment_is_completed_or_its_load_balancer_is_gone() {
+        let deploying = |existing: &[&str]| match record("orders", "new") {
+            DesiredState::Record(record) => {
+                let kept_targets = Arc::new(existing.iter().map(|text| balancer(text)).collect());
+                DesiredState::Record(Record { kept_targets, ..record })
+            }
+            other => other,
+        };
+        let held = || Scene::default().managed("orders", "orders", "old");
+        assert_snapshot!(check(held().service("orders", deploying(&["old", "new"]))), @"orders waiting: the deployment is in progress; the record is still CNAME old.elb.amazonaws.com");
+        assert_snapshot!(check(held().service("orders", deploying(&["new"]))), @r#"
+        - orders.internal CNAME old.elb.amazonaws.com
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
+        + orders.internal CNAME new.elb.amazonaws.com
+        + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
+        orders updated: the record was CNAME old.elb.amazonaws.com, TTL 60 s
+        "#);
+        // A new name has no load balancer to keep.
+        assert_snapshot!(check(Scene::default().service("orders", deploying(&["old", "new"]))), @r#"
+        + orders.internal CNAME new.elb.amazonaws.com
+        + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
+        orders registered
         "#);
     }
 
@@ -786,6 +834,7 @@ mod tests {
             target: balancer("lb"),
             form: Form::Alias { zone: "ZLB".into(), dualstack: true },
             adopts: true,
+            kept_targets: Arc::default(),
         });
         let mut scene = Scene::default().managed("orders", "orders", "lb").service("orders", alias);
         assert_snapshot!(check(scene.clone()), @r#"
@@ -818,6 +867,7 @@ mod tests {
             target: balancer("lb"),
             form: Form::Alias { zone: "ZLB".into(), dualstack: false },
             adopts: true,
+            kept_targets: Arc::default(),
         });
         let mut scene = Scene::default().service("orders", alias.clone());
         scene.apply(&scene.plan().check(&LossPolicy::All)).expect("it fits");

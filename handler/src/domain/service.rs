@@ -239,6 +239,8 @@ pub enum Service {
         /// Whether clients reach the service through a load balancer that ECS manages and shares between
         /// services, as in Express Mode.
         uses_shared_ingress: bool,
+        /// Whether ECS is still starting the tasks of the present deployment.
+        is_deploying: bool,
     },
     Gone(Gone),
     /// A service of a cluster outside of the environment. The handler does not describe it.

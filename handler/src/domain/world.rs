@@ -217,6 +217,31 @@ impl World {
         }
     }
 
+    /// The DNS names of all load balancers that were read and that exist.
+    pub fn targets(&self) -> BTreeSet<DnsName> {
+        let all = self.load_balancers.values().chain(self.classic.values());
+        all.filter_map(|balancer| balancer.as_ref().ok()?.as_ref())
+            .filter(|balancer| !balancer.has_failed)
+            .filter_map(|balancer| balancer.dns_name.clone())
+            .collect()
+    }
+
+    /// Whether a service that is being deployed has a record whose target is none of the load balancers that
+    /// were read. All load balancers have to be read to know whether that one still exists.
+    pub fn has_unknown_target(&self, identity: &EnvironmentIdentity) -> bool {
+        let is_deploying = |service: &ServiceArn| {
+            matches!(self.services.get(service), Some(Ok(Service::Live { is_deploying: true, .. })))
+        };
+        let targets = self.targets();
+        self.zones.values().flat_map(|zone| zone.managed(identity)).any(|(_, managed)| {
+            is_deploying(&managed.service)
+                && managed
+                    .records
+                    .iter()
+                    .any(|rrset| rrset.leads_to().is_some_and(|target| !targets.contains(&target)))
+        })
+    }
+
     /// Whether a service may hold a name that neither its tags nor the template give.
     fn may_hold_any_name(&self, scope: &ReadScope) -> bool {
         let is_alive = |arn| matches!(self.services.get(arn), Some(Ok(Service::Live { .. })));
@@ -306,6 +331,7 @@ mod tests {
             load_balancers: references.collect(),
             tags: BTreeMap::new(),
             uses_shared_ingress: false,
+            is_deploying: false,
         })
     }
 
@@ -360,6 +386,7 @@ mod tests {
             load_balancers: vec![],
             tags,
             uses_shared_ingress: false,
+            is_deploying: false,
         };
         world.services.insert(arn("dev/orders"), Ok(service));
         assert_snapshot!(check(&world), @"orders.internal in Z1, shop.internal in Z1");
@@ -397,8 +424,15 @@ mod tests {
             world.services.remove(&arn("dev/orders")).expect("an answer").is_err()
         };
         let live = |created_at_ms| match live(&[]) {
-            Ok(Service::Live { load_balancers, tags, uses_shared_ingress, .. }) => {
-                Service::Live { created_at_ms, load_balancers, tags, uses_shared_ingress }
+            Ok(Service::Live { load_balancers, tags, .. }) => {
+                let (uses_shared_ingress, is_deploying) = (false, false);
+                Service::Live {
+                    created_at_ms,
+                    load_balancers,
+                    tags,
+                    uses_shared_ingress,
+                    is_deploying,
+                }
             }
             other => panic!("{other:?}"),
         };
