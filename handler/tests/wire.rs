@@ -435,6 +435,44 @@ async fn the_services_of_a_deleted_cluster_are_deregistered() {
     assert_eq!(outcome.statuses(), "deregistered: ECS reports MISSING");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_record_stays_while_a_deployment_is_in_progress_and_its_load_balancer_exists() {
+    let statuses = async |state: &'static str, age: u64, old_exists: bool| {
+        let script = move |call: &Call| match call.operation.as_str() {
+            "DescribeServices" => {
+                let now = std::time::SystemTime::now() - Duration::from_secs(age);
+                let at = now.duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs();
+                let mut answer: Value =
+                    serde_json::from_str(&services(&[("orders", "ACTIVE")])).expect("JSON");
+                answer["services"][0]["deployments"] =
+                    json!([{"status": "PRIMARY", "rolloutState": state, "updatedAt": at}]);
+                Some((200, answer.to_string()))
+            }
+            "DescribeLoadBalancers" if old_exists => {
+                let balancer = |arn: &str, name: &str| {
+                    format!(
+                        "<member><LoadBalancerArn>{arn}</LoadBalancerArn><LoadBalancerName>{name}</LoadBalancerName><DNSName>{name}.elb.amazonaws.com</DNSName><IpAddressType>ipv4</IpAddressType><Scheme>internal</Scheme><VpcId>vpc-1</VpcId></member>"
+                    )
+                };
+                let all = balancer(BALANCER, "new") + &balancer("arn:old", "old");
+                let all = format!("<LoadBalancers>{all}</LoadBalancers>");
+                Some((200, elb("DescribeLoadBalancers", &all)))
+            }
+            _ => None,
+        };
+        let zone = registered("old.elb.amazonaws.com");
+        run(one(), zone, Box::new(script)).await.statuses()
+    };
+    let waiting =
+        "waiting: the deployment is in progress; the record is still CNAME old.elb.amazonaws.com";
+    let moved = "updated: the record was CNAME old.elb.amazonaws.com, TTL 60 s";
+    assert_eq!(statuses("IN_PROGRESS", 60, true).await, waiting);
+    assert_eq!(statuses("FAILED", 60, true).await, waiting);
+    assert_eq!(statuses("COMPLETED", 60, true).await, moved);
+    assert_eq!(statuses("IN_PROGRESS", 60, false).await, moved);
+    assert_eq!(statuses("IN_PROGRESS", 4_000, true).await, moved);
+}
+
 /// ECS's answer about a service that it does not find.
 fn missing() -> MockResponse {
     let arn = service_arn("orders");

@@ -275,19 +275,20 @@ fn found(arn: &ServiceArn, answer: &DescribeServicesOutput) -> ReadResult<Servic
     }
 }
 
-/// Whether ECS is still starting the tasks of the present deployment. With the controllers CODE_DEPLOY and
-/// EXTERNAL, the primary task set keeps its load balancer until its successor takes over, so only a primary task
-/// set that is not stable yet counts. A deployment that has not changed for a long time does not.
+/// Whether the present deployment has not reached its number of tasks, or has failed to: a failed one may be
+/// rolled back. With the controllers CODE_DEPLOY and EXTERNAL, the primary task set keeps its load balancer until
+/// its successor takes over, so only a primary task set that is not stable yet counts. A deployment that has not
+/// changed for a long time does not.
 fn is_deploying(service: &aws_sdk_ecs::types::Service) -> bool {
     let is_recent = |changed: Option<&DateTime>| {
         let changed = changed.and_then(|at| SystemTime::try_from(*at).ok());
-        let age = changed.and_then(|at| SystemTime::now().duration_since(at).ok());
-        age.is_none_or(|age| age < MAX_DEPLOYMENT_DURATION)
+        changed.is_some_and(|at| at + MAX_DEPLOYMENT_DURATION > SystemTime::now())
     };
     let deployment = service.deployments().iter().find(|one| one.status() == Some("PRIMARY"));
     let task_set = service.task_sets().iter().find(|set| set.status() == Some("PRIMARY"));
     deployment.is_some_and(|deployment| {
-        deployment.rollout_state() == Some(&DeploymentRolloutState::InProgress)
+        let unfinished = [DeploymentRolloutState::InProgress, DeploymentRolloutState::Failed];
+        deployment.rollout_state().is_some_and(|state| unfinished.contains(state))
             && is_recent(deployment.updated_at())
     }) || task_set.is_some_and(|set| {
         set.stability_status() == Some(&StabilityStatus::Stabilizing)
