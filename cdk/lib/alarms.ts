@@ -90,7 +90,7 @@ export class Alarms extends Construct {
       ],
       [
         'RecordsSlow',
-        'At least one in ten changes was applied more than a minute after its event. The names of new services resolve late.',
+        'At least one in ten changes was applied a minute or more after its event. The names of new services resolve late.',
         { metric: metrics.eventToChange(fiveMinutes), threshold: 60, evaluationPeriods: 3, datapointsToAlarm: 2 },
       ],
     ];

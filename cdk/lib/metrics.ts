@@ -22,7 +22,7 @@ export class HandlerMetrics {
   readonly conflicts = this.metric('Conflicts', 'Minimum');
   /** Services whose names were not deleted because of the delete limit, in the last full pass. */
   readonly refused = this.metric('Refused', 'Maximum');
-  /** Seconds from the event until Route 53 accepted the change. */
+  /** Seconds from the event until the end of the run that changed a name, the recheck included. */
   readonly eventToChange = this.metric('EventToChange', 'p90');
   /** Created record sets. */
   readonly created = this.metric('Created', 'Sum');

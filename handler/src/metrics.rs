@@ -1,8 +1,8 @@
 //! The metrics of a run. CloudWatch extracts them from lines in the log (its embedded metric format), so
 //! they cost no API call.
 //!
-//! Every metric has the dimension `Environment`. The other dimensions have few values: `Status` the
-//! outcomes, `Service` the APIs, `Zone` the configured zones.
+//! Every metric has the dimension `Environment`. The values of `Status` are the statuses, those of `Service` the
+//! APIs, and those of `Zone` the configured zones.
 
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};

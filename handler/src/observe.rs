@@ -20,8 +20,8 @@ use crate::domain::world::{LifecycleEvent, PendingReads, ReadScope, World};
 use crate::domain::zone::{EnvironmentIdentity, ZoneName};
 use crate::metrics;
 
-/// How often one read may lead to the next. The steps are the service, its target groups, their load
-/// balancers, and the holder of its name. A chain of holders may follow.
+/// The most steps of reading. Each step reads what the one before made necessary: the service, its target groups,
+/// their load balancers, the holder of its name, the holder of that service's name, and so on.
 const MAX_STEPS: usize = 20;
 
 /// How long after an event ECS may return the state before it. Lambda's second retry of an event comes after

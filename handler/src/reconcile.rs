@@ -1,8 +1,8 @@
 //! One run: observe, plan, check, apply, recheck, until nothing is left to do.
 //!
 //! Events, the schedule and people take the same path. The scope limits only which services are read.
-//! Concurrent runs need no lock: Route 53 refuses the change of the slower one, which then reads the
-//! changes of the faster one.
+//! Concurrent runs need no lock: Route 53 refuses the change of the slower run, which then reads the records
+//! that the faster run wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
@@ -25,8 +25,9 @@ use crate::domain::world::{LIST_ZONE_THRESHOLD, World};
 use crate::domain::zone::{EnvironmentIdentity, ZoneView};
 use crate::observe::Observer;
 
-/// How many rounds a run takes while Route 53 refuses its changes or ECS changes during its writes. After
-/// that another writer is at work, and the retry of the invocation continues.
+/// The most rounds of a run. A run takes another round if Route 53 refused a change, if a service changed in ECS
+/// during the write, or if a name became free that another one waits for. After the last round the run fails, and
+/// the invocation is retried.
 const MAX_ROUNDS: usize = 5;
 
 /// Everything that a run needs, created once during init.

@@ -47,8 +47,8 @@ impl Elb {
         Elb { client: Client::from_conf(config), counter }
     }
 
-    /// The first 400 load balancers. Nearly every account has fewer, so this one request often returns
-    /// the needed one before anybody knows which one that is.
+    /// The first 400 load balancers. Nearly every account has fewer, so this one request often returns the
+    /// needed load balancer before its ARN is known.
     pub async fn first_load_balancers(&self) -> Result<LoadBalancers, AwsError> {
         Ok(self.page(None).await?.balancers)
     }

@@ -1,7 +1,6 @@
-//! The edges: everything that talks to AWS, one module for each API.
+//! The modules that send requests to AWS, one for each API.
 //!
-//! Shared here: the errors, with everything that AWS and the SDK report, the counting of requests, and
-//! the one loop that describes many resources by name.
+//! This module defines their errors, counts their requests, and describes many resources by name.
 
 pub mod ecs;
 pub mod elb;

@@ -31,9 +31,8 @@ fn request_limiter() -> RateLimiter {
     RateLimiter::new(Duration::from_millis(200), 1)
 }
 
-/// Half of the hundred changes a second, and of the 1,500 at once, that Route 53 allows for the whole
-/// account. The two batches of a queue that are handled at the same time use up the rate without exceeding
-/// it.
+/// Route 53 allows 1,500 changes at once and then 100 per second for the whole account. A run uses half of this,
+/// because the handler may process two batches of the queue at once.
 fn change_limiter() -> RateLimiter {
     RateLimiter::new(Duration::from_millis(20), 750)
 }
@@ -87,8 +86,8 @@ impl From<ListError> for ReadError {
 pub struct Refusal(String);
 
 impl Refusal {
-    /// Whether a message names the change's name or marker. The messages have several forms. All of
-    /// them contain the whole name.
+    /// Whether one of Route 53's messages contains the name of the change or of its marker. The messages have
+    /// several forms. All of them contain the whole name.
     pub fn blames(&self, change: &NameChange) -> bool {
         let is_separator = |c: char| c.is_whitespace() || "'\"[]()=,;".contains(c);
         let (name, marker) = (&change.name, change.name.marker());

@@ -257,7 +257,7 @@ const TOP_LEVEL: &str = "(top level)";
 fn shape_error(error: &serde_path_to_error::Error<serde_json::Error>) -> ConfigError {
     let path = error.path().to_string();
     let message = error.inner().to_string();
-    // The configuration is one long line, so the position helps nobody.
+    // The configuration is one long line, so the error omits the position.
     let message = message.split_once(" at line ").map_or(message.as_str(), |(text, _)| text);
     let (expected, found) = match message.split_once(", expected ") {
         Some((found, expected)) => {

@@ -24,15 +24,15 @@ pub struct Desired {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DesiredState {
-    /// Exactly this record.
+    /// The service should have exactly this record.
     Record(Record),
-    /// No record: the service is alive, but is not registered.
+    /// The service exists, but should have no record.
     Nothing { reason: String, basis: Basis },
     /// No record: ECS reports that the service is gone.
     Gone(Gone),
     /// The current record stays: AWS has not finished creating the load balancer.
     Waiting { reason: String },
-    /// The current record stays: the configuration or a tag is impossible to follow.
+    /// The current record stays: the service's name or a tag is invalid.
     Invalid { reason: String },
     /// The current record stays: the state of the service in AWS is unknown.
     ReadFailed(ReadError),

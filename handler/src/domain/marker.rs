@@ -6,8 +6,8 @@
 //! others. `,contested` follows if another service should have the name, too: whichever run ends the owner's
 //! claim then looks for that service, and gives it the name in the same change.
 //!
-//! Any TXT value that is not exactly of this form is foreign, and so is an unknown version. A conflict that
-//! an operator sees is better than a lost record.
+//! Any TXT value that is not exactly of this form is foreign. A marker of an unknown version is foreign, too: a
+//! reported conflict does less harm than a deleted record.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +21,7 @@ const MAX_STRING_LENGTH: usize = 255;
 /// The smallest TTL of a marker. No client resolves markers, so the TTL has no other effect.
 const MIN_TTL_SECONDS: i64 = 300;
 
-/// Distinguishes the markers of one invocation from those of all others. The marker carries it in its TTL. A
+/// A number that differs between invocations. The handler encodes it in the TTL of each marker that it writes. A
 /// DELETE has to repeat the TTL, so a DELETE that was planned on an outdated view does not match a newer marker:
 /// 1. A person deletes the record of a name. Its marker stays.
 /// 2. A first run reads the marker. The service is gone, so the run plans to delete the marker.

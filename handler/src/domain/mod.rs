@@ -1,5 +1,5 @@
 //! All decisions. Nothing in this folder does I/O, is asynchronous, reads the clock, the environment or
-//! the network, or logs. A test holds that for every file here.
+//! the network, or logs. A test checks every file in this folder.
 //!
 //! In reading order:
 

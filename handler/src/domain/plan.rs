@@ -20,13 +20,13 @@
 //! | managed, holder gone, opted out, or leaving as above | other services | the first is `registered` in one change; the others are a `conflict` |
 //! | managed, holder `waiting`, `invalid`, failed to read, or not read in this run | none | the record stays |
 //! | managed, holder `waiting`, `invalid`, failed to read, or not read in this run | other services | `conflict` for all of them; the record stays |
-//! | managed, with records of others that leave no room | any service | `conflict` for all of them; a holder keeps its record, or loses it if it is gone |
-//! | unmarked: one CNAME, or aliases | a service with the same target | the first such is `adopted` in one change; the others are a `conflict` |
+//! | managed, with records of others that exclude the desired record | any service | `conflict` for all of them; a holder keeps its record, or loses it if it is gone |
+//! | unmarked: one CNAME, or aliases | a service with the same target | the first of these services is `adopted` in one change; the others are a `conflict` |
 //! | unmarked: one CNAME, or aliases | only services with other targets | `conflict` for all of them |
 //! | foreign | any service | `conflict` for all of them |
 //! | not read, or failed to read | any service | `failed` for all of them |
 //!
-//! The module contains neither AWS's services nor the sending of a change. A [`Plan`] cannot be applied:
+//! This module neither describes services nor sends changes. A [`Plan`] cannot be applied:
 //! only the [check](super::check) turns it into a [`SafePlan`](super::check::SafePlan), which can.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -527,7 +527,7 @@ fn conflict(current: &NameState, candidate: &Candidate, winner: Option<&Candidat
     }
 }
 
-/// Records in words, with their TTL: it may be the only difference.
+/// Describes records with their TTL, because two records may differ only in it.
 fn with_ttl(records: &[Rrset]) -> String {
     let ttl = records.iter().find_map(|rrset| Some(rrset.cname_target()?.1));
     let ttl = ttl.map_or(String::new(), |seconds| format!(", TTL {seconds} s"));
@@ -565,7 +565,7 @@ fn outcome(service: &ServiceArn, state: &DesiredState, decision: Decision) -> Ou
                 }
                 result => result,
             };
-            // A name in conflict leads to another target, and that of a failed one is unknown.
+            // In a conflict the name leads to another target. After a failure its target is unknown.
             let leads_to_target =
                 !matches!(status, Status::Conflict | Status::Failed | Status::Waiting);
             Outcome {

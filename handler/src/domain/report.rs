@@ -23,9 +23,9 @@ pub enum Status {
     Ignored,
     /// The name or a tag is invalid.
     Invalid,
-    /// The load balancer is not ready yet.
+    /// The load balancer or the deployment is not ready yet, or only a full pass may delete the name.
     Waiting,
-    /// The delete limit kept the name.
+    /// The name was not deleted, because of the delete limit.
     Refused,
     Failed,
 }

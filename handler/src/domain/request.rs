@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::domain::service::{AwsLocation, HostedZoneId, ServiceArn, last_segment};
 use crate::domain::trigger::{Options, Scope, Targets, Trigger};
 
-/// An event of CloudFormation. The request for each kind of event (`Create`, `Update` or `Delete`) is the
-/// resource's property of that name.
+/// An event of CloudFormation. The custom resource has one property for each kind of event (`Create`, `Update`
+/// and `Delete`), which contains the request for it.
 pub(super) fn parse_custom_resource(payload: &Value, location: &AwsLocation) -> Trigger {
     let event = payload["RequestType"].as_str().unwrap_or_default();
     match payload["ResourceProperties"][event].as_str() {

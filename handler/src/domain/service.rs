@@ -1,6 +1,6 @@
 //! A service in AWS: its identity, whether it is alive, and its load balancers.
 //!
-//! Plain data only. Contains neither the reading of it nor the names that follow from it.
+//! This module contains data only. `aws` reads it, and `desired` derives the names.
 
 use std::collections::BTreeMap;
 use std::fmt;

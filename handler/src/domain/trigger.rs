@@ -1,9 +1,10 @@
 //! The request that an invocation carries: which services to look at, and which options apply.
 //!
-//! A payload is only a hint. Nothing in it decides which record is written. Unknown payloads are ignored
-//! with a reason, since a retry would not help. [`event`](super::event) parses events,
-//! [`request`](super::request) parses commands. This module contains their common result, and merges the
-//! messages of a queue's batch into as few runs as possible.
+//! An event only selects the services to read. It never determines which record is written. A request can also
+//! deregister names and set options. An unknown payload is ignored with a reason, since a retry would not help;
+//! in a batch its message fails. [`event`](super::event) parses events, [`request`](super::request) parses
+//! commands. This module contains their common result, and merges the messages of a queue's batch into as few
+//! runs as possible.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -102,8 +103,8 @@ pub struct Options {
 }
 
 impl Trigger {
-    /// Reads an event or a request. Never fails: unknown JSON becomes [`Trigger::Ignore`], anything else
-    /// [`Trigger::Unreadable`].
+    /// Reads an event or a request. Never fails: an event that needs no work becomes [`Trigger::Ignore`]. A
+    /// payload that is no JSON, no event and no valid request becomes [`Trigger::Unreadable`].
     pub fn read(payload: &str, location: &AwsLocation) -> Trigger {
         match serde_json::from_str(payload) {
             Ok(payload) => Trigger::parse(&payload, location),

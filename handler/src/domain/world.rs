@@ -1,7 +1,7 @@
 //! Everything that was read for one run, and the reads that are still missing for a decision.
 //!
-//! Reading continues until nothing is missing. This module decides which reads those are without doing
-//! them, so that the reads of one step can run at the same time.
+//! Reading continues until nothing is missing. This module determines the missing reads. `observe` carries them
+//! out, all reads of one step at the same time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,11 +38,11 @@ pub struct ReadScope {
     pub services: BTreeSet<ServiceArn>,
     /// Names to read in addition to those of the services.
     pub names: BTreeSet<(HostedZoneId, DnsName)>,
-    /// Services whose tags changed. They may hold a name that neither their tags nor the template give, so
-    /// only their markers lead to it.
+    /// Services whose tags changed. They may still have a name that comes from an earlier tag. The handler can
+    /// find it only by its marker.
     pub retagged: BTreeSet<ServiceArn>,
-    /// Services that were deleted according to an event. One that is alive was created again, and may hold
-    /// the name that an earlier tag gave it.
+    /// Services that were deleted according to an event. If such a service exists, it was created again, and may
+    /// still have a name from an earlier tag.
     pub deleted: BTreeSet<ServiceArn>,
 }
 
