@@ -51,7 +51,7 @@ fn a_full_pass_makes_the_fewest_calls_and_uses_at_most_half_of_the_rate() {
     assert_eq!((missing.right, missing.failed), (2_000, 0));
     // 1 list of clusters, 20 lists of services, 200 descriptions and as many rechecks.
     assert_eq!((missing.to("ecs"), missing.to("elb")), (421, 10));
-    assert_eq!(missing.of("ChangeResourceRecordSets"), 11);
+    assert_eq!(missing.of("ChangeResourceRecordSets"), 12);
     let in_sync = full_pass(missing.account.clone());
     assert_eq!((in_sync.to("ecs"), in_sync.to("elb"), in_sync.to("route53")), (221, 10, 14));
     assert_eq!(in_sync.written, None);
