@@ -79,7 +79,7 @@ pub enum Act {
         name: String,
         load_balancer: Option<String>,
     },
-    /// A person creates a record with this type and value. Without `record`, the person deletes all records
+    /// A person creates a record with this type and value, for AAAA an alias to that load balancer. Without `record`, the person deletes all records
     /// at the name.
     ChangeRecord {
         zone: String,
@@ -332,11 +332,12 @@ fn act(rng: &mut Rng, environments: &[EnvironmentConfig]) -> Act {
             let zones = &environments[rng.usize(0..2)].zones;
             let (_, id, zone) = &zones[rng.usize(0..zones.len())];
             let label = ["orders", "shop-api", "shop", "web", "billing"][rng.usize(0..5)];
-            let record = match rng.u8(0..6) {
+            let record = match rng.u8(0..7) {
                 0 => None,
                 1..=2 => Some(("A", "10.0.0.7".to_owned())),
                 3 => Some(("TXT", "\"of a person\"".to_owned())),
                 4 => Some(("CNAME", "somewhere.example.com".to_owned())),
+                5 => Some(("AAAA", dns_name(LOAD_BALANCERS[rng.usize(0..4)]))),
                 // The handler may adopt this one.
                 _ => Some(("CNAME", dns_name(LOAD_BALANCERS[rng.usize(0..4)]))),
             };

@@ -117,9 +117,7 @@ pub fn check_change(
         let at = format!("{name} in {zone}, changed by the handler of {}", environment.name);
         let (old_holder, new_holder) = (was.holder(environment), is.holder(environment));
 
-        if new_holder.is_some() == is.addresses().is_empty()
-            && (new_holder.is_some() || was.addresses() != is.addresses())
-        {
+        if new_holder.is_some() && is.addresses().is_empty() {
             return Some(Violation::new(
                 6,
                 format!(

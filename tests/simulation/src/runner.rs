@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 
 use crate::account::{
-    Attachment, ServiceName, ServiceStatus, StoredService, attachments_to_json, service_arn,
+    Attachment, LOAD_BALANCER_ZONE, ServiceName, ServiceStatus, StoredService, attachments_to_json,
+    service_arn,
 };
 use crate::history::{Act, EventDelivery, History, event};
 use crate::invariants::{Exemptions, NameRecords, Violation, check_zones, name_of};
@@ -400,12 +401,14 @@ impl Runner {
                         zone.at(name).map(|(rrset, _)| (Action::Delete, rrset.clone())).collect()
                     }
                     Some((kind, value)) => {
+                        let is_alias = kind == "AAAA";
+                        let target = (LOAD_BALANCER_ZONE.to_owned(), format!("{value}."));
                         let rrset = StoredRrset {
                             name: name.clone(),
                             kind: kind.clone(),
-                            ttl: Some(300),
-                            values: vec![value.clone()],
-                            alias: None,
+                            ttl: (!is_alias).then_some(300),
+                            values: if is_alias { vec![] } else { vec![value.clone()] },
+                            alias: is_alias.then_some(target),
                         };
                         vec![(Action::Create, rrset)]
                     }
