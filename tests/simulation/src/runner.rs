@@ -402,7 +402,9 @@ impl Runner {
                     }
                     Some((kind, value)) => {
                         let is_alias = kind == "AAAA";
-                        let target = (LOAD_BALANCER_ZONE.to_owned(), format!("{value}."));
+                        // Route 53 returns the target of an alias in lower case.
+                        let target = format!("{}.", value.to_lowercase());
+                        let target = (LOAD_BALANCER_ZONE.to_owned(), target);
                         let rrset = StoredRrset {
                             name: name.clone(),
                             kind: kind.clone(),
