@@ -13,7 +13,7 @@ use crate::aws::route53::{ListError, Priority};
 use crate::aws::{Aws, AwsError};
 use crate::domain::config::Config;
 use crate::domain::desired::{DesiredState, desired};
-use crate::domain::dns::{DnsName, Rrset};
+use crate::domain::dns::Rrset;
 use crate::domain::service::{HostedZoneId, LoadBalancerRef, Service, ServiceArn};
 use crate::domain::trigger::{Scope, Targets};
 use crate::domain::world::{LifecycleEvent, PendingReads, ReadScope, World};
@@ -41,11 +41,7 @@ pub(crate) struct Observer<'a> {
 impl Observer<'_> {
     /// Reads everything that the services in `scope` depend on, and the names in `written`, which an
     /// earlier round of the same run changed.
-    pub(crate) async fn observe(
-        &self,
-        scope: &Scope,
-        written: &BTreeSet<(HostedZoneId, DnsName)>,
-    ) -> World {
+    pub(crate) async fn observe(&self, scope: &Scope, written: &BTreeSet<ZoneName>) -> World {
         match scope {
             Scope::FullPass(_) => {
                 let scope = ReadScope { full_pass: true, ..ReadScope::default() };
@@ -69,31 +65,26 @@ impl Observer<'_> {
         world
     }
 
-    /// The services that should have one of `names`, among all services. Fails unless all of them were read.
-    pub(crate) async fn heirs(
+    /// The services that should have each name, among all services. The error lists the failed reads: each of
+    /// them may conceal a candidate.
+    pub(crate) async fn candidates(
         &self,
-        names: &BTreeSet<ZoneName>,
-    ) -> Result<BTreeSet<ServiceArn>, Vec<String>> {
+    ) -> Result<BTreeMap<ZoneName, BTreeSet<ServiceArn>>, Vec<String>> {
         let world = self.observe(&Scope::full_pass(), &BTreeSet::new()).await;
-        let mut heirs = BTreeSet::new();
-        let mut errors = world.read_errors();
+        let errors = world.all_read_errors();
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let mut candidates: BTreeMap<ZoneName, BTreeSet<ServiceArn>> = BTreeMap::new();
         for (service, desired) in desired(&world, self.config) {
-            match desired.state {
-                DesiredState::Record(record) if names.contains(&record.at()) => {
-                    heirs.insert(service);
-                }
-                DesiredState::ReadFailed(error) => errors.push(error.to_string()),
-                _ => {}
+            if let DesiredState::Record(record) = desired.state {
+                candidates.entry(record.at()).or_default().insert(service);
             }
         }
-        if errors.is_empty() { Ok(heirs) } else { Err(errors) }
+        Ok(candidates)
     }
 
-    async fn targets(
-        &self,
-        targets: &Targets,
-        written: &BTreeSet<(HostedZoneId, DnsName)>,
-    ) -> World {
+    async fn targets(&self, targets: &Targets, written: &BTreeSet<ZoneName>) -> World {
         // Environments in one account receive events about each other's services. Those cost no request.
         // If such a service holds a name from an earlier configuration, the next full pass removes it.
         let (inside, outside): (BTreeSet<_>, BTreeSet<_>) =

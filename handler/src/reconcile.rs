@@ -22,7 +22,7 @@ use crate::domain::report::{Changes, FullPass, Outcomes, Report, ReportScope};
 use crate::domain::service::{AwsLocation, HostedZoneId, Service, ServiceArn};
 use crate::domain::trigger::{Options, Scope, Trigger};
 use crate::domain::world::{LIST_ZONE_THRESHOLD, World};
-use crate::domain::zone::{EnvironmentIdentity, ZoneView};
+use crate::domain::zone::{EnvironmentIdentity, ZoneName, ZoneView};
 use crate::observe::Observer;
 
 /// The most rounds of a run. A run takes another round if Route 53 refused a change, if a service changed in ECS
@@ -64,7 +64,7 @@ struct Progress {
     lost: usize,
     full_pass: Option<FullPass>,
     /// The names that were changed, or may have been. Every later round reads them again.
-    written: BTreeSet<(HostedZoneId, DnsName)>,
+    written: BTreeSet<ZoneName>,
     /// The errors of the latest round.
     read_errors: Vec<String>,
 }
@@ -114,24 +114,10 @@ impl Reconciler {
         let mut progress = Progress::default();
         let mut task = task.clone();
         for round in 1..=MAX_ROUNDS {
-            let (mut world, mut plan) = self.decide(&observer, &task, &progress, invocation).await;
-            if let Task::Reconcile(Scope::Services(targets)) = &mut task
-                && !plan.contested().is_empty()
-            {
-                let heirs = observer.heirs(plan.contested()).await;
-                match heirs {
-                    Ok(heirs) => targets.services.extend(heirs),
-                    Err(errors) => {
-                        let reason = "the name is contested, and the services that should have it could not be read";
-                        targets.services.iter().for_each(|one| progress.outcomes.fail(one, reason));
-                        progress.read_errors = errors;
-                        break;
-                    }
-                }
-                (world, plan) = self.decide(&observer, &task, &progress, invocation).await;
-            }
+            let (world, plan) =
+                self.decide(&observer, &mut task, &mut progress, invocation.nonce).await;
             let plan = plan.check_after(progress.lost, &policy);
-            progress.read_errors = world.read_errors();
+            progress.read_errors.extend(world.read_errors());
             progress.outcomes.add(plan.outcomes().iter().cloned());
             if options.dry_run {
                 plan.changes().for_each(|change| progress.changes += change.count());
@@ -164,25 +150,55 @@ impl Reconciler {
         progress
     }
 
-    /// Reads the world, and plans the changes.
+    /// Reads the world, and plans the changes. If a contested name ends, the services that should have it join
+    /// the scope, until no other contested name ends for that reason. If they cannot be read, the name stays.
     async fn decide(
         &self,
         observer: &Observer<'_>,
-        task: &Task,
-        progress: &Progress,
-        invocation: &Invocation,
+        task: &mut Task,
+        progress: &mut Progress,
+        nonce: Nonce,
     ) -> (World, Plan) {
-        let identity = observer.identity;
-        let world = match task {
-            Task::Reconcile(scope) => observer.observe(scope, &progress.written).await,
-            Task::Deregister(zones) => observer.zones_to_empty(zones).await,
-        };
-        let desired = match task {
-            Task::Reconcile(_) => desired(&world, &self.config),
-            Task::Deregister(_) => nothing_desired(&world.zones, identity),
-        };
-        let plan = plan(&desired, &world.zones, identity, invocation.nonce);
-        (world, plan)
+        progress.read_errors.clear();
+        let mut candidates = None;
+        loop {
+            let world = match task {
+                Task::Reconcile(scope) => observer.observe(scope, &progress.written).await,
+                Task::Deregister(zones) => observer.zones_to_empty(zones).await,
+            };
+            let desired = match task {
+                Task::Reconcile(_) => desired(&world, &self.config),
+                Task::Deregister(_) => nothing_desired(&world.zones, observer.identity),
+            };
+            let mut plan = plan(&desired, &world.zones, observer.identity, nonce);
+            match task {
+                Task::Reconcile(Scope::Services(targets)) if !plan.contested().is_empty() => {
+                    if candidates.is_none() {
+                        candidates = Some(observer.candidates().await);
+                    }
+                    match &candidates {
+                        Some(Ok(candidates)) => {
+                            let heirs = plan.contested().iter().filter_map(|at| candidates.get(at));
+                            let known = targets.services.len();
+                            targets.services.extend(heirs.flatten().cloned());
+                            if targets.services.len() > known {
+                                continue;
+                            }
+                        }
+                        Some(Err(errors)) => {
+                            progress.read_errors.extend(errors.iter().cloned());
+                            plan.keep_contested();
+                        }
+                        None => {}
+                    }
+                }
+                Task::Reconcile(Scope::FullPass(_)) if !world.all_read_errors().is_empty() => {
+                    plan.keep_contested();
+                }
+                Task::Reconcile(_) | Task::Deregister(_) => {}
+            }
+            return (world, plan);
+        }
     }
 
     /// Describes every service again for which something was written, and returns those that ECS describes
@@ -257,8 +273,7 @@ impl Task {
 
 impl Progress {
     fn record(&mut self, plan: &SafePlan, applied: &Applied<'_>, policy: &LossPolicy) {
-        let names = plan.changes().map(|change| (change.zone.clone(), change.name.clone()));
-        self.written.extend(names);
+        self.written.extend(plan.changes().map(NameChange::at));
         for change in &applied.done {
             self.changes += change.count();
             self.lost += usize::from(policy.counts(change));

@@ -91,7 +91,12 @@ export const mutations = [
   {
     name: 'a contested name that passes to nobody',
     seeds: 3_000,
-    edits: [['reconcile.rs', 'Ok(heirs) => targets.services.extend(heirs),', 'Ok(heirs) => drop(heirs),']],
+    edits: [['reconcile.rs', 'targets.services.extend(heirs.flatten().cloned());', 'drop(heirs);']],
+  },
+  {
+    name: 'a contested marker that a change of the record resets',
+    seeds: 3_000,
+    edits: [['domain/plan.rs', 'was_contested || self.candidates', 'self.candidates']],
   },
   {
     name: 'a conflict that is not noted in the marker',

@@ -12,6 +12,7 @@ use crate::domain::dns::DnsName;
 use crate::domain::plan::{NameChange, Plan};
 use crate::domain::report::{Outcome, Status};
 use crate::domain::service::{HostedZoneId, ServiceArn};
+use crate::domain::zone::ZoneName;
 
 /// Route 53's quota of values in one change batch.
 const MAX_VALUES_PER_BATCH: usize = 1_000;
@@ -112,21 +113,67 @@ impl Plan {
         SafePlan { groups, outcomes, former_names, unfinished, managed }
     }
 
-    /// Removes changes, and reports them in the outcomes of the services that would have lost their names.
+    /// Keeps contested names, because not all services that should have them could be read.
+    pub fn keep_contested(&mut self) {
+        let contested = std::mem::take(&mut self.contested);
+        self.refuse(
+            |change| contested.contains(&change.at()),
+            Status::Failed,
+            |_| {
+                "the name is contested, and not all services that should have it could be read, so it \
+                 stays"
+                    .into()
+            },
+        );
+    }
+
+    /// Removes changes, and all that depend on them: a service that does not get its new name keeps the former
+    /// one. `status` and `reason` are for the services that would have lost their names.
     fn refuse(
         &mut self,
         is_refused: impl Fn(&NameChange) -> bool,
         status: Status,
         reason: impl Fn(Option<&str>) -> String,
     ) {
-        let (refused, kept) = std::mem::take(&mut self.changes).into_iter().partition(is_refused);
-        self.changes = kept;
-        let refused: Vec<NameChange> = refused;
-        let services: BTreeSet<&ServiceArn> =
-            refused.iter().filter_map(|change| change.holder.as_ref()).collect();
-        for outcome in self.outcomes.iter_mut().filter(|one| services.contains(&one.service)) {
-            outcome.status = status;
-            outcome.reason = Some(reason(outcome.reason.as_deref()));
+        let mut refused: BTreeMap<ZoneName, NameChange> = BTreeMap::new();
+        loop {
+            let depends = |change: &NameChange| {
+                let replacement =
+                    change.replaced_by.as_ref().map(|name| (change.zone.clone(), name.clone()));
+                replacement.is_some_and(|other| refused.contains_key(&other))
+            };
+            let (more, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.changes)
+                .into_iter()
+                .partition(|change| is_refused(change) || depends(change));
+            self.changes = kept;
+            if more.is_empty() {
+                break;
+            }
+            refused.extend(more.into_iter().map(|change| (change.at(), change)));
+        }
+        let outcomes = self.outcomes.iter_mut().map(|outcome| (outcome.service.clone(), outcome));
+        let mut outcomes: BTreeMap<ServiceArn, &mut Outcome> = outcomes.collect();
+        for change in refused.values() {
+            let Some(holder) = &change.holder else { continue };
+            if let Some(winner) = change.winner.as_ref().filter(|winner| *winner != holder)
+                && let Some(outcome) = outcomes.get_mut(winner)
+            {
+                outcome.status = Status::Conflict;
+                outcome.target = None;
+                let kept = self.former_names.get(winner).into_iter().flatten();
+                let kept: Vec<&str> = kept.map(DnsName::as_str).collect();
+                let kept = match kept.as_slice() {
+                    [] => String::new(),
+                    kept => format!("; the service keeps {}", kept.join(", ")),
+                };
+                outcome.reason = Some(format!("the name is held by {holder}{kept}"));
+            }
+        }
+        for change in refused.values().filter(|change| is_refused(change)) {
+            if let Some(outcome) = change.holder.as_ref().and_then(|one| outcomes.get_mut(one)) {
+                outcome.status = status;
+                outcome.reason = Some(reason(outcome.reason.as_deref()));
+            }
         }
     }
 }
@@ -230,39 +277,43 @@ impl std::ops::Add for Size {
 
 /// The changes in groups. A name that is replaced by another one is in the group of the other, and after it.
 fn groups_of(changes: Vec<NameChange>) -> Vec<Vec<NameChange>> {
-    let key = |change: &NameChange| (change.zone.clone(), change.name.clone());
-    let replacement = |change: &NameChange| {
-        change.replaced_by.as_ref().map(|name| (change.zone.clone(), name.clone()))
-    };
-    let mut changes: BTreeMap<(HostedZoneId, DnsName), NameChange> =
-        changes.into_iter().map(|change| (key(&change), change)).collect();
-    let mut followers: BTreeMap<(HostedZoneId, DnsName), Vec<(HostedZoneId, DnsName)>> =
-        BTreeMap::new();
-    let mut starts = Vec::new();
-    let mut rest = Vec::new();
-    for (at, change) in &changes {
-        match replacement(change).filter(|other| changes.contains_key(other)) {
-            Some(other) => {
-                followers.entry(other).or_default().push(at.clone());
-                rest.push(at.clone());
-            }
-            None => starts.push(at.clone()),
-        }
+    let replacements: BTreeMap<ZoneName, ZoneName> = changes
+        .iter()
+        .filter_map(|change| {
+            Some((change.at(), (change.zone.clone(), change.replaced_by.clone()?)))
+        })
+        .collect();
+    let mut followers: BTreeMap<&ZoneName, Vec<&ZoneName>> = BTreeMap::new();
+    for (at, replacement) in &replacements {
+        followers.entry(replacement).or_default().push(at);
     }
+    // The name on which all others of a group depend. In a circle it is any of the circle.
+    let first_of = |at: &ZoneName| {
+        let (mut first, mut seen) = (at.clone(), BTreeSet::new());
+        while let Some(next) = replacements.get(&first)
+            && seen.insert(first.clone())
+        {
+            first = next.clone();
+        }
+        first
+    };
+    let order: Vec<ZoneName> = changes.iter().map(NameChange::at).collect();
+    let mut changes: BTreeMap<ZoneName, NameChange> =
+        changes.into_iter().map(|change| (change.at(), change)).collect();
     let mut groups = Vec::new();
-    // The starts first. After that only circles are left, in which any name can be the first.
-    for start in starts.into_iter().chain(rest) {
+    for at in &order {
+        if !changes.contains_key(at) {
+            continue;
+        }
         let mut group = Vec::new();
-        let mut next = vec![start];
+        let mut next = vec![first_of(at)];
         while let Some(at) = next.pop() {
             if let Some(change) = changes.remove(&at) {
                 group.push(change);
-                next.extend(followers.remove(&at).unwrap_or_default());
+                next.extend(followers.get(&at).into_iter().flatten().map(|at| (*at).clone()));
             }
         }
-        if !group.is_empty() {
-            groups.push(group);
-        }
+        groups.push(group);
     }
     groups
 }
@@ -383,6 +434,57 @@ mod tests {
         let circle = chain(600, true).plan().check(&LossPolicy::All);
         assert_eq!(circle.changes().count(), 0);
         assert!(circle.outcomes().iter().all(|outcome| outcome.status == Status::Failed));
+    }
+
+    #[test]
+    fn a_former_name_outside_of_a_circle_is_in_the_group_of_the_circle() {
+        let scene = chain(3, true).managed("another", "service-001", "lb");
+        let safe = scene.plan().check(&LossPolicy::All);
+        let batches = safe.batches();
+        assert_eq!((batches.len(), batches[0].len(), batches[0][0].len()), (1, 1, 4));
+    }
+
+    #[test]
+    fn a_name_does_not_pass_from_a_live_service_because_of_the_configuration_in_an_event() {
+        let nothing =
+            DesiredState::Nothing { reason: "no zone fits".into(), basis: Basis::Environment };
+        let scene = Scene::default()
+            .managed("shop", "holder", "lb1")
+            .managed("former", "rival", "lb2")
+            .service("holder", nothing)
+            .service("rival", record("shop", "lb2"));
+        // The rival keeps its former name, because it does not get the new one.
+        assert_snapshot!(show_plan(&scene.plan().check(&LossPolicy::ReportedByEcs)), @"
+        holder waiting: no zone fits; an event does not delete the name for that reason, but the next full pass does, within the delete limit
+        rival conflict: the name is held by …/dev/holder; the service keeps former.internal
+        ");
+        assert_snapshot!(show_plan(&scene.plan().check(&limited(0, 0))), @r#"
+        holder refused: the delete limit stopped this full pass: it would delete 1 of 2 names, more than 0 and more than 0 %, so it deletes none; if the deletions are intended, invoke the function with {"reconcile":"all","overrideDeleteLimit":true}
+        rival conflict: the name is held by …/dev/holder; the service keeps former.internal
+        "#);
+        assert_eq!(scene.plan().check(&limited(1, 0)).changes().count(), 2);
+    }
+
+    #[test]
+    fn contested_names_stay_while_not_all_candidates_were_read() {
+        let gone = || DesiredState::Gone(Gone::Missing);
+        let mut scene = Scene::default()
+            .managed("shop", "holder", "lb1")
+            .managed("web", "web", "lb2")
+            .service("holder", record("shop", "lb1"))
+            .service("rival", record("shop", "lb2"));
+        scene.apply(&scene.plan().check(&LossPolicy::All)).expect("the marker becomes contested");
+        scene.desired.clear();
+        let scene = scene.service("holder", gone()).service("web", gone());
+        let mut plan = scene.plan();
+        assert_eq!(plan.contested().len(), 1);
+        plan.keep_contested();
+        assert_snapshot!(show_plan(&plan.check(&LossPolicy::All)), @r#"
+        - web.internal CNAME lb2.elb.amazonaws.com
+        - _discovery.web.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/web,records=CNAME"
+        holder failed: the name is contested, and not all services that should have it could be read, so it stays
+        web deregistered: ECS reports MISSING
+        "#);
     }
 
     #[test]

@@ -58,11 +58,16 @@ pub struct NameChange {
     /// sees the holder without a name.
     pub replaced_by: Option<DnsName>,
     /// Why the holder loses its only name. A service that has another name after the plan, as after a change
-    /// of the template, loses nothing.
+    /// of the template, loses nothing. A name that passes from a service that is gone to another one is no loss
+    /// either. If the holder lives, it is one.
     pub loss: Option<Basis>,
 }
 
 impl NameChange {
+    pub fn at(&self) -> ZoneName {
+        (self.zone.clone(), self.name.clone())
+    }
+
     /// The services whose outcome depends on the change.
     pub fn services(&self) -> impl Iterator<Item = &ServiceArn> {
         let holder = self.holder.iter().filter(|holder| self.winner.as_ref() != Some(holder));
@@ -199,26 +204,11 @@ pub fn plan(
             Some(winner) => Some(winner.service),
             None => holder.map(|holder| &holder.service).filter(|_| !is_removed),
         };
-        let is_contested = case.candidates.iter().any(|one| Some(one.service) != owner);
-        let marker = |service, records: &[Rrset]| {
+        let marker = |service: &ServiceArn, records: &[Rrset], is_contested| {
             let before = holder.map(|holder| &holder.marker);
             identity.marker(service, records, is_contested).rrset(name, nonce, before)
         };
-        let (deletes, creates) = match (winner, holder) {
-            (Some(winner), _)
-                if !is_in_sync(&case.current, winner) && !waits(&case.current, winner) =>
-            {
-                let mut creates = winner.record.rrsets();
-                creates.push(marker(winner.service, &creates));
-                (case.replaceable(), creates)
-            }
-            (None, Some(_)) if is_removed => (case.replaceable(), Vec::new()),
-            (_, Some(holder)) if is_contested && !holder.is_contested => {
-                // The records stay. Only the marker notes the other candidates.
-                (vec![holder.marker.clone()], vec![marker(&holder.service, &holder.records)])
-            }
-            _ => continue,
-        };
+        let Some((deletes, creates)) = case.change(winner, owner, marker) else { continue };
         if let Some(holder) = holder
             && holder.is_contested
             && owner != Some(&holder.service)
@@ -232,7 +222,11 @@ pub fn plan(
             deletes,
             creates,
             winner: owner.cloned(),
-            loss: holder.as_ref().filter(|_| is_removed).and_then(|holder| loss(desired, holder)),
+            loss: holder
+                .as_ref()
+                .filter(|holder| owner != Some(holder))
+                .and_then(|holder| loss(desired, holder))
+                .filter(|basis| is_removed || *basis == Basis::Environment),
             holder,
             replaced_by,
         });
@@ -366,6 +360,38 @@ impl<'a> Case<'a> {
             NameState::Managed(holder) => holder.rrsets().cloned().collect(),
             NameState::Unmarked(records) => records.clone(),
             NameState::Free | NameState::Foreign(_) | NameState::ReadFailed(_) => Vec::new(),
+        }
+    }
+
+    /// The record sets to delete and to create, if any. `owner` is the service that has the name afterwards, the
+    /// winner or a holder that is no candidate.
+    fn change(
+        &self,
+        winner: Option<&Candidate>,
+        owner: Option<&ServiceArn>,
+        marker: impl Fn(&ServiceArn, &[Rrset], bool) -> Rrset,
+    ) -> Option<(Vec<Rrset>, Vec<Rrset>)> {
+        let holder = self.holder();
+        let was_contested =
+            holder.is_some_and(|held| held.is_contested && owner == Some(&held.service));
+        // Other candidates may be outside of the run's scope, so the marker of a holder stays contested.
+        let is_contested =
+            was_contested || self.candidates.iter().any(|one| Some(one.service) != owner);
+        match (winner, holder) {
+            (Some(winner), _)
+                if !is_in_sync(&self.current, winner) && !waits(&self.current, winner) =>
+            {
+                let mut creates = winner.record.rrsets();
+                creates.push(marker(winner.service, &creates, is_contested));
+                Some((self.replaceable(), creates))
+            }
+            (None, Some(_)) if owner.is_none() => Some((self.replaceable(), Vec::new())),
+            // The records stay. Only the marker notes the other candidates.
+            (_, Some(holder)) if is_contested && !holder.is_contested => {
+                let marker = marker(&holder.service, &holder.records, is_contested);
+                Some((vec![holder.marker.clone()], vec![marker]))
+            }
+            _ => None,
         }
     }
 
@@ -935,6 +961,24 @@ mod tests {
         + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/young,records=CNAME,contested"
         old conflict: the name is held by …/dev/young
         young unchanged
+        "#);
+    }
+
+    #[test]
+    fn a_contested_marker_stays_contested_when_only_the_holder_is_read() {
+        let mut scene = Scene::default()
+            .managed("shop", "holder", "lb")
+            .service("holder", record("shop", "lb"))
+            .service("rival", record("shop", "lb2"));
+        scene.apply(&scene.plan().check(&LossPolicy::All)).expect("it fits");
+        scene.desired.clear();
+        let scene = scene.service("holder", record("shop", "new"));
+        assert_snapshot!(check(scene), @r#"
+        - shop.internal CNAME lb.elb.amazonaws.com
+        - _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/holder,records=CNAME,contested"
+        + shop.internal CNAME new.elb.amazonaws.com
+        + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/holder,records=CNAME,contested"
+        holder updated: the record was CNAME lb.elb.amazonaws.com, TTL 60 s
         "#);
     }
 

@@ -12,7 +12,7 @@ use crate::domain::service::{
     ReadResult, Service, ServiceArn, TargetGroupArn,
 };
 use crate::domain::tags::Tags;
-use crate::domain::zone::{EnvironmentIdentity, NameState, ZoneView};
+use crate::domain::zone::{EnvironmentIdentity, NameState, ZoneName, ZoneView};
 
 /// The answers of ECS, Elastic Load Balancing and Route 53, and the errors in their place. A failed read
 /// affects only decisions that depend on it.
@@ -37,7 +37,7 @@ pub struct ReadScope {
     pub full_pass: bool,
     pub services: BTreeSet<ServiceArn>,
     /// Names to read in addition to those of the services.
-    pub names: BTreeSet<(HostedZoneId, DnsName)>,
+    pub names: BTreeSet<ZoneName>,
     /// Services whose tags changed. They may still have a name that comes from an earlier tag. The handler can
     /// find it only by its marker.
     pub retagged: BTreeSet<ServiceArn>,
@@ -67,7 +67,7 @@ pub struct PendingReads {
     pub target_groups: BTreeSet<TargetGroupArn>,
     pub load_balancers: BTreeSet<LoadBalancerArn>,
     pub classic: BTreeSet<ClassicName>,
-    pub names: BTreeSet<(HostedZoneId, DnsName)>,
+    pub names: BTreeSet<ZoneName>,
     /// Zones to list whole.
     pub zones: BTreeSet<HostedZoneId>,
 }
@@ -95,6 +95,19 @@ impl World {
             Ok(rrsets) => view.add(name, rrsets),
             Err(error) => view.add_failed(name, error),
         }
+    }
+
+    /// The errors of all failed reads, those about one service or load balancer included.
+    pub fn all_read_errors(&self) -> Vec<String> {
+        fn errors<K, T>(reads: &BTreeMap<K, ReadResult<T>>) -> impl Iterator<Item = String> {
+            reads.values().filter_map(|read| read.as_ref().err()).map(ToString::to_string)
+        }
+        let mut all = self.read_errors();
+        all.extend(errors(&self.services));
+        all.extend(errors(&self.target_groups));
+        all.extend(errors(&self.load_balancers));
+        all.extend(errors(&self.classic));
+        all
     }
 
     /// Errors while listing services and names. An error about one service or its load balancers is part
@@ -177,18 +190,14 @@ impl World {
     fn holders(
         &self,
         scope: &ReadScope,
-        names: &BTreeSet<(HostedZoneId, DnsName)>,
+        names: &BTreeSet<ZoneName>,
         identity: &EnvironmentIdentity,
     ) -> BTreeSet<ServiceArn> {
         if scope.full_pass {
             let managed = self.zones.values().flat_map(|zone| zone.managed(identity));
             return managed.map(|(_, managed)| managed.service).collect();
         }
-        let holder = |(zone, name): &(HostedZoneId, DnsName)| match self
-            .zones
-            .get(zone)?
-            .state(name, identity)?
-        {
+        let holder = |(zone, name): &ZoneName| match self.zones.get(zone)?.state(name, identity)? {
             NameState::Managed(managed) => Some(managed.service),
             _ => None,
         };
@@ -269,7 +278,7 @@ impl World {
 
     /// The possible names of a service: the one from the template, which needs no read, and the one from
     /// its tag.
-    fn names(&self, arn: &ServiceArn, config: &Config) -> BTreeSet<(HostedZoneId, DnsName)> {
+    fn names(&self, arn: &ServiceArn, config: &Config) -> BTreeSet<ZoneName> {
         let tagged = match self.services.get(arn) {
             Some(Ok(Service::Live { tags, .. })) => {
                 Tags::parse(tags).ok().and_then(|tags| tags.name)
