@@ -65,7 +65,7 @@ export class Handler extends Construct {
       timeout: HANDLER_TIMEOUT,
       reservedConcurrentExecutions: discovery.reservedConcurrency,
       // Lambda retries a failed event after one and two minutes, and keeps a throttled one up to two hours.
-      // By then a full pass has repaired the name.
+      // After that the dead-letter queue receives it.
       retryAttempts: 2,
       maxEventAge: Duration.hours(2),
       onFailure: new SqsDestination(props.deadLetterQueue),
