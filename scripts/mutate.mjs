@@ -16,7 +16,7 @@ import { checkRust } from './setup.mjs';
 const USAGE = `usage: npm run mutate
 
 Breaks a copy of the handler in several ways, one at a time, and checks that the simulation finds each defect.
-It takes several minutes, and more the first time.`;
+It takes about a quarter of an hour, and more the first time.`;
 
 readArguments(USAGE, {});
 

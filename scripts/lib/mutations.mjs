@@ -95,7 +95,7 @@ export const mutations = [
   },
   {
     name: 'a contested marker that a change of the record resets',
-    seeds: 3_000,
+    seeds: 10_000,
     edits: [['domain/plan.rs', 'was_contested || self.candidates', 'self.candidates']],
   },
   {

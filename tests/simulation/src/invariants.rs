@@ -62,6 +62,11 @@ impl NameRecords {
         (marker.kind == "TXT").then_some(value)
     }
 
+    /// Whether the marker notes that another service should have the name.
+    fn is_contested(&self) -> bool {
+        self.marker_text().is_some_and(|text| text.ends_with(",contested\""))
+    }
+
     /// The record sets that a handler may have written: those of the types in the marker.
     pub fn addresses(&self) -> Vec<&StoredRrset> {
         let types = self.marker_text().and_then(|text| text.split_once(",records="));
@@ -196,6 +201,12 @@ pub fn check_change(
                     ),
                 ));
             }
+        }
+        if new_holder == old_holder && was.is_contested() && !is.is_contested() {
+            return Some(Violation::new(
+                10,
+                format!("{at}: the new marker of {new_holder:?} is not contested any more"),
+            ));
         }
         let is_noted_only = new_holder == old_holder && was.addresses() == is.addresses();
         if let Some(winner) = new_holder.as_ref().filter(|_| !is_noted_only) {
