@@ -18,7 +18,7 @@ use crate::domain::desired::{Basis, Desired, DesiredState, desired};
 use crate::domain::dns::DnsName;
 use crate::domain::marker::Nonce;
 use crate::domain::plan::{NameChange, Plan, plan};
-use crate::domain::report::{Changes, FullPass, Outcomes, Report, ReportScope};
+use crate::domain::report::{Changes, FullPass, Outcomes, Report, ReportScope, UnreadableMarker};
 use crate::domain::service::{AwsLocation, HostedZoneId, Service, ServiceArn};
 use crate::domain::trigger::{Options, Scope, Trigger};
 use crate::domain::world::{LIST_ZONE_THRESHOLD, World};
@@ -62,6 +62,8 @@ struct Progress {
     changes: Changes,
     /// The number of losses that count towards the delete limit.
     lost: usize,
+    /// The names that services lost, those included that they lost to other services.
+    lost_names: BTreeSet<(ServiceArn, ZoneName)>,
     full_pass: Option<FullPass>,
     /// The names that were changed, or may have been. Every later round reads them again.
     written: BTreeSet<ZoneName>,
@@ -94,9 +96,16 @@ impl Reconciler {
                 (Task::Deregister(zones), ReportScope::Deregister, *options)
             }
         };
-        let progress = self.rounds(&task, options, invocation).await;
+        let mut progress = self.rounds(&task, options, invocation).await;
+        for (service, name) in progress.lost_names {
+            progress.outcomes.add_loss(&service, &name);
+        }
+        let mut outcomes = progress.outcomes.into_vec();
+        if options.dry_run {
+            outcomes.iter_mut().for_each(|outcome| outcome.applied = Some(false));
+        }
         Report {
-            outcomes: progress.outcomes.into_vec(),
+            outcomes,
             read_errors: progress.read_errors,
             changes: progress.changes,
             api_calls: self.aws.take_requests(),
@@ -277,8 +286,15 @@ impl Progress {
         for change in &applied.done {
             self.changes += change.count();
             self.lost += usize::from(policy.counts(change));
+            if let Some(holder) = &change.holder {
+                self.lost_names.insert((holder.clone(), change.at()));
+            }
+            if let Some(winner) = &change.winner {
+                self.lost_names.remove(&(winner.clone(), change.at()));
+            }
         }
-        for (changes, reason) in &applied.failed {
+        // Until a later round decides them again, refused changes have failed, too.
+        for (changes, reason) in applied.failed.iter().chain(&applied.refused) {
             self.fail(plan, changes, reason);
         }
     }
@@ -320,9 +336,18 @@ fn full_pass(world: &World, plan: &SafePlan, done: &[&NameChange]) -> FullPass {
     let added = done.iter().filter(|change| change.adds_the_name()).count();
     let removed = done.iter().filter(|change| change.removes_the_name()).count();
     let records = |(zone, view): (&HostedZoneId, &ZoneView)| (zone.clone(), view.records());
+    let unreadable = |(zone, view): (&HostedZoneId, &ZoneView)| {
+        let all = view.unreadable_markers().map(|(name, reason)| UnreadableMarker {
+            name: name.clone(),
+            zone: zone.clone(),
+            reason,
+        });
+        all.collect::<Vec<_>>()
+    };
     FullPass {
         managed_names: (plan.managed() + added).saturating_sub(removed),
         zone_records: world.zones.iter().map(records).collect(),
+        unreadable_markers: world.zones.iter().flat_map(unreadable).collect(),
     }
 }
 

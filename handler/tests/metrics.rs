@@ -20,6 +20,7 @@ fn outcome(service: &str, status: Status) -> Outcome {
         status,
         target: None,
         reason: None,
+        applied: None,
     }
 }
 
@@ -40,7 +41,7 @@ fn report(outcomes: Vec<Outcome>, full_pass: Option<FullPass>) -> Report {
 
 fn full_pass() -> Option<FullPass> {
     let zone_records = BTreeMap::from([(HostedZoneId::new("Z1"), 7)]);
-    Some(FullPass { managed_names: 3, zone_records })
+    Some(FullPass { managed_names: 3, zone_records, unreadable_markers: Vec::new() })
 }
 
 /// All written metrics, sorted, in the form `name{dimension}: value unit`.

@@ -221,6 +221,11 @@ fn refused(message: &str) -> MockResponse {
     )
 }
 
+/// The answer to a request that the role does not permit.
+fn access_denied() -> String {
+    "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not you</Message></Error><RequestId>REQUEST-7</RequestId></ErrorResponse>".to_owned()
+}
+
 struct TestRun {
     report: Report,
     aws: Arc<Mutex<MockAws>>,
@@ -597,8 +602,12 @@ async fn invariant_5_a_failed_read_changes_nothing_and_reports_the_error_of_aws(
         for payload in [one(), json!({"reconcile": "all"})] {
             let script = move |call: &Call| {
                 (call.operation == failing).then(|| match failing {
-                    "DescribeServices" => (400, json!({"__type": "AccessDeniedException", "message": "not you"}).to_string()),
-                    _ => (403, "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not you</Message></Error><RequestId>REQUEST-7</RequestId></ErrorResponse>".to_owned()),
+                    "DescribeServices" => (
+                        400,
+                        json!({"__type": "AccessDeniedException", "message": "not you"})
+                            .to_string(),
+                    ),
+                    _ => (403, access_denied()),
                 })
             };
             let zone = registered("old.elb.amazonaws.com");
@@ -747,6 +756,108 @@ async fn a_dry_run_writes_nothing_and_reports_the_changes_of_a_real_run() {
     assert_eq!(outcome.statuses(), "registered");
     assert_eq!(outcome.batches(), "");
     assert_eq!(outcome.report.changes.created, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_reports_all_outcomes_although_one_service_fails() {
+    let answer = |payload: &'static str| async {
+        let aws = mock(
+            vec![],
+            Box::new(|call| {
+                (call.operation == "ListResourceRecordSets").then(|| (403, access_denied()))
+            }),
+        );
+        let stop_at = Instant::now() + Duration::from_secs(300);
+        answer_until(&reconciler(&aws), FUNCTION_ARN, Nonce::new(1), stop_at, payload).await
+    };
+    let Ok(Answer::Report(report)) = answer(r#"{"reconcile":"all","dryRun":true}"#).await else {
+        panic!("no report");
+    };
+    let [orders] = report.outcomes.as_slice() else { panic!("one service") };
+    assert_eq!((orders.status.as_str(), orders.applied), ("failed", Some(false)));
+    let error = answer(r#"{"reconcile":"all"}"#).await.expect_err("a real run fails");
+    assert_eq!(error.kind(), "ServicesFailed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_contains_what_was_done_and_not_what_was_planned() {
+    let mut described = 0;
+    let script: Script = Box::new(move |call| match call.operation.as_str() {
+        "ChangeResourceRecordSets" => Some(refused("it already exists")),
+        "DescribeServices" => {
+            described += 1;
+            let status = if described > 1 { "INACTIVE" } else { "ACTIVE" };
+            Some((200, services(&[("orders", status)])))
+        }
+        _ => None,
+    });
+    let run = run(one(), vec![], script).await;
+    assert_snapshot!(run.statuses(), @"unchanged: ECS reports INACTIVE; the service had no name");
+    assert_eq!(run.report.changes.created, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_external_dns_is_neither_adopted_nor_deleted() {
+    let record =
+        rrset("orders.internal", "CNAME", 60, "internal-orders-1.eu-west-1.elb.amazonaws.com");
+    let heritage = "&quot;heritage=external-dns,external-dns/owner=k8s&quot;";
+    let zone = vec![record, rrset("cname-orders.internal", "TXT", 300, heritage)];
+    for (payload, status) in
+        [(one(), "ACTIVE"), (one(), "INACTIVE"), (json!({"reconcile": "all"}), "ACTIVE")]
+    {
+        let described = described(services(&[("orders", status)]));
+        let run = run(payload, zone.clone(), described).await;
+        assert_eq!(run.zone(), zone, "{status}");
+        assert!(
+            run.statuses().contains("external-dns") || status == "INACTIVE",
+            "{}",
+            run.statuses()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_of_others_at_the_markers_name_stay() {
+    let other =
+        "<ResourceRecord><Value>&quot;hello&quot;</Value></ResourceRecord></ResourceRecords>";
+    let zone = |target: &str| {
+        registered(target)
+            .iter()
+            .map(|rrset| match rrset.contains("TXT") {
+                true => rrset.replace("</ResourceRecords>", other),
+                false => rrset.clone(),
+            })
+            .collect::<Vec<_>>()
+    };
+    let moved = run(one(), zone("old.elb.amazonaws.com"), usual()).await;
+    assert!(moved.zone().iter().any(|rrset| rrset.contains("hello") && rrset.contains("heritage")));
+    let gone =
+        run(one(), zone("old.elb.amazonaws.com"), described(services(&[("orders", "DRAINING")])))
+            .await;
+    assert_snapshot!(gone.zone().join("\n"), @"<ResourceRecordSet><Name>_discovery.orders.internal</Name><Type>TXT</Type><TTL>300</TTL><ResourceRecords><ResourceRecord><Value>&quot;hello&quot;</Value></ResourceRecord></ResourceRecords></ResourceRecordSet>");
+    assert_snapshot!(gone.statuses(), @"deregistered: ECS reports DRAINING");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_pass_reports_each_name_whose_marker_cannot_be_read() {
+    let zone: Vec<String> = registered("old.elb.amazonaws.com")
+        .iter()
+        .map(|rrset| {
+            rrset.replace("orders.internal", "web.internal").replace("heritage", "HERITAGE")
+        })
+        .collect();
+    let run = run(json!({"reconcile": "all"}), zone.clone(), usual()).await;
+    assert!(zone.iter().all(|rrset| run.zone().contains(rrset)), "nothing of it changed");
+    let full_pass = run.report.full_pass.expect("a full pass");
+    insta::assert_json_snapshot!(full_pass.unreadable_markers, @r#"
+    [
+      {
+        "name": "web.internal",
+        "zone": "Z1",
+        "reason": "_discovery.web.internal, which is no marker of this tool: TXT \"HERITAGE=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders\""
+      }
+    ]
+    "#);
 }
 
 #[tokio::test(start_paused = true)]

@@ -168,6 +168,7 @@ impl World {
                 }
             }
         }
+        let adoptable = self.zones_with_adoptable_names(&reads.names, config, identity);
         reads
             .names
             .retain(|(zone, name)| !self.zones.get(zone).is_some_and(|view| view.was_read(name)));
@@ -177,13 +178,35 @@ impl World {
                 reads.zones.insert(zone);
             }
         }
+        reads.zones.extend(adoptable);
         if self.may_hold_any_name(scope) || self.may_hold_another_name(scope, &reads, identity) {
-            let was_listed =
-                |zone: &HostedZoneId| self.zones.get(zone).is_some_and(ZoneView::was_listed);
-            reads.zones = config.zones().into_keys().filter(|zone| !was_listed(zone)).collect();
-            reads.names.retain(|(zone, _)| !reads.zones.contains(zone));
+            reads.zones.extend(config.zones().into_keys());
         }
+        let was_listed =
+            |zone: &HostedZoneId| self.zones.get(zone).is_some_and(ZoneView::was_listed);
+        reads.zones.retain(|zone| !was_listed(zone));
+        reads.names.retain(|(zone, _)| !reads.zones.contains(zone));
         reads
+    }
+
+    /// The zones of unmarked records that lead to one of the load balancers. Such a record may be adopted, unless
+    /// external-dns marks it somewhere else in its zone.
+    fn zones_with_adoptable_names(
+        &self,
+        names: &BTreeSet<ZoneName>,
+        config: &Config,
+        identity: &EnvironmentIdentity,
+    ) -> BTreeSet<HostedZoneId> {
+        if !config.adopt {
+            return BTreeSet::new();
+        }
+        let targets = self.targets();
+        let is_adoptable = |(zone, name): &&ZoneName| {
+            let state = self.zones.get(zone).and_then(|view| view.state(name, identity));
+            let Some(NameState::Unmarked(records)) = state else { return false };
+            records.iter().any(|record| record.leads_to().is_some_and(|to| targets.contains(&to)))
+        };
+        names.iter().filter(is_adoptable).map(|(zone, _)| zone.clone()).collect()
     }
 
     /// The holders of all managed names in a full pass, or of `names` otherwise.
