@@ -324,11 +324,30 @@ async fn run_trigger(
     script: Script,
 ) -> TestRun {
     let aws = mock(zone, script);
-    let stop_at = Instant::now() + time;
-    let now = std::time::SystemTime::now();
-    let invocation = Invocation { location: location(), nonce: Nonce::new(1), now, stop_at };
-    let report = reconciler(&aws).run(trigger, &invocation).await;
+    let report = reconciler(&aws).run(trigger, &invocation(time)).await;
     TestRun { report, aws }
+}
+
+/// A run with other zones than the usual one.
+async fn run_with_zones(
+    zones: Value,
+    payload: Value,
+    zone: Vec<String>,
+    script: Script,
+) -> TestRun {
+    let aws = mock(zone, script);
+    let config = json!({"environment": "dev", "zones": zones}).to_string();
+    let config = Config::parse(Some(&config)).expect("valid");
+    let trigger = Trigger::parse(&payload, &location());
+    let invocation = invocation(Duration::from_secs(300));
+    let report = Reconciler { config, ..reconciler(&aws) }.run(&trigger, &invocation).await;
+    TestRun { report, aws }
+}
+
+/// An invocation that may write for `time`.
+fn invocation(time: Duration) -> Invocation {
+    let now = std::time::SystemTime::now();
+    Invocation { location: location(), nonce: Nonce::new(1), now, stop_at: Instant::now() + time }
 }
 
 fn mock(zone: Vec<String>, script: Script) -> Arc<Mutex<MockAws>> {
@@ -379,6 +398,17 @@ fn created() -> Value {
                 "cluster": "dev", "serviceName": "orders",
                 "loadBalancers": [{"targetGroupArn": GROUP}],
             },
+        },
+    })
+}
+
+/// DeleteService for a service in the cluster `dev`.
+fn deleted(name: &str) -> Value {
+    json!({
+        "source": "aws.ecs", "detail-type": "AWS API Call via CloudTrail",
+        "detail": {
+            "eventSource": "ecs.amazonaws.com", "eventName": "DeleteService",
+            "requestParameters": {"cluster": "dev", "service": name},
         },
     })
 }
@@ -550,9 +580,6 @@ async fn an_answer_of_ecs_that_contradicts_a_recent_event_fails_the_run() {
     let is_missing = || -> Script {
         Box::new(|call: &Call| (call.operation == "DescribeServices").then(missing))
     };
-    let mut deleted = created();
-    deleted["detail"]["eventName"] = "DeleteService".into();
-    deleted["detail"]["requestParameters"]["service"] = "orders".into();
     let (recent, old) = (Duration::from_secs(5), Duration::from_secs(3_600));
     let held = || registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
 
@@ -560,9 +587,9 @@ async fn an_answer_of_ecs_that_contradicts_a_recent_event_fails_the_run() {
     assert_snapshot!(outcome.statuses(), @"failed: ECS does not return the service yet, although it was created a moment ago");
     let outcome = run(at(created(), old), vec![], is_missing()).await;
     assert_snapshot!(outcome.statuses(), @"unchanged: ECS reports MISSING; the service had no name");
-    let outcome = run(at(deleted.clone(), recent), held(), usual()).await;
+    let outcome = run(at(deleted("orders"), recent), held(), usual()).await;
     assert_snapshot!(outcome.statuses(), @"failed: ECS still returns the service as alive, although it was deleted a moment ago");
-    let outcome = run(at(deleted, old), held(), usual()).await;
+    let outcome = run(at(deleted("orders"), old), held(), usual()).await;
     assert_snapshot!(outcome.statuses(), @"unchanged");
 }
 
@@ -1137,14 +1164,7 @@ async fn a_service_that_is_created_again_with_another_name_loses_the_old_one() {
         .iter()
         .map(|rrset| rrset.replace("orders.internal", "shop.internal"))
         .collect();
-    let deleted = json!({
-        "source": "aws.ecs", "detail-type": "AWS API Call via CloudTrail",
-        "detail": {
-            "eventSource": "ecs.amazonaws.com", "eventName": "DeleteService",
-            "requestParameters": {"cluster": "dev", "service": "orders"},
-        },
-    });
-    let outcome = run(deleted, before, usual()).await;
+    let outcome = run(deleted("orders"), before, usual()).await;
     assert_eq!(outcome.statuses(), "updated: renamed from shop.internal");
     let zone = outcome.zone();
     assert!(zone.iter().all(|rrset| rrset.contains("orders.internal")), "{zone:?}");
@@ -1403,4 +1423,138 @@ async fn a_failed_invocation_has_a_kind_and_a_reason() {
 async fn an_invocation_starts_no_change_in_its_last_ten_seconds() {
     let (answer, _) = invoke(FUNCTION_ARN, Duration::from_secs(9), one(), usual()).await;
     assert_snapshot!(answer.expect_err("the invocation failed"), @"1 of 1 services failed. The first: arn:aws:ecs:eu-west-1:111122223333:service/dev/orders: skipped: the invocation was about to time out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn deletions_that_events_reported_pass_the_delete_limit_of_a_full_pass_in_the_same_batch() {
+    let all = ["gone-1", "gone-2", "gone-3", "gone-4", "a", "b", "c", "d"];
+    let zone = all.iter().flat_map(|name| registered_as(name, name)).collect();
+    let status = with_status(|name| if name.starts_with("gone") { "INACTIVE" } else { "ACTIVE" });
+    let aws = mock(zone, either(status, fleet(["a", "b", "c", "d"])));
+    let schedule = json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}});
+    let events = all[..4].iter().map(|name| deleted(name)).chain([schedule]);
+    let payload = queued(&events.map(|event| event.to_string()).collect::<Vec<_>>());
+    let stop_at = Instant::now() + Duration::from_secs(300);
+    let answer =
+        answer_until(&reconciler(&aws), FUNCTION_ARN, Nonce::new(1), stop_at, &payload).await;
+    let Ok(Answer::Batch(answer)) = answer else { panic!("{answer:?}") };
+    assert_eq!(answer.batch_item_failures, []);
+    let zone = aws.lock().expect("no holder panics").zone.concat();
+    assert!(!zone.contains("gone") && zone.contains("<Name>d.internal"), "{zone}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_moves_to_another_zone_keeps_its_name_until_the_new_one_exists() {
+    let zones = json!([
+        {"vpcId": "vpc-1", "hostedZoneId": "Z2", "name": "two.internal"},
+        {"vpcId": "vpc-9", "hostedZoneId": "Z1", "name": "one.internal"},
+    ]);
+    let zone: Vec<String> = registered("old.elb.amazonaws.com")
+        .iter()
+        .map(|rrset| rrset.replace("orders.internal", "orders.one.internal"))
+        .collect();
+    let moved = run_with_zones(zones.clone(), one(), zone.clone(), usual()).await;
+    assert_eq!(moved.statuses(), "updated: renamed from orders.one.internal");
+    assert_snapshot!(moved.batches(), @r#"
+    CREATE orders.two.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
+    CREATE _discovery.orders.two.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders,records=CNAME"
+    --
+    DELETE orders.one.internal 60 CNAME old.elb.amazonaws.com
+    DELETE _discovery.orders.one.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    "#);
+
+    let denied: Script = Box::new(|call| {
+        (call.operation == "ChangeResourceRecordSets" && call.body.contains("two.internal"))
+            .then(access_denied)
+    });
+    let failed = run_with_zones(zones, one(), zone.clone(), denied).await;
+    assert_snapshot!(failed.statuses(), @"failed: route53:ChangeResourceRecordSets for orders.two.internal failed: AccessDenied: not you (request id REQUEST-7); the service keeps orders.one.internal");
+    assert_eq!(failed.zone(), zone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renamed_service_keeps_its_name_if_the_new_one_is_taken_or_refused() {
+    let renamed = || described(tagged(&[("name", "shop")]));
+    let held = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
+    let mut taken = held.clone();
+    taken.push(rrset("shop.internal", "A", 60, "10.0.0.7"));
+    let outcome = run(retagged(), taken.clone(), renamed()).await;
+    assert_snapshot!(outcome.statuses(), @"conflict: the name is taken by A 10.0.0.7, which has no marker; the service keeps orders.internal");
+    assert_eq!(outcome.zone(), taken);
+
+    let refusal: Script = Box::new(|call| {
+        (call.operation == "ChangeResourceRecordSets")
+            .then(|| refused("RRSet of type CNAME with DNS name shop.internal. is not permitted"))
+    });
+    let outcome = run(retagged(), held.clone(), either(refusal, renamed())).await;
+    assert_snapshot!(outcome.statuses(), @"failed: Route 53 refused the change: RRSet of type CNAME with DNS name shop.internal. is not permitted (5 times in a row); the service keeps orders.internal");
+    assert_eq!(outcome.zone(), held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_event_of_a_deleted_holder_passes_its_contested_name_to_the_other_service() {
+    let tagged = |call: &Call| {
+        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+        (call.operation == "DescribeServices").then(|| {
+            let status = |name| if name == "old" { "DRAINING" } else { "ACTIVE" };
+            let all = requested(&request).into_iter().map(|(name, _)| (name, status(name)));
+            let mut answer: Value =
+                serde_json::from_str(&services(&all.collect::<Vec<_>>())).expect("JSON");
+            for service in answer["services"].as_array_mut().expect("services") {
+                service["tags"] = json!([{"key": "discovery:name", "value": "shop"}]);
+            }
+            (200, answer.to_string())
+        })
+    };
+    let zone: Vec<String> = registered_as("shop", "old")
+        .iter()
+        .map(|rrset| rrset.replace("dev/old&", "dev/old,contested&"))
+        .collect();
+    let script = either(Box::new(tagged), fleet(["new"]));
+    let outcome = run(deleted("old"), zone, script).await;
+    assert_snapshot!(outcome.batches(), @r#"
+    DELETE shop.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
+    DELETE _discovery.shop.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/old,contested"
+    CREATE shop.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
+    CREATE _discovery.shop.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/new,records=CNAME"
+    "#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_vpc_in_the_configuration_deletes_no_names() {
+    let zones = json!([{"vpcId": "vpc-2", "hostedZoneId": "Z1", "name": "internal"}]);
+    let names = ["a", "b", "c", "orders"];
+    let zone: Vec<String> = names.iter().flat_map(|name| registered_as(name, name)).collect();
+    let full_pass = json!({"reconcile": "all"});
+    let outcome = run_with_zones(zones.clone(), full_pass, zone.clone(), fleet(names)).await;
+    assert_eq!(outcome.statuses().matches("refused: the delete limit").count(), 4);
+    assert_eq!(outcome.zone(), zone);
+    let outcome = run_with_zones(zones, created(), zone.clone(), fleet(names)).await;
+    assert_snapshot!(outcome.statuses(), @"waiting: no load balancer of the service is in a VPC with a zone of this environment: orders in vpc-1; an event does not delete the name for that reason, but the next full pass does, within the delete limit");
+    assert_eq!(outcome.zone(), zone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_balancer_without_a_required_field_is_a_failed_read() {
+    for field in ["VpcId", "Scheme", "IpAddressType"] {
+        let script = move |call: &Call| {
+            (call.operation == "DescribeLoadBalancers").then(|| {
+                let fields = [("IpAddressType", "ipv4"), ("Scheme", "internal"), ("VpcId", "vpc-1")]
+                    .into_iter()
+                    .filter(|(name, _)| *name != field)
+                    .map(|(name, value)| format!("<{name}>{value}</{name}>"))
+                    .collect::<String>();
+                let balancer = format!("<LoadBalancers><member><LoadBalancerArn>{BALANCER}</LoadBalancerArn><LoadBalancerName>orders</LoadBalancerName><DNSName>orders.elb.amazonaws.com</DNSName>{fields}</member></LoadBalancers>");
+                (200, elb("DescribeLoadBalancers", &balancer))
+            })
+        };
+        let zone = registered("old.elb.amazonaws.com");
+        let outcome = run(one(), zone.clone(), Box::new(script)).await;
+        let error = outcome.error();
+        assert!(
+            error.ends_with(&format!("{BALANCER} failed: the answer has no {field}")),
+            "{error}"
+        );
+        assert_eq!(outcome.zone(), zone);
+    }
 }
