@@ -1558,3 +1558,31 @@ async fn a_load_balancer_without_a_required_field_is_a_failed_read() {
         assert_eq!(outcome.zone(), zone);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_chain_of_names_from_tags_is_not_followed() {
+    // Each service has the name that the template gives to the next one.
+    let next = |name: &str| {
+        let number: usize = name.trim_start_matches('s').parse().expect("a number");
+        format!("s{}", (number + 1) % 25)
+    };
+    let tagged = move |call: &Call| {
+        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+        (call.operation == "DescribeServices").then(|| {
+            let mut answer: Value =
+                serde_json::from_str(&services(&requested(&request))).expect("JSON");
+            for service in answer["services"].as_array_mut().expect("services") {
+                let name = next(service["serviceName"].as_str().expect("a name"));
+                service["tags"] = json!([{"key": "discovery:name", "value": name}]);
+            }
+            (200, answer.to_string())
+        })
+    };
+    let names = (0..25).map(|number| format!("s{number}"));
+    let zone = names.flat_map(|name| registered_as(&next(&name), &name)).collect();
+    let payload = json!({"reconcile": {"cluster": "dev", "service": "s0"}});
+    let outcome = run(payload, zone, Box::new(tagged)).await;
+    assert_eq!(outcome.report.read_errors, Vec::<String>::new());
+    assert!(outcome.statuses().lines().all(|status| status == "unchanged"));
+    assert_eq!(outcome.count("DescribeServices"), 2);
+}
