@@ -283,6 +283,11 @@ mod tests {
             call("CreateService", json!({"serviceName": "web", "loadBalancers": [{"targetGroupArn": group}, {"targetGroupArn": "x"}, {"loadBalancerName": "old-web"}, {"loadBalancerName": "x/y"}, 7]})),
             @"default/web hint the target group arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web-tg/0123, the classic load balancer old-web"
         );
+        for other in ["arn:aws:s3:::x", "x:targetgroup/web-tg/0123"] {
+            let request =
+                json!({"serviceName": "web", "loadBalancers": [{"targetGroupArn": other}]});
+            assert_eq!(call("CreateService", request), "default/web");
+        }
     }
 
     #[test]

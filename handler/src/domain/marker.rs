@@ -236,6 +236,8 @@ mod tests {
             format!("\"heritage=ecs-discovery,version=1,service={ARN},environment=dev\""),
             format!("\"heritage=ecs-discovery,version=1,environment=dev,service={ARN},x=y\""),
             format!("\"heritage=ecs-discovery,version=1,environment=dev,service={ARN}"),
+            "\"heritage=ecs-discovery,version=1\\044environment=dev\"".to_owned(),
+            format!("\"heritage=ecs-discovery,version={}\"", "1".repeat(255)),
         ] {
             assert_eq!(check(&value), "no marker of this tool", "{value}");
         }
@@ -270,6 +272,25 @@ mod tests {
                 Marker::parse(rrset.single_value().expect("one value").0),
                 Ok(marker.clone())
             );
+        }
+    }
+
+    #[test]
+    fn route_53_accepts_the_ttl_of_every_marker() {
+        let marker = Marker {
+            environment: "dev".into(),
+            service: arn("orders"),
+            records: None,
+            is_contested: false,
+        };
+        for nonce in [0, 86_399] {
+            let mut before = None;
+            for _ in 0..3 {
+                let rrset = marker.rrset(&name("orders"), Nonce::new(nonce), before.as_ref());
+                let (_, ttl_seconds) = rrset.single_value().expect("one value");
+                assert!((0..=i64::from(i32::MAX)).contains(&ttl_seconds), "{ttl_seconds}");
+                before = Some(rrset);
+            }
         }
     }
 

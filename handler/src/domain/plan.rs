@@ -1006,6 +1006,16 @@ mod tests {
             .managed("shop", "old", "lb")
             .service("old", DesiredState::Gone(Gone::Inactive))
             .service("new", record("shop", "lb"));
+        let with_another = scene.clone().older_service("newest", 9, record("shop", "lb2"));
+        assert_snapshot!(check(with_another), @r#"
+        - shop.internal CNAME lb.elb.amazonaws.com
+        - _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/old,records=CNAME"
+        + shop.internal CNAME lb.elb.amazonaws.com
+        + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/new,records=CNAME,contested"
+        new registered: the name was held by …/dev/old
+        newest conflict: the name goes to an older service: …/dev/new
+        old deregistered: ECS reports INACTIVE
+        "#);
         assert_snapshot!(check(scene), @r#"
         - shop.internal CNAME lb.elb.amazonaws.com
         - _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/old,records=CNAME"

@@ -386,6 +386,8 @@ mod tests {
             json!(7),
             text(json!({"deregister": "all"})),
             text(json!({"deregister": "all"})),
+            text(json!({"deregister": {"hostedZoneId": "Z1"}})),
+            text(json!({"deregister": "all", "dryRun": true})),
         ]);
         let show_runs = |messages: &[Message]| {
             let line = |(trigger, messages): &(Trigger, Vec<&Message>)| {
@@ -394,10 +396,12 @@ mod tests {
             };
             runs(messages).iter().map(line).collect::<Vec<_>>().join("\n")
         };
-        assert_snapshot!(show_runs(&messages), @r"
+        assert_snapshot!(show_runs(&messages), @"
         0, 3: dev/a, dev/c deleted
         2: dev/b dry
         6, 7: deregister
+        8: deregister in Z1
+        9: deregister dry
         ");
         assert_snapshot!(show(&messages[4].trigger), @"unreadable: the payload is not valid JSON: expected ident at line 1 column 2");
         assert_snapshot!(show(&messages[5].trigger), @"unreadable: the message has no body");

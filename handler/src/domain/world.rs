@@ -147,7 +147,7 @@ impl World {
         let mut services: BTreeSet<&ServiceArn> = self.services.keys().collect();
         services.extend(&scope.services);
         for arn in &services {
-            reads.names.extend(self.names(arn, config));
+            reads.names.extend(self.names(arn, scope, config));
         }
 
         // Absence from a list is not treated as deletion: holders are described by name before anything is
@@ -300,8 +300,9 @@ impl World {
     }
 
     /// The possible names of a service: the one from the template, which needs no read, and the one from
-    /// its tag.
-    fn names(&self, arn: &ServiceArn, config: &Config) -> BTreeSet<ZoneName> {
+    /// its tag. A service outside of the scope holds a name that a service in the scope may need, so only the name
+    /// that it should have instead matters. Otherwise each name from a template would lead to another holder.
+    fn names(&self, arn: &ServiceArn, scope: &ReadScope, config: &Config) -> BTreeSet<ZoneName> {
         let tagged = match self.services.get(arn) {
             Some(Ok(Service::Live { tags, .. })) => {
                 Tags::parse(tags).ok().and_then(|tags| tags.name)
@@ -309,9 +310,13 @@ impl World {
             Some(Ok(Service::Outside)) => return BTreeSet::new(),
             Some(Ok(Service::Gone(_)) | Err(_)) | None => None,
         };
+        let mut labels = BTreeSet::from([tagged.as_deref()]);
+        if scope.services.contains(arn) {
+            labels.insert(None);
+        }
         let mut names = BTreeSet::new();
         for (zone, zone_name) in config.zones() {
-            for label in [None, tagged.as_deref()] {
+            for label in labels.iter().copied() {
                 if let Ok(name) = config.name(arn, label, &zone_name) {
                     names.insert((zone.clone(), name));
                 }
@@ -422,6 +427,13 @@ mod tests {
         };
         world.services.insert(arn("dev/orders"), Ok(service));
         assert_snapshot!(check(&world), @"orders.internal in Z1, shop.internal in Z1");
+        // A holder outside of the scope matters only with the name that it should have.
+        let tagged = world.services.remove(&arn("dev/orders")).expect("the service");
+        world.services.extend([(arn("dev/orders"), live(&[])), (arn("dev/holder"), tagged)]);
+        let rrsets = vec![cname("orders", "lb"), marker("orders", "holder")];
+        let name = name("orders");
+        world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name, rrsets);
+        assert_snapshot!(check(&world), @"shop.internal in Z1");
     }
 
     #[test]

@@ -394,6 +394,8 @@ mod tests {
         assert_snapshot!(with(&[plain(at, "TXT", "\"hello\"")]), @r#"taken by the record at _discovery.orders.internal, which is no marker of this tool: TXT "hello""#);
         assert_snapshot!(with(&[plain(at, "A", "10.0.0.7")]), @"taken by the record at _discovery.orders.internal, which is no marker of this tool: A 10.0.0.7");
         assert_snapshot!(with(&[plain(at, "TXT", "\"HERITAGE=ecs-discovery\"")]), @r#"taken by the record at _discovery.orders.internal, which is no marker of this tool: TXT "HERITAGE=ecs-discovery""#);
+        let text = "\"heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders\"";
+        assert_snapshot!(with(&[plain(at, "SPF", text)]), @r#"taken by the record at _discovery.orders.internal, which is no marker of this tool: SPF "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders""#);
         assert_snapshot!(with(&[plain(at, "TXT", "\"heritage=ecs-discovery,version=2,x\"")]), @r#"taken by the record at _discovery.orders.internal, which is a marker of the unsupported version "2": TXT "heritage=ecs-discovery,version=2,x""#);
     }
 
