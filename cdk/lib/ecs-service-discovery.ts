@@ -86,6 +86,9 @@ export class EcsServiceDiscovery extends Construct {
     // the rules are deleted before the handler deletes the records.
     const lifecycle = new Lifecycle(this, 'Lifecycle', { handler, logRetentionDays: discovery.logRetentionDays });
     const kept = zones.distinct.map((zone) => lifecycle.keep(zone));
+    for (const zone of zones.distinct) {
+      if (zone.isCreated) lifecycle.setNegativeTtl(zone, discovery.negativeTtlSeconds);
+    }
     const target = discovery.delivery === 'queue' ? events : handler.function;
     const triggers = new Triggers(this, 'Triggers', { environment, target, deadLetterQueue, fullPassMinutes });
     triggers.node.addDependency(...kept);

@@ -358,6 +358,40 @@ describe('a deployment', () => {
     }
   });
 
+  test('sets the negative TTL of each zone that the stack creates, with a permission for nothing else', () => {
+    const created = { vpcId: VPC, zoneName: 'dev.internal' };
+    const given = { vpcId: 'vpc-0000000000000002', zoneName: 'ops.internal', hostedZoneId: 'Z0GIVEN' };
+    const made = template({ vpcs: [created, given] });
+    made.resourceCountIs('Custom::EcsDiscoveryNegativeTtl', 1);
+    const zone = { Ref: idOf(made, 'AWS::Route53::HostedZone', 'Discovery') };
+    const request = {
+      'Fn::Join': ['', ['{"negativeTtl":{"hostedZoneId":"', zone, '","seconds":5}}']],
+    };
+    made.hasResourceProperties('Custom::EcsDiscoveryNegativeTtl', { Create: request, Update: request });
+    made.hasResourceProperties('AWS::IAM::Policy', {
+      PolicyDocument: {
+        Statement: [
+          {
+            Sid: 'ChangeSoa',
+            Effect: 'Allow',
+            Action: 'route53:ChangeResourceRecordSets',
+            Resource: { 'Fn::Join': ['', ['arn:aws:route53:::hostedzone/', zone]] },
+            Condition: {
+              'ForAllValues:StringEquals': {
+                'route53:ChangeResourceRecordSetsRecordTypes': ['SOA'],
+                'route53:ChangeResourceRecordSetsActions': ['UPSERT'],
+                'route53:ChangeResourceRecordSetsNormalizedRecordNames': ['dev.internal'],
+              },
+            },
+          },
+        ],
+      },
+    });
+    const text = (options: object) =>
+      JSON.stringify(properties(template(options), 'Custom::EcsDiscoveryNegativeTtl').Properties);
+    expect(text({ negativeTtlSeconds: 30 })).toContain(String.raw`\"seconds\":30`);
+  });
+
   test('waits 15 minutes for the handler, not an hour', () => {
     const made = template();
     for (const type of ['Custom::EcsDiscoveryFullPass', 'Custom::EcsDiscoveryZone']) {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::domain::marker::Nonce;
-use crate::domain::report::{Outcome, Report, Status, UnreadableMarker};
+use crate::domain::report::{LongNegativeTtl, Outcome, Report, Status, UnreadableMarker};
 use crate::domain::service::{ArnError, AwsLocation};
 use crate::domain::trigger::{Message, Payload, Scope, Trigger, runs};
 use crate::metrics;
@@ -130,7 +130,9 @@ async fn batch(
                 tracing::error!(message_id = id, reason, "message unreadable");
                 failed.push(id);
             }
-            Trigger::Reconcile { .. } | Trigger::Deregister { .. } => {}
+            Trigger::Reconcile { .. }
+            | Trigger::Deregister { .. }
+            | Trigger::SetNegativeTtl { .. } => {}
         }
     }
     let mut reports = Vec::new();
@@ -191,6 +193,10 @@ fn log(report: &Report) {
     for marker in report.full_pass.iter().flat_map(|full_pass| &full_pass.unreadable_markers) {
         let UnreadableMarker { name, zone, reason } = marker;
         tracing::warn!(environment, %name, %zone, reason, "marker unreadable");
+    }
+    for long in report.full_pass.iter().flat_map(|full_pass| &full_pass.long_negative_ttls) {
+        let LongNegativeTtl { zone, seconds, command } = long;
+        tracing::warn!(environment, %zone, seconds, command, "negative TTL too long");
     }
     tracing::info!(
         environment,

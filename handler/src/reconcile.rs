@@ -5,9 +5,9 @@
 //! that the faster run wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::apply::{Applied, apply};
 use crate::aws::Aws;
@@ -18,8 +18,11 @@ use crate::domain::desired::{Basis, Desired, DesiredState, desired};
 use crate::domain::dns::DnsName;
 use crate::domain::marker::Nonce;
 use crate::domain::plan::{NameChange, Plan, plan};
-use crate::domain::report::{Changes, FullPass, Outcomes, Report, ReportScope, UnreadableMarker};
+use crate::domain::report::{
+    Changes, FullPass, LongNegativeTtl, Outcomes, Report, ReportScope, UnreadableMarker,
+};
 use crate::domain::service::{AwsLocation, HostedZoneId, Service, ServiceArn};
+use crate::domain::soa::{self, negative_ttl};
 use crate::domain::trigger::{Options, Scope, Trigger};
 use crate::domain::world::{LIST_ZONE_THRESHOLD, World};
 use crate::domain::zone::{EnvironmentIdentity, ZoneName, ZoneView};
@@ -29,6 +32,13 @@ use crate::observe::Observer;
 /// during the write, or if a name became free that another one waits for. After the last round the run fails, and
 /// the invocation is retried.
 const MAX_ROUNDS: usize = 5;
+
+/// The pause before another attempt to set the negative TTL. A permission may take effect some seconds after
+/// CloudFormation created it.
+const PERMISSION_DELAY: Duration = Duration::from_secs(10);
+
+/// The most attempts to set the negative TTL.
+const NEGATIVE_TTL_ATTEMPTS: usize = 6;
 
 /// Everything that a run needs, created once during init.
 #[derive(Debug)]
@@ -90,6 +100,9 @@ impl Reconciler {
                 };
                 (Task::Reconcile(scope.clone()), report_scope, *options)
             }
+            Trigger::SetNegativeTtl { zone, seconds } => {
+                return self.set_negative_ttl(zone, *seconds, invocation).await;
+            }
             Trigger::Deregister { zone, options } => {
                 let all = || self.config.zones().into_keys().collect();
                 let zones = zone.clone().map_or_else(all, |zone| BTreeSet::from([zone]));
@@ -115,6 +128,51 @@ impl Reconciler {
         }
     }
 
+    /// Sets the negative TTL of one of the environment's zones.
+    async fn set_negative_ttl(
+        &self,
+        zone: &HostedZoneId,
+        seconds: i64,
+        invocation: &Invocation,
+    ) -> Report {
+        let mut report = Report::new(&self.config.environment, ReportScope::NegativeTtl, false);
+        let mut attempts = 1;
+        let result = loop {
+            let result = self.try_to_set_negative_ttl(zone, seconds).await;
+            let time_left = invocation.stop_at.saturating_duration_since(Instant::now());
+            if result.is_ok() || attempts == NEGATIVE_TTL_ATTEMPTS || time_left < PERMISSION_DELAY {
+                break result;
+            }
+            sleep(PERMISSION_DELAY).await;
+            attempts += 1;
+        };
+        match result {
+            Ok(changes) => report.changes = changes,
+            Err(error) => report.read_errors.push(error),
+        }
+        report.api_calls = self.aws.take_requests();
+        report.throttles = self.aws.take_throttles();
+        report
+    }
+
+    async fn try_to_set_negative_ttl(
+        &self,
+        zone: &HostedZoneId,
+        seconds: i64,
+    ) -> Result<Changes, String> {
+        let zones = self.config.zones();
+        let name = zones.get(zone).ok_or(format!("the configuration has no zone {zone}"))?;
+        let soa = self.aws.route53.soa(zone, name).await.map_err(|error| error.to_string())?;
+        let changed = soa::with_negative_ttl(&soa, seconds).ok_or_else(|| {
+            format!("the SOA record of {name} has another form than expected: {soa}")
+        })?;
+        if changed == soa {
+            return Ok(Changes::default());
+        }
+        self.aws.route53.replace_soa(zone, &changed).await.map_err(|error| error.to_string())?;
+        Ok(Changes { created: 1, deleted: 1 })
+    }
+
     async fn rounds(&self, task: &Task, options: Options, invocation: &Invocation) -> Progress {
         let identity = &self.identity(invocation);
         let (priority, policy) = (task.priority(), task.loss_policy(&self.config, options));
@@ -135,7 +193,7 @@ impl Reconciler {
             let applied = apply(&self.aws.route53, &plan, priority, invocation.stop_at).await;
             progress.record(&plan, &applied, &policy);
             if let Task::Reconcile(Scope::FullPass(_)) = &task {
-                progress.full_pass = Some(full_pass(&world, &plan, &applied.done));
+                progress.full_pass = Some(full_pass(&config.zones(), &world, &plan, &applied.done));
             }
             let changed = match &task {
                 Task::Reconcile(_) => {
@@ -332,7 +390,12 @@ impl Progress {
     }
 }
 
-fn full_pass(world: &World, plan: &SafePlan, done: &[&NameChange]) -> FullPass {
+fn full_pass(
+    zones: &BTreeMap<HostedZoneId, DnsName>,
+    world: &World,
+    plan: &SafePlan,
+    done: &[&NameChange],
+) -> FullPass {
     let added = done.iter().filter(|change| change.adds_the_name()).count();
     let removed = done.iter().filter(|change| change.removes_the_name()).count();
     let records = |(zone, view): (&HostedZoneId, &ZoneView)| (zone.clone(), view.records());
@@ -344,10 +407,23 @@ fn full_pass(world: &World, plan: &SafePlan, done: &[&NameChange]) -> FullPass {
         });
         all.collect::<Vec<_>>()
     };
+    let long_negative_ttl = |(zone, name): (&HostedZoneId, &DnsName)| {
+        let records = world.zones.get(zone)?.records_at(name);
+        let (soa, seconds) =
+            records.iter().find_map(|rrset| Some((rrset, negative_ttl(rrset)?)))?;
+        let shorter = soa::with_negative_ttl(soa, soa::DEFAULT_NEGATIVE_TTL)?;
+        let command = soa::command(zone, &shorter)?;
+        (seconds > soa::LONG_NEGATIVE_TTL).then(|| LongNegativeTtl {
+            zone: zone.clone(),
+            seconds,
+            command,
+        })
+    };
     FullPass {
         managed_names: (plan.managed() + added).saturating_sub(removed),
         zone_records: world.zones.iter().map(records).collect(),
         unreadable_markers: world.zones.iter().flat_map(unreadable).collect(),
+        long_negative_ttls: zones.iter().filter_map(long_negative_ttl).collect(),
     }
 }
 

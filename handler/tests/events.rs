@@ -9,6 +9,7 @@ fn show(trigger: Trigger) -> String {
     match trigger {
         Trigger::Ignore { reason } => format!("ignored: {reason}"),
         Trigger::Unreadable { reason } => format!("unreadable: {reason}"),
+        Trigger::SetNegativeTtl { .. } => "negative TTL".into(),
         Trigger::Deregister { .. } => "deregister".into(),
         Trigger::Reconcile { scope: Scope::FullPass(_), .. } => "full pass".into(),
         Trigger::Reconcile { scope: Scope::Services(targets), .. } => {

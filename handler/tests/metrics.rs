@@ -41,7 +41,12 @@ fn report(outcomes: Vec<Outcome>, full_pass: Option<FullPass>) -> Report {
 
 fn full_pass() -> Option<FullPass> {
     let zone_records = BTreeMap::from([(HostedZoneId::new("Z1"), 7)]);
-    Some(FullPass { managed_names: 3, zone_records, unreadable_markers: Vec::new() })
+    Some(FullPass {
+        managed_names: 3,
+        zone_records,
+        unreadable_markers: vec![],
+        long_negative_ttls: vec![],
+    })
 }
 
 /// All written metrics, sorted, in the form `name{dimension}: value unit`.

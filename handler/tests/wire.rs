@@ -942,6 +942,57 @@ async fn a_full_pass_reports_each_name_whose_marker_cannot_be_read() {
     "#);
 }
 
+const SOA: &str = "ns-1.awsdns-00.co.uk. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400";
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_sets_the_negative_ttl_of_a_zone_once() {
+    let payload = |zone: &str| {
+        let request = json!({"negativeTtl": {"hostedZoneId": zone, "seconds": 5}}).to_string();
+        json!({"RequestType": "Create", "ResourceProperties": {"Create": request}})
+    };
+    let soa = vec![rrset("internal", "SOA", 900, SOA)];
+    let mut denied = 2;
+    let script: Script = Box::new(move |call| {
+        (call.operation == "ChangeResourceRecordSets").then(|| match denied {
+            0 => (200, "<ChangeResourceRecordSetsResponse><ChangeInfo><Id>C1</Id><Status>PENDING</Status><SubmittedAt>2026-01-01T00:00:00Z</SubmittedAt></ChangeInfo></ChangeResourceRecordSetsResponse>".into()),
+            _ => {
+                denied -= 1;
+                access_denied()
+            }
+        })
+    });
+    let slow = run(payload("Z1"), soa, script).await;
+    assert!(slow.report.read_errors.is_empty(), "{:?}", slow.report.read_errors);
+    assert_eq!(slow.report.changes.created, 1);
+    assert_snapshot!(slow.batches().lines().last().expect("a change"), @"UPSERT internal 5 SOA ns-1.awsdns-00.co.uk. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 5");
+
+    let short = vec![rrset("internal", "SOA", 5, &SOA.replace("86400", "5"))];
+    let again = run(payload("Z1"), short, usual()).await;
+    assert_eq!(again.count("ChangeResourceRecordSets"), 0);
+
+    let unknown = run(payload("Z9"), vec![], usual()).await;
+    assert_snapshot!(unknown.error(), @"the configuration has no zone Z9");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_pass_reports_zones_with_a_long_negative_ttl_and_the_command_that_shortens_it() {
+    let pass = |last: &'static str| async move {
+        let zone = vec![rrset("internal", "SOA", 900, &SOA.replace("86400", last))];
+        let run = run(json!({"reconcile": "all"}), zone, usual()).await;
+        run.report.full_pass.expect("a full pass").long_negative_ttls
+    };
+    insta::assert_json_snapshot!(pass("86400").await, @r#"
+    [
+      {
+        "zone": "Z1",
+        "seconds": 900,
+        "command": "aws route53 change-resource-record-sets --hosted-zone-id Z1 --change-batch '{\"Changes\":[{\"Action\":\"UPSERT\",\"ResourceRecordSet\":{\"Name\":\"internal\",\"Type\":\"SOA\",\"TTL\":5,\"ResourceRecords\":[{\"Value\":\"ns-1.awsdns-00.co.uk. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 5\"}]}}]}'"
+      }
+    ]
+    "#);
+    assert_eq!(pass("60").await, []);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deregistration_deletes_all_managed_records_and_no_others() {
     let foreign = rrset("billing.internal", "A", 60, "10.0.0.7");

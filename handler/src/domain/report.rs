@@ -102,6 +102,16 @@ pub struct UnreadableMarker {
     pub reason: String,
 }
 
+/// A zone in which resolvers remember for long that a name does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LongNegativeTtl {
+    #[serde(serialize_with = "as_text")]
+    pub zone: HostedZoneId,
+    pub seconds: i64,
+    /// The command that shortens it.
+    pub command: String,
+}
+
 /// The counts of a full pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -113,6 +123,8 @@ pub struct FullPass {
     pub zone_records: BTreeMap<HostedZoneId, usize>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreadable_markers: Vec<UnreadableMarker>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub long_negative_ttls: Vec<LongNegativeTtl>,
 }
 
 /// The scope of a run.
@@ -122,6 +134,9 @@ pub enum ReportScope {
     Service,
     All,
     Deregister,
+    /// The negative TTL of a zone.
+    #[serde(rename = "negativeTtl")]
+    NegativeTtl,
     /// The payload was ignored.
     None,
 }

@@ -41,6 +41,11 @@ pub enum Trigger {
         zone: Option<HostedZoneId>,
         options: Options,
     },
+    /// Sets how long resolvers may remember that a name of a zone does not exist. Only a deployment sends it.
+    SetNegativeTtl {
+        zone: HostedZoneId,
+        seconds: i64,
+    },
     /// A payload that needs no work.
     Ignore {
         reason: String,

@@ -203,6 +203,11 @@ impl ZoneView {
         })
     }
 
+    /// The record sets at `name`, if it was read.
+    pub fn records_at(&self, name: &DnsName) -> &[Rrset] {
+        self.names.get(name).and_then(|view| view.as_ref().ok()).map_or(&[], |view| &view.records)
+    }
+
     /// The names whose marker cannot be read, each with the reason.
     pub fn unreadable_markers(&self) -> impl Iterator<Item = (&DnsName, String)> {
         self.names
