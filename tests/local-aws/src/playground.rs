@@ -102,7 +102,8 @@ Differences from AWS:
 
 The log of all functions: {log}
 
-A full pass runs every {FULL_PASS_MINUTES} minutes, and after each change of a load balancer. Outcomes in dev and prod, as they happen:"#,
+A full pass runs every {FULL_PASS_MINUTES} minutes, and after each change of a load balancer.
+Outcomes in dev and prod, as they happen:"#,
         variables = variables.display(),
         log = log.display(),
     )
