@@ -24,7 +24,7 @@ use handler::aws::elb_classic::ElbClassic;
 use handler::aws::route53::Route53;
 use handler::domain::config::Config;
 use handler::domain::marker::Nonce;
-use handler::domain::report::Report;
+use handler::domain::report::{Changes, Report, ReportScope};
 use handler::domain::service::ServiceArn;
 use handler::domain::trigger::{Options, Scope, Targets, Trigger};
 use handler::invocation::{Answer, InvocationError, answer, answer_until};
@@ -729,7 +729,7 @@ async fn a_service_with_a_missing_target_group_is_waiting() {
     };
     let outcome = run(created(), vec![], Box::new(missing)).await;
     assert!(
-        outcome.statuses().starts_with("waiting: the target group has no load balancer yet: "),
+        outcome.statuses().starts_with("waiting: the target group does not exist: "),
         "{}",
         outcome.statuses()
     );
@@ -1306,6 +1306,24 @@ async fn a_batch_of_messages_becomes_one_run_and_a_bad_message_fails_alone() {
     assert_eq!(answer["runs"][0]["outcomes"].as_array().map(Vec::len), Some(3));
     let aws = aws.lock().expect("no holder panics");
     assert_eq!(aws.zone.len(), 4, "{:?}", aws.zone);
+}
+
+/// As many as fit into a batch of Lambda.
+#[tokio::test(start_paused = true)]
+async fn thousands_of_elastic_load_balancing_calls_in_a_batch_become_one_full_pass() {
+    let name = "create-listener-from-queue";
+    let call = common::events().remove(name).expect("a sample event");
+    let aws = mock(registered("internal-replaced-0.eu-west-1.elb.amazonaws.com"), usual());
+    let stop_at = Instant::now() + Duration::from_secs(300);
+    let payload = queued(&vec![call; 5_000]);
+    let answer =
+        answer_until(&reconciler(&aws), FUNCTION_ARN, Nonce::new(1), stop_at, &payload).await;
+    let Ok(Answer::Batch(answer)) = answer else { panic!("{answer:?}") };
+    assert!(answer.batch_item_failures.is_empty());
+    let runs: Vec<_> = answer.runs.iter().map(|report| (report.scope, report.changes)).collect();
+    assert_eq!(runs, [(ReportScope::All, Changes { created: 2, deleted: 2 })]);
+    let aws = aws.lock().expect("no holder panics");
+    assert!(aws.zone[0].contains("internal-orders-1.eu-west-1.elb"), "{:?}", aws.zone);
 }
 
 #[tokio::test(start_paused = true)]

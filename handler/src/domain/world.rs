@@ -19,8 +19,8 @@ use crate::domain::zone::{EnvironmentIdentity, NameState, ZoneName, ZoneView};
 #[derive(Clone, Debug, Default)]
 pub struct World {
     pub services: BTreeMap<ServiceArn, ReadResult<Service>>,
-    /// The load balancers of each target group. Empty if it has none or does not exist.
-    pub target_groups: BTreeMap<TargetGroupArn, ReadResult<Vec<LoadBalancerArn>>>,
+    /// The load balancers of each target group. `None` if the target group does not exist.
+    pub target_groups: BTreeMap<TargetGroupArn, ReadResult<Option<Vec<LoadBalancerArn>>>>,
     /// `None` if the load balancer does not exist.
     pub load_balancers: BTreeMap<LoadBalancerArn, ReadResult<Option<LoadBalancer>>>,
     /// `None` if the load balancer does not exist.
@@ -238,7 +238,7 @@ impl World {
             LoadBalancerRef::TargetGroup(group) => {
                 let arns = self.target_groups.get(group).ok_or_else(not_read)?.as_ref();
                 // By ARN, because AWS returns them in a changing order.
-                let arns: BTreeSet<_> = arns.map_err(ReadError::clone)?.iter().collect();
+                let arns: BTreeSet<_> = arns.map_err(ReadError::clone)?.iter().flatten().collect();
                 let mut balancers = Vec::new();
                 for arn in arns {
                     let balancer = self.load_balancers.get(arn).ok_or_else(not_read)?.as_ref();
@@ -247,6 +247,11 @@ impl World {
                 Ok(balancers)
             }
         }
+    }
+
+    /// Whether Elastic Load Balancing reports that a target group does not exist.
+    pub fn is_missing(&self, group: &TargetGroupArn) -> bool {
+        matches!(self.target_groups.get(group), Some(Ok(None)))
     }
 
     /// The DNS names of all load balancers that were read and that exist.
@@ -336,8 +341,10 @@ impl World {
                     reads.target_groups.insert(group.clone());
                 }
                 Some(Ok(balancers)) => {
-                    let missing =
-                        balancers.iter().filter(|arn| !self.load_balancers.contains_key(arn));
+                    let missing = balancers
+                        .iter()
+                        .flatten()
+                        .filter(|arn| !self.load_balancers.contains_key(arn));
                     reads.load_balancers.extend(missing.cloned());
                 }
                 Some(Err(_)) => {}
@@ -395,7 +402,7 @@ mod tests {
         world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name, vec![]);
         world.services.insert(arn("dev/orders"), live(&["tg"]));
         assert_snapshot!(check(&world), @"tg");
-        let balancers = Ok(vec![LoadBalancerArn::new("lb")]);
+        let balancers = Ok(Some(vec![LoadBalancerArn::new("lb")]));
         world.target_groups.insert(TargetGroupArn::new("tg"), balancers);
         assert_snapshot!(check(&world), @"lb");
         world.load_balancers.insert(LoadBalancerArn::new("lb"), Ok(None));
