@@ -847,7 +847,7 @@ async fn a_dry_run_reports_all_outcomes_although_one_service_fails() {
     let answer = |payload: &'static str| async {
         let aws = mock(
             vec![],
-            Box::new(|call| (call.operation == "ListResourceRecordSets").then(|| access_denied())),
+            Box::new(|call| (call.operation == "ListResourceRecordSets").then(access_denied)),
         );
         let stop_at = Instant::now() + Duration::from_secs(300);
         answer_until(&reconciler(&aws), FUNCTION_ARN, Nonce::new(1), stop_at, payload).await
