@@ -93,6 +93,10 @@ pub(crate) async fn each_permission_is_granted_by_one_statement(system: &System)
         ("ChangeRecords", "route53:ChangeResourceRecordSets"),
     ] {
         role.remove(sid).await?;
+        if sid == "ChangeRecords" {
+            // The local AWS ignores the condition that limits this statement to the SOA record.
+            role.remove("ChangeSoa").await?;
+        }
         let error = system.invoke(guarded, &json!({"reconcile": "all"})).await;
         let error = error.err().with_context(|| format!("the run succeeded without {sid}"))?;
         let text = error.to_string();
