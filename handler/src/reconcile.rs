@@ -130,7 +130,7 @@ impl Reconciler {
             }
             let changed = match &task {
                 Task::Reconcile(_) => {
-                    self.recheck(&applied.done, &world, &mut progress.outcomes).await
+                    self.recheck(&applied.done, &world, now, &mut progress.outcomes).await
                 }
                 Task::Deregister(_) => BTreeSet::new(),
             };
@@ -212,14 +212,15 @@ impl Reconciler {
         &self,
         done: &[&NameChange],
         world: &World,
+        now: SystemTime,
         outcomes: &mut Outcomes,
     ) -> BTreeSet<ServiceArn> {
         let written = done.iter().flat_map(|change| change.services());
         let services: BTreeSet<ServiceArn> =
             written.filter(|arn| self.config.has_cluster(arn.cluster())).cloned().collect();
         let mut changed = BTreeSet::new();
-        for (arn, now) in self.aws.ecs.describe(&services).await {
-            match (world.services.get(&arn), now) {
+        for (arn, after) in self.aws.ecs.describe(&services, now).await {
+            match (world.services.get(&arn), after) {
                 (_, Err(error)) => {
                     let reason = format!(
                         "{error}; the record was written, but the service could not be rechecked"
@@ -227,7 +228,7 @@ impl Reconciler {
                     outcomes.fail(&arn, &reason);
                 }
                 (Some(Ok(Service::Gone(_))), Ok(Service::Gone(_))) => {}
-                (Some(Ok(before)), Ok(now)) if *before == now => {}
+                (Some(Ok(before)), Ok(after)) if *before == after => {}
                 _ => drop(changed.insert(arn)),
             }
         }

@@ -1034,10 +1034,10 @@ async fn a_batch_of_messages_becomes_one_run_and_a_bad_message_fails_alone() {
         |name: &str| json!({"reconcile": {"cluster": "dev", "service": name}}).to_string();
     let bodies =
         [service("good"), service("bad"), "no JSON".into(), service("good"), service("fine")];
+    let now = std::time::SystemTime::now();
     let stop_at = Instant::now() + Duration::from_secs(300);
     let answer =
-        answer_until(&reconciler(&aws), FUNCTION_ARN, Nonce::new(1), stop_at, &queued(&bodies))
-            .await;
+        answer_until(&reconciler(&aws), FUNCTION_ARN, now, stop_at, &queued(&bodies)).await;
     let Ok(Answer::Batch(answer)) = answer else { panic!("{answer:?}") };
     let answer = serde_json::to_value(answer).expect("JSON");
     assert_eq!(

@@ -18,7 +18,7 @@ export const mutations = [
   {
     name: 'no recheck after writing',
     seeds: 3_000,
-    edits: [['reconcile.rs', 'self.recheck(&applied.done, &world, &mut progress.outcomes).await', 'BTreeSet::new()']],
+    edits: [['reconcile.rs', 'self.recheck(&applied.done, &world, now, &mut progress.outcomes).await', 'BTreeSet::new()']],
   },
   {
     name: 'absence from a list treated as deletion',
