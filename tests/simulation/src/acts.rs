@@ -13,7 +13,7 @@ use crate::account::{
 };
 use crate::history::{Act, EventDelivery, RecordChange, Rollout, Step, Tampering, event};
 use crate::invariants::Exemptions;
-use crate::route53::{Action, Author, StoredRrset};
+use crate::route53::{Action, Author, StoredRrset, Writer};
 use crate::runner::{FULL_PASS, Runner};
 use crate::state::Simulation;
 
@@ -375,6 +375,7 @@ fn change_records(simulation: &mut Simulation, zone: &str, name: &str, change: &
     if changes.is_empty() {
         return;
     }
+    zone.writer = Writer { invocation: 0, change: zone.writer.change + 1 };
     let is_applied = zone.change(&changes, &Author::Person).is_ok();
     simulation.count(if is_applied { kind } else { "changes of a person refused" });
 }

@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use crate::account::{ACCOUNT, REGION, ServiceName, ServiceStatus, dns_name, service_arn};
 use crate::oracle::{Described, EnvironmentConfig, Expected, expected};
-use crate::route53::{Action, Author, HostedZone, StoredRrset, key};
+use crate::route53::{Action, Author, HostedZone, Key, StoredRrset, Writer, key};
 use crate::state::Simulation;
 
 /// A broken invariant.
@@ -131,10 +131,10 @@ pub fn check_change(
     let environment = &invocation.config;
     let after = &simulation.account.zones[zone];
     let now = simulation.seconds();
-    for (_, rrset) in changes.iter().filter(|(action, _)| *action == Action::Delete) {
-        let version = before.version(rrset).map(|version| (zone.to_owned(), key(rrset), version));
-        if version.is_some_and(|version| !invocation.described.rrsets.contains(&version)) {
-            let message = format!("{rrset:?} in {zone} was deleted, but an earlier one was read");
+    for (marker, read) in deleted_markers(zone, before, changes) {
+        if read.2.invocation > 0 && !invocation.described.rrsets.contains(&read) {
+            let message =
+                format!("{marker:?} in {zone} was deleted, but a marker before it was read");
             return Some(Violation::new(5, message));
         }
     }
@@ -269,6 +269,40 @@ pub fn check_change(
         }
     }
     None
+}
+
+/// The markers that a change deletes, each as the invocation must have read it.
+fn deleted_markers<'a>(
+    zone: &'a str,
+    before: &'a HostedZone,
+    changes: &'a [(Action, StoredRrset)],
+) -> impl Iterator<Item = (&'a StoredRrset, (String, Key, Writer))> {
+    let deleted = changes.iter().filter(|(action, _)| *action == Action::Delete);
+    let markers = deleted.filter(|(_, rrset)| rrset.name.starts_with("_discovery."));
+    markers.map(move |(_, marker)| {
+        let key = key(marker);
+        let writer = before.writer_of(&key);
+        (marker, (zone.to_owned(), key, writer))
+    })
+}
+
+/// Whether a change deletes a marker that was not read, but an earlier one of the same invocation was. Both have the
+/// same TTL.
+pub(crate) fn deletes_repeated_marker(
+    simulation: &Simulation,
+    zone: &str,
+    before: &HostedZone,
+    changes: &[(Action, StoredRrset)],
+    invocation: u64,
+) -> bool {
+    let Some(log) = simulation.invocations.get(&invocation) else { return false };
+    let rrsets = &log.described.rrsets;
+    deleted_markers(zone, before, changes).any(|(_, read)| {
+        let is_same = |other: &&(String, Key, Writer)| {
+            (&other.0, &other.1, other.2.invocation) == (&read.0, &read.1, read.2.invocation)
+        };
+        !rrsets.contains(&read) && read.2.invocation > 0 && rrsets.iter().find(is_same).is_some()
+    })
 }
 
 /// Whether a service counts as gone because it was missing, and no second answer confirmed this.

@@ -10,7 +10,7 @@ use crate::account::{
     Account, Attachment, LOAD_BALANCER_ZONE, RolloutState, ServiceName, ServiceStatus,
     StoredLoadBalancer, StoredService, dns_name,
 };
-use crate::route53::{Key, StoredRrset};
+use crate::route53::{Key, StoredRrset, Writer};
 
 /// The configuration of an environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -225,8 +225,8 @@ pub struct Described {
     pub load_balancers: BTreeMap<String, Option<StoredLoadBalancer>>,
     /// Services that the latest answer omits, so that they are unknown again.
     pub omitted: BTreeSet<ServiceName>,
-    /// The record sets that were listed, by zone, key and version.
-    pub rrsets: BTreeSet<(String, Key, u64)>,
+    /// The record sets that were listed, by zone, key and writer.
+    pub(crate) rrsets: BTreeSet<(String, Key, Writer)>,
 }
 
 impl Described {

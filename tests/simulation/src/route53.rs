@@ -27,6 +27,15 @@ pub enum Author {
     Handler(String),
 }
 
+/// The change that created a record set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Writer {
+    /// Zero for people.
+    pub(crate) invocation: u64,
+    /// The number of the change in its zone.
+    pub(crate) change: u64,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredRrset {
     /// In lower case, with the trailing dot and octal escapes.
@@ -60,10 +69,10 @@ pub struct HostedZone {
     /// The quota of record sets.
     pub max_rrsets: usize,
     rrsets: BTreeMap<Key, (StoredRrset, Author)>,
-    /// The number of the change that created each record set. Two equal record sets differ in it if one of them
-    /// was deleted before the other was created.
-    versions: BTreeMap<Key, u64>,
-    changes: u64,
+    /// The writer of each record set.
+    writers: BTreeMap<Key, Writer>,
+    /// The writer that creates record sets now.
+    pub(crate) writer: Writer,
 }
 
 /// A name as Route 53 stores it: in lower case, with the trailing dot, and with octal escapes for everything
@@ -104,8 +113,8 @@ impl HostedZone {
             name: name.clone(),
             max_rrsets: MAX_RRSETS,
             rrsets: BTreeMap::new(),
-            versions: BTreeMap::new(),
-            changes: 0,
+            writers: BTreeMap::new(),
+            writer: Writer::default(),
         };
         for (kind, value) in [
             ("NS", "ns-0.awsdns-00.com."),
@@ -132,11 +141,9 @@ impl HostedZone {
             .map(|(_, found)| found)
     }
 
-    /// The version of a record set, if the zone contains exactly this one.
-    pub(crate) fn version(&self, rrset: &StoredRrset) -> Option<u64> {
-        let key = key(rrset);
-        let (found, _) = self.rrsets.get(&key)?;
-        (found == rrset).then(|| self.versions.get(&key).copied().unwrap_or_default())
+    /// The writer that created a record set.
+    pub(crate) fn writer_of(&self, key: &Key) -> Writer {
+        self.writers.get(key).copied().unwrap_or_default()
     }
 
     /// The number of record sets.
@@ -179,7 +186,6 @@ impl HostedZone {
             return Err(vec![format!("Number of characters limit of {MAX_CHARACTERS} {EXCEEDED}")]);
         }
         let mut next = self.clone();
-        next.changes += 1;
         let mut messages = Vec::new();
         let mut seen: BTreeSet<(Action, Key)> = BTreeSet::new();
         for (action, rrset) in changes {
@@ -230,7 +236,7 @@ impl HostedZone {
                     return Err(format!("A HostedZone must contain at least one {kind} record"));
                 }
                 self.rrsets.remove(&key);
-                self.versions.remove(&key);
+                self.writers.remove(&key);
                 return Ok(());
             }
             (Action::Create, Some(_)) => {
@@ -268,28 +274,28 @@ impl HostedZone {
                 "RRSet with DNS name {name}, type {kind} cannot be created as other RRSets exist with the same name and type."
             ));
         }
-        self.versions.insert(key.clone(), self.changes);
+        self.writers.insert(key.clone(), self.writer);
         self.rrsets.insert(key, (rrset, author.clone()));
         Ok(())
     }
 
-    /// One page, as XML, with at most `max_items` and at most `max_page` record sets, and the versions of the
-    /// record sets in it.
-    pub fn list(
+    /// One page, as XML, with at most `max_items` and at most `max_page` record sets, and the record sets in it
+    /// with their writers.
+    pub(crate) fn list(
         &self,
         (name, kind, set_identifier): (&str, &str, &str),
         max_items: usize,
         max_page: usize,
-    ) -> (String, Vec<(Key, u64)>) {
+    ) -> (String, Vec<(Key, Writer)>) {
         let labels = if name.is_empty() { String::new() } else { reversed(&normalize(name)) };
         let from: Key = (labels, kind.to_owned(), set_identifier.to_owned());
         let size = max_items.min(MAX_PAGE).min(max_page).max(1);
         let mut rest = self.rrsets.range(from..);
         let mut body = String::from("<ListResourceRecordSetsResponse><ResourceRecordSets>");
-        let mut versions = Vec::new();
+        let mut writers = Vec::new();
         for (key, (rrset, _)) in rest.by_ref().take(size) {
             body.push_str(&rrset.to_xml());
-            versions.push((key.clone(), self.versions.get(key).copied().unwrap_or_default()));
+            writers.push((key.clone(), self.writer_of(key)));
         }
         body.push_str("</ResourceRecordSets>");
         match rest.next() {
@@ -307,7 +313,7 @@ impl HostedZone {
             None => body.push_str("<IsTruncated>false</IsTruncated>"),
         }
         body.push_str(&format!("<MaxItems>{size}</MaxItems></ListResourceRecordSetsResponse>"));
-        (body, versions)
+        (body, writers)
     }
 }
 

@@ -63,6 +63,9 @@ impl Runner {
         self.lambda.simulation().count(format!("histories about {:?}", history.theme));
         let exemptions = self.play_steps(history).await;
         self.first_violation()?;
+        if self.lambda.simulation().is_compromised {
+            return Ok(std::mem::take(&mut self.lambda.simulation().tally));
+        }
         // A full pass that an event started may stop at the delete limit.
         let is_refused = self.lambda.simulation().tally.contains_key("outcomes refused");
         if history.is_fully_reported() && !is_refused {

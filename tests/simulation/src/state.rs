@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use crate::account::{Account, EcsState, Reply, ServiceName, name_in_arn, service_arn, xml_error};
 use crate::connector::Request;
 use crate::faults::{Faults, Subject};
-use crate::invariants::{Losses, Violation, check_change, check_losses};
+use crate::invariants::{Losses, Violation, check_change, check_losses, deletes_repeated_marker};
 use crate::lambda::FUNCTION_TIMEOUT;
 use crate::oracle::{Described, EnvironmentConfig};
-use crate::route53::{Action, Author, EXCEEDED, read_changes, refusal};
+use crate::route53::{Action, Author, EXCEEDED, Writer, read_changes, refusal};
 
 /// The beginning of the virtual time, in seconds since 1970: the first of January 2026.
 pub const EPOCH: u64 = 1_767_225_600;
@@ -43,6 +43,9 @@ pub struct Simulation {
     pub has_quotas: bool,
     /// All requests, if they are collected.
     pub trace: Option<Vec<TracedRequest>>,
+    /// Whether an invocation created the same marker twice, and another one took the second for the first. The nonce
+    /// does not distinguish them, so the rest of the history proves nothing.
+    pub is_compromised: bool,
     /// Services whose creation or deletion is not visible in ECS yet.
     pub invisible: BTreeSet<ServiceName>,
     /// The state of ECS before each of its changes, and the time of the change.
@@ -136,6 +139,7 @@ impl Simulation {
             function_timeout: FUNCTION_TIMEOUT,
             has_quotas: true,
             trace: None,
+            is_compromised: false,
             invisible: BTreeSet::new(),
             past: Vec::new(),
             quotas: BTreeMap::new(),
@@ -148,6 +152,9 @@ impl Simulation {
     }
 
     pub fn violate(&mut self, violation: Violation) {
+        if self.is_compromised {
+            return;
+        }
         self.violation.get_or_insert(violation);
     }
 
@@ -458,8 +465,8 @@ impl Simulation {
             let start = (query("name"), query("type"), query("identifier"));
             let max_items =
                 request.query.get("maxitems").and_then(|items| items.parse().ok()).unwrap_or(300);
-            let (page, versions) = zone.list(start, max_items, max_page);
-            let rrsets = versions.into_iter().map(|(key, version)| (id.clone(), key, version));
+            let (page, writers) = zone.list(start, max_items, max_page);
+            let rrsets = writers.into_iter().map(|(key, writer)| (id.clone(), key, writer));
             return ((200, page), Described { rrsets: rrsets.collect(), ..Described::default() });
         }
         (self.answer_change(request, invocation, &id), Described::default())
@@ -496,6 +503,7 @@ impl Simulation {
             return xml_error(404, "NoSuchHostedZone", "the zone was deleted");
         };
         let before = zone.clone();
+        zone.writer = Writer { invocation, change: zone.writer.change + 1 };
         match zone.change(&changes, &author) {
             Err(messages) => {
                 if messages.iter().any(|message| message.ends_with(EXCEEDED)) {
@@ -514,6 +522,10 @@ impl Simulation {
             }
             Ok(()) => {
                 self.count("change batches applied");
+                if deletes_repeated_marker(self, id, &before, &changes, invocation) {
+                    self.count("markers deleted that an invocation created twice");
+                    self.is_compromised = true;
+                }
                 self.busy.insert(id.to_owned(), now + Duration::from_millis(self.rng.u64(1..60)));
                 if let Some(violation) = check_change(self, id, &before, &changes, invocation) {
                     self.violate(violation);
