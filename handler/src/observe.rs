@@ -151,13 +151,13 @@ impl Observer<'_> {
             let (created, deleted) =
                 (targets.created.contains(service), targets.deleted.contains(service));
             let event = match (created, deleted) {
-                (true, false) => LifecycleEvent::Created,
+                (true, _) => LifecycleEvent::Created,
                 (false, true) => {
                     let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                     let at_ms = i64::try_from(at.as_millis()).unwrap_or_default();
                     LifecycleEvent::Deleted { at_ms }
                 }
-                _ => continue,
+                (false, false) => continue,
             };
             if is_recent {
                 world.reject_outdated(service, event);

@@ -93,7 +93,14 @@ impl Fate {
             } else {
                 xml_error(403, "AccessDenied", "not authorized")
             };
-            ("requests denied", Fate::Rejected(denied))
+            let subject = faults.denied.as_ref().and_then(|denied| denied.subject.as_ref());
+            let counted = match subject {
+                None => "requests denied",
+                Some(Subject::Cluster(_)) => "requests denied for one cluster",
+                Some(Subject::Zone(_)) => "requests denied for one zone",
+                Some(Subject::Name(_)) => "requests denied for one name",
+            };
+            (counted, Fate::Rejected(denied))
         } else if simulation.happens(faults.throttled) {
             ("requests throttled", Fate::Rejected(request.throttled()))
         } else if simulation.happens(faults.server_errors) {

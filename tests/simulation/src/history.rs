@@ -205,6 +205,8 @@ struct Scene {
     clusters: Vec<String>,
     environments: Vec<EnvironmentConfig>,
     alive: BTreeSet<ServiceName>,
+    /// The tags that services got, so that some of them are removed later.
+    tags: Vec<(ServiceName, String)>,
 }
 
 impl History {
@@ -219,6 +221,7 @@ impl History {
             clusters: CLUSTERS.map(str::to_owned).to_vec(),
             environments: environments.clone(),
             alive: BTreeSet::new(),
+            tags: Vec::new(),
         };
         if theme == Theme::LongNames {
             scene.clusters[1] = format!("blue-{}", "x".repeat(rng.usize(50..250)));
@@ -276,10 +279,12 @@ impl History {
                 _ => rng.u64(0..90_000),
             };
             let act = scene.act(rng);
-            let delivery = delivery(rng, &act, is_lossy);
+            let mut delivery = delivery(rng, &act, is_lossy);
+            // A full pass in the place of an unreadable event does not know what ECS has to describe.
+            delivery.truncated &= faults.visible_ms == 0;
             steps.push(Step { at_ms, act, delivery });
         }
-        let has_queue = rng.u8(0..3) == 0;
+        let has_queue = rng.u8(0..if theme == Theme::Churn { 2 } else { 3 }) == 0;
         let function_timeout_ms = match theme {
             Theme::ShortTime => rng.u64(13_000..30_000),
             _ => FUNCTION_TIMEOUT_MS,
@@ -305,11 +310,7 @@ impl History {
         // No event reports the services that exist from the beginning.
         let begins_with_full_pass =
             self.steps.first().is_some_and(|step| matches!(step.act, Act::FullPass));
-        // A full pass in the place of an unreadable event does not know what ECS has to describe.
-        let is_unclear =
-            self.faults.visible_ms > 0 && self.steps.iter().any(|step| step.delivery.truncated);
         !has_loss
-            && !is_unclear
             && (self.account.ecs.services.is_empty() || begins_with_full_pass)
             && self.faults.stale_ms == 0
             && self.faults.denied.is_none()
@@ -470,6 +471,7 @@ fn faults(rng: &mut Rng, scene: &Scene) -> Faults {
     match rng.u8(0..10) {
         0 => faults.stale_ms = 8_000,
         1..=3 => faults.visible_ms = 8_000,
+        4..=6 if scene.theme == Theme::Churn => faults.visible_ms = 8_000,
         _ => {}
     }
     if matches!(scene.theme, Theme::Mixed | Theme::Contest) && rng.u8(0..5) == 0 {
@@ -620,9 +622,14 @@ impl Scene {
                 }
             }
             5 => {
+                if !self.tags.is_empty() && rng.u8(0..3) == 0 {
+                    let (service, key) = self.tags.swap_remove(rng.usize(0..self.tags.len()));
+                    return Act::Tag { service, key, value: None };
+                }
                 let (key, value) = tag(rng, self.theme);
                 let service = self.alive(rng);
-                Act::Tag { service, key, value: (rng.u8(0..3) > 0).then_some(value) }
+                self.tags.push((service.clone(), key.clone()));
+                Act::Tag { service, key, value: Some(value) }
             }
             6 => {
                 let name = LOAD_BALANCERS[rng.usize(0..LOAD_BALANCERS.len())];
@@ -653,6 +660,7 @@ impl Scene {
         self.alive.insert(service.clone());
         let tags_one_in = if self.theme == Theme::Contest { 2 } else { 3 };
         let tags = if rng.u8(0..tags_one_in) == 0 { vec![tag(rng, self.theme)] } else { vec![] };
+        self.tags.extend(tags.iter().map(|(key, _)| (service.clone(), key.clone())));
         let has_task_sets = match self.theme {
             Theme::TaskSets => rng.u8(0..4) > 0,
             _ => rng.u8(0..8) == 0,

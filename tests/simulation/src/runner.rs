@@ -155,7 +155,8 @@ impl Runner {
         sleep(after).await;
         let message = self.next_message.fetch_add(1, Ordering::Relaxed);
         self.queue(environment).push_back((message, payload));
-        sleep(Duration::from_millis(200)).await;
+        let window = self.lambda.simulation().rng.u64(100..1_000);
+        sleep(Duration::from_millis(window)).await;
         self.receive(environment).await;
     }
 
