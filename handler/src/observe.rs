@@ -43,9 +43,12 @@ impl Observer<'_> {
     /// earlier round of the same run changed.
     pub(crate) async fn observe(&self, scope: &Scope, written: &BTreeSet<ZoneName>) -> World {
         let mut world = match scope {
-            Scope::FullPass(_) => {
-                let scope = ReadScope { full_pass: true, ..ReadScope::default() };
-                self.complete(self.everything().await, &scope).await
+            Scope::FullPass(targets) => {
+                let services = targets.services.clone();
+                let scope = ReadScope { full_pass: true, services, ..ReadScope::default() };
+                let mut world = self.complete(self.everything().await, &scope).await;
+                self.reject_outdated(targets, &mut world);
+                world
             }
             Scope::Services(targets) => self.targets(targets, written).await,
         };
