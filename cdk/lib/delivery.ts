@@ -7,7 +7,7 @@ import { HANDLER_TIMEOUT } from './handler.js';
 /** The longest retention of SQS. */
 const RETENTION = Duration.days(14);
 
-/** The queue of events that could not be processed. EventBridge, Lambda and the event queue send them to it. */
+/** The queue of events that could not be processed. EventBridge, Lambda and the other queues send them to it. */
 export class DeadLetterQueue extends Construct {
   public readonly queue: Queue;
 
@@ -25,19 +25,42 @@ export class DeadLetterQueue extends Construct {
   }
 }
 
-export interface EventQueueProps {
+/** When Lambda passes the messages of a queue to the handler: as soon as it has this number, or after this time. */
+export interface Batching {
+  readonly batchSize: number;
+  readonly maxBatchingWindow: Duration;
+}
+
+/**
+ * The batches of the event queue.
+ *
+ * The handler processes a batch in one run with one change batch. ECS accepts five new services a second, so a
+ * window of five seconds collects up to 25 of them. Direct delivery has no such delay.
+ */
+export const EVENTS: Batching = { batchSize: 100, maxBatchingWindow: Duration.seconds(5) };
+
+/**
+ * The batches of Elastic Load Balancing calls. The handler merges a batch into one full pass, so the batches are as
+ * large as Lambda allows: 10,000 messages, or 6 MB, which are about 5,000 of these messages.
+ *
+ * Each of Lambda's pollers collects its own batch for the whole window. AWS documents neither their number nor how
+ * messages are spread over them. A queue with few messages uses one, so a deployment of a load balancer causes one
+ * or two full passes. In an account that makes such calls all the time there may be several full passes a minute,
+ * but never more than two at once.
+ */
+export const LOAD_BALANCER_CALLS: Batching = { batchSize: 10_000, maxBatchingWindow: Duration.minutes(1) };
+
+export interface EventQueueProps extends Batching {
   readonly handler: IFunction;
   /** Receives messages that failed five times. */
   readonly deadLetterQueue: Queue;
 }
 
-/**
- * A queue of events that the handler processes in batches.
- *
- * It exists with both kinds of delivery, because a redrive moves events from the dead-letter queue into it.
- */
+/** A queue of events that the handler processes in batches. */
 export class EventQueue extends Construct {
   public readonly queue: Queue;
+  /** Passes the messages to the handler. */
+  public readonly mapping: EventSourceMapping;
 
   constructor(scope: Construct, id: string, props: EventQueueProps) {
     super(scope, id);
@@ -45,18 +68,16 @@ export class EventQueue extends Construct {
       encryption: QueueEncryption.SQS_MANAGED,
       enforceSSL: true,
       retentionPeriod: RETENTION,
-      // Lambda recommends six times the function's timeout: it retries a throttled batch before the
-      // messages become visible again.
-      visibilityTimeout: Duration.seconds(6 * HANDLER_TIMEOUT.toSeconds()),
+      // Lambda recommends six times the function's timeout, plus the batching window: it retries a throttled batch
+      // before the messages become visible again.
+      visibilityTimeout: Duration.seconds(6 * HANDLER_TIMEOUT.toSeconds()).plus(props.maxBatchingWindow),
       deadLetterQueue: { queue: props.deadLetterQueue, maxReceiveCount: 5 },
     });
-    new EventSourceMapping(this, 'Mapping', {
+    this.mapping = new EventSourceMapping(this, 'Mapping', {
       target: props.handler,
       eventSourceArn: this.queue.queueArn,
-      // The handler processes a batch in one run with one change batch. ECS accepts five new services a
-      // second, so a window of five seconds collects up to 25 of them. Direct delivery has no such delay.
-      batchSize: 100,
-      maxBatchingWindow: Duration.seconds(5),
+      batchSize: props.batchSize,
+      maxBatchingWindow: props.maxBatchingWindow,
       reportBatchItemFailures: true,
       // The minimum that SQS allows. Each run uses half of the account's rate for Route 53, so more
       // concurrent runs would only slow each other down.

@@ -7,7 +7,7 @@ import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import { Alarms } from './alarms.js';
 import { DiscoveryDashboard } from './dashboard.js';
-import { DeadLetterQueue, EventQueue } from './delivery.js';
+import { DeadLetterQueue, EventQueue, EVENTS, LOAD_BALANCER_CALLS } from './delivery.js';
 import { type DiscoveryOptions, parseDiscovery } from './environment.js';
 import { Handler } from './handler.js';
 import { parseHandlerCode } from './handler-code.js';
@@ -80,15 +80,27 @@ export class EcsServiceDiscovery extends Construct {
       removalPolicy,
       handlerCode,
     });
-    const events = new EventQueue(this, 'Events', { handler: handler.function, deadLetterQueue }).queue;
+    const queues = { handler: handler.function, deadLetterQueue };
+    // It exists with both kinds of delivery, because a redrive moves events from the dead-letter queue into it.
+    const events = new EventQueue(this, 'Events', { ...queues, ...EVENTS });
+    const loadBalancerCalls = new EventQueue(this, 'LoadBalancerCalls', { ...queues, ...LOAD_BALANCER_CALLS });
 
     // At creation, the handler gets its permissions for the zones before the first event arrives. At deletion,
-    // the rules are deleted before the handler deletes the records.
+    // the rules and the queues' mappings are deleted before the handler deletes the records. Otherwise a waiting
+    // message could make it register the services again.
     const lifecycle = new Lifecycle(this, 'Lifecycle', { handler, logRetentionDays: discovery.logRetentionDays });
     const kept = zones.distinct.map((zone) => lifecycle.keep(zone));
-    const target = discovery.delivery === 'queue' ? events : handler.function;
-    const triggers = new Triggers(this, 'Triggers', { environment, target, deadLetterQueue, fullPassMinutes });
-    triggers.node.addDependency(...kept);
+    for (const zone of zones.distinct) {
+      if (zone.isCreated) lifecycle.setNegativeTtl(zone, discovery.negativeTtlSeconds);
+    }
+    const triggers = new Triggers(this, 'Triggers', {
+      environment,
+      target: discovery.delivery === 'queue' ? events.queue : handler.function,
+      loadBalancerCalls: loadBalancerCalls.queue,
+      deadLetterQueue,
+      fullPassMinutes,
+    });
+    for (const source of [triggers, events.mapping, loadBalancerCalls.mapping]) source.node.addDependency(...kept);
     lifecycle.fullPass(triggers, ...kept);
 
     const metrics = new HandlerMetrics(environment);
@@ -106,7 +118,7 @@ export class EcsServiceDiscovery extends Construct {
     this.logGroup = handler.logGroup;
     this.zones = zones.zones;
     this.deadLetterQueue = deadLetterQueue;
-    this.eventQueue = events;
+    this.eventQueue = events.queue;
     this.alarms = alarms.all;
   }
 }

@@ -100,6 +100,11 @@ const options = {
   /** The TTL of CNAME records. */
   ttlSeconds: wholeNumber(1, 86_400, 'seconds').default(60),
   /**
+   * How long resolvers may remember that a name does not exist, in zones that the stack creates. A client that
+   * asks for a name before its registration waits for that time.
+   */
+  negativeTtlSeconds: wholeNumber(1, 86_400, 'seconds').default(5),
+  /**
    * A full pass that would delete more than `free` names, and more than `percent` percent of the managed
    * names, deletes none of them.
    */

@@ -116,6 +116,40 @@ export class Lifecycle extends Construct {
     return end;
   }
 
+  /** Makes the handler set the negative TTL of a zone, which is part of the zone's SOA record. */
+  setNegativeTtl(zone: VpcZone, seconds: number): void {
+    const { partition } = Stack.of(this);
+    const scope = new Construct(this, `${zone.id}-negative-ttl`);
+    const policy = new Policy(scope, 'Soa', {
+      roles: [this.handler.role],
+      document: new PolicyDocument({
+        minimize: false,
+        statements: [
+          new PolicyStatement({
+            sid: 'ChangeSoa',
+            effect: Effect.ALLOW,
+            actions: ['route53:ChangeResourceRecordSets'],
+            resources: [`arn:${partition}:route53:::hostedzone/${zone.hostedZoneId}`],
+            conditions: {
+              // Every change of a batch has to meet these conditions.
+              'ForAllValues:StringEquals': {
+                'route53:ChangeResourceRecordSetsRecordTypes': ['SOA'],
+                'route53:ChangeResourceRecordSetsActions': ['UPSERT'],
+                'route53:ChangeResourceRecordSetsNormalizedRecordNames': [zone.name],
+              },
+            },
+          }),
+        ],
+      }),
+    });
+    const request = { negativeTtl: { hostedZoneId: zone.hostedZoneId, seconds } };
+    const negativeTtl = this.resource(scope, 'NegativeTtl', 'Custom::EcsDiscoveryNegativeTtl', {
+      Create: request,
+      Update: request,
+    });
+    negativeTtl.node.addDependency(policy);
+  }
+
   /** Runs a full pass after `after` was created, and whenever the handler or its configuration changes. */
   fullPass(...after: IDependable[]): void {
     const reconcile = { reconcile: 'all' };

@@ -1,5 +1,5 @@
 import { Duration } from 'aws-cdk-lib';
-import { type IRuleTarget, Match, Rule, Schedule } from 'aws-cdk-lib/aws-events';
+import { EventField, type IRuleTarget, Match, Rule, RuleTargetInput, Schedule } from 'aws-cdk-lib/aws-events';
 import { LambdaFunction, SqsQueue } from 'aws-cdk-lib/aws-events-targets';
 import type { IFunction } from 'aws-cdk-lib/aws-lambda';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
@@ -7,8 +7,10 @@ import { Construct } from 'constructs';
 
 export interface TriggersProps {
   readonly environment: string;
-  /** The target of the rules: the handler, or its queue. */
+  /** The target of the rules for ECS and for the schedule: the handler, or its queue. */
   readonly target: IFunction | IQueue;
+  /** The target of the rule for Elastic Load Balancing. The handler merges its messages into few full passes. */
+  readonly loadBalancerCalls: IQueue;
   /** Receives events that EventBridge could not deliver. */
   readonly deadLetterQueue: IQueue;
   /** The minutes between two full passes. */
@@ -30,12 +32,60 @@ const ECS_CALLS = [
   'DeleteExpressGatewayService',
 ];
 
+/**
+ * The calls of the Elastic Load Balancing API, in both of its versions, after which a service may need another
+ * record. `handler/src/domain/event.rs` lists the same calls.
+ *
+ * The listeners and rules of a load balancer connect it with target groups. Only classic load balancers are
+ * connected by their own name, so for them the calls that create and delete one matter. SetSubnets can change the
+ * address type, too.
+ *
+ * All other calls leave these facts alone. RegisterTargets and DeregisterTargets are by far the most frequent ones,
+ * but change only the targets of a group. CreateTargetGroup creates a group that nothing uses yet, and
+ * DeleteTargetGroup fails while a listener or a rule uses the group. Load balancers never change their VPC, their
+ * scheme or their DNS name.
+ */
+const LOAD_BALANCER_CALLS = [
+  'CreateLoadBalancer',
+  'DeleteLoadBalancer',
+  'CreateListener',
+  'ModifyListener',
+  'DeleteListener',
+  'CreateRule',
+  'ModifyRule',
+  'DeleteRule',
+  'SetIpAddressType',
+  'SetSubnets',
+];
+
+/**
+ * The part of an Elastic Load Balancing call that the handler reads, and the id with which CloudTrail finds the whole
+ * call. All messages have about the same size, however large the request was, so that thousands fit into a batch.
+ */
+const SMALL_CALL = RuleTargetInput.fromObject({
+  source: EventField.source,
+  'detail-type': EventField.detailType,
+  time: EventField.time,
+  detail: {
+    eventSource: EventField.fromPath('$.detail.eventSource'),
+    eventName: EventField.fromPath('$.detail.eventName'),
+    eventID: EventField.fromPath('$.detail.eventID'),
+  },
+});
+
+/** Matches successful calls of an API. A failed call changed nothing, and some tools retry until they succeed. */
+const succeeded = (api: string, calls: string[]) => ({
+  source: [`aws.${api}`],
+  detailType: ['AWS API Call via CloudTrail'],
+  detail: { eventSource: [`${api}.amazonaws.com`], eventName: calls, errorCode: Match.doesNotExist() },
+});
+
 /** The maximum of EventBridge. */
 const RETRIES = { retryAttempts: 185, maxEventAge: Duration.hours(24) };
 
 /**
- * The rules that start the handler: API calls recorded by CloudTrail, ECS's own deployment events, and the
- * schedule of full passes.
+ * The rules that start the handler: API calls recorded by CloudTrail, ECS's own deployment events, changed tags, and
+ * the schedule of full passes.
  *
  * CloudTrail's events cover every call, but CloudTrail delivers them on a best-effort basis. ECS delivers its
  * own events at least once, but sends none for the deletion of a service.
@@ -48,17 +98,14 @@ export class Triggers extends Construct {
       'functionArn' in props.target ? new LambdaFunction(props.target, options) : new SqsQueue(props.target, options);
     new Rule(this, 'ApiCalls', {
       description: `ECS API calls that can change names in ${props.environment}`,
-      eventPattern: {
-        source: ['aws.ecs'],
-        detailType: ['AWS API Call via CloudTrail'],
-        detail: {
-          eventSource: ['ecs.amazonaws.com'],
-          eventName: ECS_CALLS,
-          // A failed call changed nothing, and some tools retry until they succeed.
-          errorCode: Match.doesNotExist(),
-        },
-      },
+      eventPattern: succeeded('ecs', ECS_CALLS),
       targets: [target],
+    });
+    // ECS sends no event if the load balancer of a target group is replaced.
+    new Rule(this, 'LoadBalancers', {
+      description: `Elastic Load Balancing calls that can change records in ${props.environment}`,
+      eventPattern: succeeded('elasticloadbalancing', LOAD_BALANCER_CALLS),
+      targets: [new SqsQueue(props.loadBalancerCalls, { ...options, message: SMALL_CALL })],
     });
     new Rule(this, 'Deployments', {
       description: `ECS deployment events and service actions in ${props.environment}`,

@@ -17,6 +17,8 @@ export interface VpcZone {
   readonly vpcId: string;
   readonly hostedZoneId: string;
   readonly name: string;
+  /** Whether the stack creates the zone. */
+  readonly isCreated: boolean;
 }
 
 /** A private hosted zone for each VPC: the given one, or a new one. */
@@ -30,7 +32,13 @@ export class VpcZones extends Construct {
       // A construct id cannot contain a token, so the position in the list replaces it.
       const by = hostedZoneId ?? vpcId;
       const zone = `${zoneName}-${Token.isUnresolved(by) ? String(index) : by}`;
-      return { id: zone, vpcId, hostedZoneId: hostedZoneId ?? this.create(zone, vpc, props), name: zoneName };
+      return {
+        id: zone,
+        vpcId,
+        hostedZoneId: hostedZoneId ?? this.create(zone, vpc, props),
+        name: zoneName,
+        isCreated: hostedZoneId === undefined,
+      };
     });
   }
 

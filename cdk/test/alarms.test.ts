@@ -91,14 +91,18 @@ test('the dashboard shows every status that changes or needs attention', () => {
   expect(queried.sort()).toEqual(shown.filter((status) => !succeeded.includes(status)).sort());
 });
 
-test('the rule matches the API calls that the handler processes', () => {
+test.each([
+  ['ecs.amazonaws.com', 'ECS_CALLS'],
+  ['elasticloadbalancing.amazonaws.com', 'LOAD_BALANCER_CALLS'],
+])('the rule for %s matches the calls that the handler processes', (api, constant) => {
   const source = readFileSync(path.join(root, 'handler/src/domain/event.rs'), 'utf8');
-  const list = /\bECS_CALLS: \[&str; \d+\] = \[([^\]]*)\]/.exec(source)?.[1] ?? '';
+  const list = new RegExp(`\\b${constant}: \\[&str; \\d+\\] = \\[([^\\]]*)\\]`).exec(source)?.[1] ?? '';
   const calls = [...list.matchAll(/"(\w+)"/g)].map(([, call]) => call ?? '');
   const rules = Object.values(template().findResources('AWS::Events::Rule')) as {
-    Properties: { EventPattern?: { detail?: { eventName?: string[] } } };
+    Properties: { EventPattern?: { detail?: { eventSource?: string[]; eventName?: string[] } } };
   }[];
-  const matched = rules.flatMap(({ Properties: rule }) => rule.EventPattern?.detail?.eventName ?? []);
+  const details = rules.flatMap(({ Properties: rule }) => rule.EventPattern?.detail ?? []);
+  const matched = details.flatMap((detail) => (detail.eventSource?.includes(api) ? (detail.eventName ?? []) : []));
   expect(calls.length).toBeGreaterThan(5);
   expect(matched.sort()).toEqual(calls.sort());
 });

@@ -73,19 +73,49 @@ describe('a zone', () => {
 });
 
 describe('the rules', () => {
-  test('match successful API calls that can change a name', () => {
+  test.each([
+    ['ecs', ['CreateService', 'UpdateService', 'DeleteService', 'TagResource']],
+    ['elasticloadbalancing', ['DeleteLoadBalancer', 'CreateListener', 'ModifyRule', 'SetIpAddressType']],
+  ])('match successful calls of the API %s that can change a record', (api, calls) => {
     template().hasResourceProperties('AWS::Events::Rule', {
       EventPattern: {
-        source: ['aws.ecs'],
+        source: [`aws.${api}`],
         'detail-type': ['AWS API Call via CloudTrail'],
         detail: {
-          eventSource: ['ecs.amazonaws.com'],
-          eventName: Match.arrayWith(['CreateService', 'UpdateService', 'DeleteService', 'TagResource']),
+          eventSource: [`${api}.amazonaws.com`],
+          eventName: Match.arrayWith(calls),
           errorCode: [{ exists: false }],
         },
       },
     });
   });
+
+  test.each(['direct', 'queue'])(
+    'send calls of Elastic Load Balancing to a queue of their own, cut to a constant size, with delivery %s',
+    (delivery) => {
+      const made = template({ delivery });
+      const paths = {
+        source: '$.source',
+        'detail-type': '$.detail-type',
+        time: '$.time',
+        'detail-eventSource': '$.detail.eventSource',
+        'detail-eventName': '$.detail.eventName',
+        'detail-eventID': '$.detail.eventID',
+      };
+      const text =
+        '{"source":<source>,"detail-type":<detail-type>,"time":<time>,' +
+        '"detail":{"eventSource":<detail-eventSource>,"eventName":<detail-eventName>,"eventID":<detail-eventID>}}';
+      made.hasResourceProperties('AWS::Events::Rule', {
+        EventPattern: Match.objectLike({ source: ['aws.elasticloadbalancing'] }),
+        Targets: [
+          Match.objectLike({
+            Arn: { 'Fn::GetAtt': [idOf(made, 'AWS::SQS::Queue', 'DiscoveryLoadBalancerCalls'), 'Arn'] },
+            InputTransformer: { InputPathsMap: paths, InputTemplate: text },
+          }),
+        ],
+      });
+    },
+  );
 
   test("match ECS's own deployment and service events", () => {
     template().hasResourceProperties('AWS::Events::Rule', {
@@ -158,12 +188,15 @@ describe('the handler', () => {
     ]);
   });
 
-  test('sends to the dead-letter queue only, and receives from the event queue only', () => {
+  test('sends to the dead-letter queue only, and receives from its own two queues only', () => {
     const made = template();
     const queue = (name: string) => ({ 'Fn::GetAtt': [idOf(made, 'AWS::SQS::Queue', `Discovery${name}Queue`), 'Arn'] });
     const of = (action: string) => statements().filter(({ Action }) => [Action].flat().includes(action));
     expect(of('sqs:SendMessage').map(({ Resource }) => Resource)).toEqual([queue('Failures')]);
-    expect(of('sqs:ReceiveMessage').map(({ Resource }) => Resource)).toEqual([queue('Events')]);
+    expect(of('sqs:ReceiveMessage').flatMap(({ Resource }) => Resource)).toEqual([
+      queue('Events'),
+      queue('LoadBalancerCalls'),
+    ]);
   });
 
   test('has a role without managed policies, and so has the provider framework', () => {
@@ -286,10 +319,13 @@ describe('an event that cannot be processed', () => {
       delivery === 'queue'
         ? idOf(made, 'AWS::SQS::Queue', 'DiscoveryEvents')
         : idOf(made, 'AWS::Lambda::Function', 'DiscoveryHandler');
+    const queue = idOf(made, 'AWS::SQS::Queue', 'DiscoveryLoadBalancerCalls');
+    const rules = Object.values(made.findResources('AWS::Events::Rule')) as { Properties: { Targets: unknown } }[];
+    const targets = JSON.stringify(rules.map(({ Properties }) => Properties.Targets));
+    expect([target, queue].map((id) => targets.split(`"Fn::GetAtt":["${id}"`).length - 1)).toEqual([4, 1]);
     made.allResourcesProperties('AWS::Events::Rule', {
       Targets: [
         Match.objectLike({
-          Arn: { 'Fn::GetAtt': [target, 'Arn'] },
           DeadLetterConfig: { Arn: failures },
           RetryPolicy: { MaximumEventAgeInSeconds: 86_400, MaximumRetryAttempts: 185 },
         }),
@@ -308,14 +344,20 @@ describe('an event that cannot be processed', () => {
     });
   });
 
-  test('is received from the event queue five times, in batches that may fail partially', () => {
+  test.each([
+    ['Events', 100, 5],
+    ['LoadBalancerCalls', 10_000, 60],
+  ])('is received from the queue %s five times, in batches that may fail partially', (name, size, window) => {
     const made = template();
+    const arn = (name: string) => ({ 'Fn::GetAtt': [idOf(made, 'AWS::SQS::Queue', `Discovery${name}`), 'Arn'] });
     made.hasResourceProperties('AWS::SQS::Queue', {
-      VisibilityTimeout: 6 * 300,
-      RedrivePolicy: { maxReceiveCount: 5, deadLetterTargetArn: Match.anyValue() },
+      VisibilityTimeout: 6 * 300 + window,
+      RedrivePolicy: { maxReceiveCount: 5, deadLetterTargetArn: arn('Failures') },
     });
     made.hasResourceProperties('AWS::Lambda::EventSourceMapping', {
-      BatchSize: 100,
+      EventSourceArn: arn(name),
+      BatchSize: size,
+      MaximumBatchingWindowInSeconds: window,
       FunctionResponseTypes: ['ReportBatchItemFailures'],
       ScalingConfig: { MaximumConcurrency: 2 },
     });
@@ -347,15 +389,50 @@ describe('a deployment', () => {
     expect(pass({ fullPassMinutes: 5, alarmTopicArn: 'arn:aws:sns:eu-west-1:111122223333:oncall' })).toEqual(pass({}));
   });
 
-  test('that removes a zone deletes the rules, then the managed records, then the permission to delete them', () => {
+  test('that removes a zone deletes rules and mappings, then managed records, then the permission to delete them', () => {
     const made = template({ vpcs: [{ vpcId: VPC, zoneName: 'dev.internal', hostedZoneId: 'Z0GIVEN' }] });
     const end = properties(made, 'Custom::EcsDiscoveryZone');
     expect(end.Properties).toMatchObject({ Delete: '{"deregister":{"hostedZoneId":"Z0GIVEN"}}' });
     expect(end.DependsOn).toEqual([idOf(made, 'AWS::IAM::Policy', 'DiscoveryLifecycledevinternal')]);
-    const rules = Object.values(made.findResources('AWS::Events::Rule')) as { DependsOn: string[] }[];
-    for (const rule of rules) {
-      expect(rule.DependsOn).toContain(idOf(made, 'Custom::EcsDiscoveryZone', 'Discovery'));
+    for (const type of ['AWS::Events::Rule', 'AWS::Lambda::EventSourceMapping']) {
+      for (const trigger of Object.values(made.findResources(type)) as { DependsOn: string[] }[]) {
+        expect(trigger.DependsOn).toContain(idOf(made, 'Custom::EcsDiscoveryZone', 'Discovery'));
+      }
     }
+  });
+
+  test('sets the negative TTL of each zone that the stack creates, with a permission for nothing else', () => {
+    const created = { vpcId: VPC, zoneName: 'dev.internal' };
+    const given = { vpcId: 'vpc-0000000000000002', zoneName: 'ops.internal', hostedZoneId: 'Z0GIVEN' };
+    const made = template({ vpcs: [created, given] });
+    made.resourceCountIs('Custom::EcsDiscoveryNegativeTtl', 1);
+    const zone = { Ref: idOf(made, 'AWS::Route53::HostedZone', 'Discovery') };
+    const request = {
+      'Fn::Join': ['', ['{"negativeTtl":{"hostedZoneId":"', zone, '","seconds":5}}']],
+    };
+    made.hasResourceProperties('Custom::EcsDiscoveryNegativeTtl', { Create: request, Update: request });
+    made.hasResourceProperties('AWS::IAM::Policy', {
+      PolicyDocument: {
+        Statement: [
+          {
+            Sid: 'ChangeSoa',
+            Effect: 'Allow',
+            Action: 'route53:ChangeResourceRecordSets',
+            Resource: { 'Fn::Join': ['', ['arn:aws:route53:::hostedzone/', zone]] },
+            Condition: {
+              'ForAllValues:StringEquals': {
+                'route53:ChangeResourceRecordSetsRecordTypes': ['SOA'],
+                'route53:ChangeResourceRecordSetsActions': ['UPSERT'],
+                'route53:ChangeResourceRecordSetsNormalizedRecordNames': ['dev.internal'],
+              },
+            },
+          },
+        ],
+      },
+    });
+    const text = (options: object) =>
+      JSON.stringify(properties(template(options), 'Custom::EcsDiscoveryNegativeTtl').Properties);
+    expect(text({ negativeTtlSeconds: 30 })).toContain(String.raw`\"seconds\":30`);
   });
 
   test('waits 15 minutes for the handler, not an hour', () => {

@@ -30,6 +30,7 @@ describe('an environment', () => {
         nameTemplate: '{service}',
         record: 'CNAME',
         ttlSeconds: 60,
+        negativeTtlSeconds: 5,
         deleteLimit: { free: 3, percent: 30 },
         trail: 'create',
         bootstrapRoles: true,

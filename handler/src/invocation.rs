@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::domain::marker::Nonce;
-use crate::domain::report::{Outcome, Report, Status};
+use crate::domain::report::{LongNegativeTtl, Outcome, Report, Status, UnreadableMarker};
 use crate::domain::service::{ArnError, AwsLocation};
 use crate::domain::trigger::{Message, Payload, Scope, Trigger, runs};
 use crate::metrics;
@@ -93,7 +93,8 @@ pub async fn answer_until(
     match payload {
         Payload::One(trigger) => {
             let report = run(reconciler, &invocation, &trigger).await;
-            match failure(&report) {
+            // A retry of a dry run would change nothing, and somebody waits for its outcomes.
+            match failure(&report).filter(|_| !report.dry_run) {
                 None => Ok(Answer::Report(report)),
                 Some(error) => {
                     tracing::error!(error = %error, "invocation failed");
@@ -129,7 +130,9 @@ async fn batch(
                 tracing::error!(message_id = id, reason, "message unreadable");
                 failed.push(id);
             }
-            Trigger::Reconcile { .. } | Trigger::Deregister { .. } => {}
+            Trigger::Reconcile { .. }
+            | Trigger::Deregister { .. }
+            | Trigger::SetNegativeTtl { .. } => {}
         }
     }
     let mut reports = Vec::new();
@@ -187,6 +190,14 @@ fn log(report: &Report) {
     for outcome in &report.outcomes {
         log_outcome(environment, report.dry_run, outcome);
     }
+    for marker in report.full_pass.iter().flat_map(|full_pass| &full_pass.unreadable_markers) {
+        let UnreadableMarker { name, zone, reason } = marker;
+        tracing::warn!(environment, %name, %zone, reason, "marker unreadable");
+    }
+    for long in report.full_pass.iter().flat_map(|full_pass| &full_pass.long_negative_ttls) {
+        let LongNegativeTtl { zone, seconds, command } = long;
+        tracing::warn!(environment, %zone, seconds, command, "negative TTL too long");
+    }
     tracing::info!(
         environment,
         scope = ?report.scope,
@@ -202,7 +213,7 @@ fn log(report: &Report) {
 }
 
 fn log_outcome(environment: &str, dry_run: bool, outcome: &Outcome) {
-    let Outcome { service, name, zone, status, target, reason } = outcome;
+    let Outcome { service, name, zone, status, target, reason, applied: _ } = outcome;
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(

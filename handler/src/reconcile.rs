@@ -5,9 +5,9 @@
 //! that the faster run wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::apply::{Applied, apply};
 use crate::aws::Aws;
@@ -18,8 +18,11 @@ use crate::domain::desired::{Basis, Desired, DesiredState, desired};
 use crate::domain::dns::DnsName;
 use crate::domain::marker::Nonce;
 use crate::domain::plan::{NameChange, Plan, plan};
-use crate::domain::report::{Changes, FullPass, Outcomes, Report, ReportScope};
+use crate::domain::report::{
+    Changes, FullPass, LongNegativeTtl, Outcomes, Report, ReportScope, UnreadableMarker,
+};
 use crate::domain::service::{AwsLocation, HostedZoneId, Service, ServiceArn};
+use crate::domain::soa::{self, negative_ttl};
 use crate::domain::trigger::{Options, Scope, Trigger};
 use crate::domain::world::{LIST_ZONE_THRESHOLD, World};
 use crate::domain::zone::{EnvironmentIdentity, ZoneName, ZoneView};
@@ -29,6 +32,13 @@ use crate::observe::Observer;
 /// during the write, or if a name became free that another one waits for. After the last round the run fails, and
 /// the invocation is retried.
 const MAX_ROUNDS: usize = 5;
+
+/// The pause before another attempt to set the negative TTL. A permission may take effect some seconds after
+/// CloudFormation created it.
+const PERMISSION_DELAY: Duration = Duration::from_secs(10);
+
+/// The most attempts to set the negative TTL.
+const NEGATIVE_TTL_ATTEMPTS: usize = 6;
 
 /// Everything that a run needs, created once during init.
 #[derive(Debug)]
@@ -62,6 +72,8 @@ struct Progress {
     changes: Changes,
     /// The number of losses that count towards the delete limit.
     lost: usize,
+    /// The names that services lost, those included that they lost to other services.
+    lost_names: BTreeSet<(ServiceArn, ZoneName)>,
     full_pass: Option<FullPass>,
     /// The names that were changed, or may have been. Every later round reads them again.
     written: BTreeSet<ZoneName>,
@@ -88,15 +100,25 @@ impl Reconciler {
                 };
                 (Task::Reconcile(scope.clone()), report_scope, *options)
             }
+            Trigger::SetNegativeTtl { zone, seconds } => {
+                return self.set_negative_ttl(zone, *seconds, invocation).await;
+            }
             Trigger::Deregister { zone, options } => {
                 let all = || self.config.zones().into_keys().collect();
                 let zones = zone.clone().map_or_else(all, |zone| BTreeSet::from([zone]));
                 (Task::Deregister(zones), ReportScope::Deregister, *options)
             }
         };
-        let progress = self.rounds(&task, options, invocation).await;
+        let mut progress = self.rounds(&task, options, invocation).await;
+        for (service, name) in progress.lost_names {
+            progress.outcomes.add_loss(&service, &name);
+        }
+        let mut outcomes = progress.outcomes.into_vec();
+        if options.dry_run {
+            outcomes.iter_mut().for_each(|outcome| outcome.applied = Some(false));
+        }
         Report {
-            outcomes: progress.outcomes.into_vec(),
+            outcomes,
             read_errors: progress.read_errors,
             changes: progress.changes,
             api_calls: self.aws.take_requests(),
@@ -104,6 +126,51 @@ impl Reconciler {
             full_pass: progress.full_pass,
             ..Report::new(&self.config.environment, scope, options.dry_run)
         }
+    }
+
+    /// Sets the negative TTL of one of the environment's zones.
+    async fn set_negative_ttl(
+        &self,
+        zone: &HostedZoneId,
+        seconds: i64,
+        invocation: &Invocation,
+    ) -> Report {
+        let mut report = Report::new(&self.config.environment, ReportScope::NegativeTtl, false);
+        let mut attempts = 1;
+        let result = loop {
+            let result = self.try_to_set_negative_ttl(zone, seconds).await;
+            let time_left = invocation.stop_at.saturating_duration_since(Instant::now());
+            if result.is_ok() || attempts == NEGATIVE_TTL_ATTEMPTS || time_left < PERMISSION_DELAY {
+                break result;
+            }
+            sleep(PERMISSION_DELAY).await;
+            attempts += 1;
+        };
+        match result {
+            Ok(changes) => report.changes = changes,
+            Err(error) => report.read_errors.push(error),
+        }
+        report.api_calls = self.aws.take_requests();
+        report.throttles = self.aws.take_throttles();
+        report
+    }
+
+    async fn try_to_set_negative_ttl(
+        &self,
+        zone: &HostedZoneId,
+        seconds: i64,
+    ) -> Result<Changes, String> {
+        let zones = self.config.zones();
+        let name = zones.get(zone).ok_or(format!("the configuration has no zone {zone}"))?;
+        let soa = self.aws.route53.soa(zone, name).await.map_err(|error| error.to_string())?;
+        let changed = soa::with_negative_ttl(&soa, seconds).ok_or_else(|| {
+            format!("the SOA record of {name} has another form than expected: {soa}")
+        })?;
+        if changed == soa {
+            return Ok(Changes::default());
+        }
+        self.aws.route53.replace_soa(zone, &changed).await.map_err(|error| error.to_string())?;
+        Ok(Changes { created: 1, deleted: 1 })
     }
 
     async fn rounds(&self, task: &Task, options: Options, invocation: &Invocation) -> Progress {
@@ -126,7 +193,7 @@ impl Reconciler {
             let applied = apply(&self.aws.route53, &plan, priority, invocation.stop_at).await;
             progress.record(&plan, &applied, &policy);
             if let Task::Reconcile(Scope::FullPass(_)) = &task {
-                progress.full_pass = Some(full_pass(&world, &plan, &applied.done));
+                progress.full_pass = Some(full_pass(&config.zones(), &world, &plan, &applied.done));
             }
             let changed = match &task {
                 Task::Reconcile(_) => {
@@ -278,8 +345,15 @@ impl Progress {
         for change in &applied.done {
             self.changes += change.count();
             self.lost += usize::from(policy.counts(change));
+            if let Some(holder) = &change.holder {
+                self.lost_names.insert((holder.clone(), change.at()));
+            }
+            if let Some(winner) = &change.winner {
+                self.lost_names.remove(&(winner.clone(), change.at()));
+            }
         }
-        for (changes, reason) in &applied.failed {
+        // Until a later round decides them again, refused changes have failed, too.
+        for (changes, reason) in applied.failed.iter().chain(&applied.refused) {
             self.fail(plan, changes, reason);
         }
     }
@@ -317,13 +391,40 @@ impl Progress {
     }
 }
 
-fn full_pass(world: &World, plan: &SafePlan, done: &[&NameChange]) -> FullPass {
+fn full_pass(
+    zones: &BTreeMap<HostedZoneId, DnsName>,
+    world: &World,
+    plan: &SafePlan,
+    done: &[&NameChange],
+) -> FullPass {
     let added = done.iter().filter(|change| change.adds_the_name()).count();
     let removed = done.iter().filter(|change| change.removes_the_name()).count();
     let records = |(zone, view): (&HostedZoneId, &ZoneView)| (zone.clone(), view.records());
+    let unreadable = |(zone, view): (&HostedZoneId, &ZoneView)| {
+        let all = view.unreadable_markers().map(|(name, reason)| UnreadableMarker {
+            name: name.clone(),
+            zone: zone.clone(),
+            reason,
+        });
+        all.collect::<Vec<_>>()
+    };
+    let long_negative_ttl = |(zone, name): (&HostedZoneId, &DnsName)| {
+        let records = world.zones.get(zone)?.records_at(name);
+        let (soa, seconds) =
+            records.iter().find_map(|rrset| Some((rrset, negative_ttl(rrset)?)))?;
+        let shorter = soa::with_negative_ttl(soa, soa::DEFAULT_NEGATIVE_TTL)?;
+        let command = soa::command(zone, &shorter)?;
+        (seconds > soa::LONG_NEGATIVE_TTL).then(|| LongNegativeTtl {
+            zone: zone.clone(),
+            seconds,
+            command,
+        })
+    };
     FullPass {
         managed_names: (plan.managed() + added).saturating_sub(removed),
         zone_records: world.zones.iter().map(records).collect(),
+        unreadable_markers: world.zones.iter().flat_map(unreadable).collect(),
+        long_negative_ttls: zones.iter().filter_map(long_negative_ttl).collect(),
     }
 }
 

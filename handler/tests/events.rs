@@ -9,6 +9,7 @@ fn show(trigger: Trigger) -> String {
     match trigger {
         Trigger::Ignore { reason } => format!("ignored: {reason}"),
         Trigger::Unreadable { reason } => format!("unreadable: {reason}"),
+        Trigger::SetNegativeTtl { .. } => "negative TTL".into(),
         Trigger::Deregister { .. } => "deregister".into(),
         Trigger::Reconcile { scope: Scope::FullPass(_), .. } => "full pass".into(),
         Trigger::Reconcile { scope: Scope::Services(targets), .. } => {
@@ -30,9 +31,11 @@ fn each_event_becomes_the_right_trigger() {
         .collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
     container-instance-state-change: ignored: events "ECS Container Instance State Change" of "aws.ecs" do not change names
+    create-listener-from-queue: full pass
     create-service-by-cloudformation: dev/orders, load balancers: 1
     create-service-by-root-in-default-cluster: default/orders, load balancers: 0
     create-service-failed: ignored: the call failed with "InvalidParameterException", so it changed nothing
+    delete-load-balancer: full pass
     delete-service-with-force: dev/orders, load balancers: 1
     deployment-state-change: dev/orders, load balancers: 0
     run-task: ignored: calls of "RunTask" to "ecs.amazonaws.com" do not change names

@@ -20,6 +20,7 @@ fn outcome(service: &str, status: Status) -> Outcome {
         status,
         target: None,
         reason: None,
+        applied: None,
     }
 }
 
@@ -40,7 +41,12 @@ fn report(outcomes: Vec<Outcome>, full_pass: Option<FullPass>) -> Report {
 
 fn full_pass() -> Option<FullPass> {
     let zone_records = BTreeMap::from([(HostedZoneId::new("Z1"), 7)]);
-    Some(FullPass { managed_names: 3, zone_records })
+    Some(FullPass {
+        managed_names: 3,
+        zone_records,
+        unreadable_markers: vec![],
+        long_negative_ttls: vec![],
+    })
 }
 
 /// All written metrics, sorted, in the form `name{dimension}: value unit`.
@@ -108,7 +114,11 @@ fn a_run_writes_metrics_only_for_the_numbers_that_it_could_count() {
 
     // An incomplete full pass writes no zeros for its counts, and the age of the last complete one grows.
     let now = now + Duration::from_secs(900);
-    record(&report(vec![outcome("a", Status::Failed)], full_pass()), None, now);
+    let incomplete = Report {
+        read_errors: vec!["denied".into()],
+        ..report(vec![outcome("a", Status::Failed)], full_pass())
+    };
+    record(&incomplete, None, now);
     insta::assert_snapshot!(written(&metrics).join("\n"), @r"
     ApiCalls{ecs}: 2 Count
     ApiCalls{elb}: 2 Count
@@ -116,7 +126,7 @@ fn a_run_writes_metrics_only_for_the_numbers_that_it_could_count() {
     CompleteFullPasses{}: [0.0] Count
     Created{}: 2 Count
     FailedRuns{}: 1 Count
-    Failures{}: 1 Count
+    Failures{}: 2 Count
     LastFullPassAge{}: [900.0] Seconds
     ManagedNames{}: [3.0] Count
     Outcomes{failed}: 1 Count

@@ -24,9 +24,10 @@ use handler::aws::elb_classic::ElbClassic;
 use handler::aws::route53::Route53;
 use handler::domain::config::Config;
 use handler::domain::marker::Nonce;
-use handler::domain::report::Report;
-use handler::domain::trigger::Trigger;
-use handler::invocation::{Answer, answer_until};
+use handler::domain::report::{Changes, Report, ReportScope};
+use handler::domain::service::ServiceArn;
+use handler::domain::trigger::{Options, Scope, Targets, Trigger};
+use handler::invocation::{Answer, InvocationError, answer, answer_until};
 use handler::reconcile::{Invocation, Reconciler};
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -133,10 +134,7 @@ impl MockAws {
                     "<LoadBalancers><member><LoadBalancerArn>{BALANCER}</LoadBalancerArn><LoadBalancerName>orders</LoadBalancerName><DNSName>internal-Orders-1.eu-west-1.elb.amazonaws.com</DNSName><CanonicalHostedZoneId>ZLB</CanonicalHostedZoneId><IpAddressType>dualstack</IpAddressType><Scheme>internal</Scheme><VpcId>vpc-1</VpcId></member></LoadBalancers>"
                 ),
             )),
-            "ListResourceRecordSets" => ok(format!(
-                "<ListResourceRecordSetsResponse><ResourceRecordSets>{}</ResourceRecordSets><IsTruncated>false</IsTruncated><MaxItems>300</MaxItems></ListResourceRecordSetsResponse>",
-                self.zone.concat()
-            )),
+            "ListResourceRecordSets" => page(&self.zone, None),
             "ChangeResourceRecordSets" => self.change(&call.body),
             "ListClusters" => {
                 ok(json!({"clusterArns": ["arn:aws:ecs:eu-west-1:111122223333:cluster/dev"]})
@@ -209,6 +207,34 @@ fn registered(target: &str) -> Vec<String> {
             &MARKER.replace("SERVICE", &service_arn("orders")),
         ),
     ]
+}
+
+/// The records of a service in the cluster `dev` under another name.
+fn registered_as(name: &str, service: &str) -> Vec<String> {
+    let orders = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
+    let rename = |rrset: &String| {
+        let rrset = rrset.replace("orders.internal", &format!("{name}.internal"));
+        rrset.replace("dev/orders", &format!("dev/{service}"))
+    };
+    orders.iter().map(rename).collect()
+}
+
+/// A page of a zone. `next` is the name of the next page's first record.
+fn page(rrsets: &[String], next: Option<&str>) -> MockResponse {
+    let (is_truncated, rrsets) = (next.is_some(), rrsets.concat());
+    let next =
+        next.map_or(String::new(), |name| format!("<NextRecordName>{name}</NextRecordName>"));
+    (
+        200,
+        format!(
+            "<ListResourceRecordSetsResponse><ResourceRecordSets>{rrsets}</ResourceRecordSets><IsTruncated>{is_truncated}</IsTruncated>{next}<MaxItems>300</MaxItems></ListResourceRecordSetsResponse>"
+        ),
+    )
+}
+
+/// A denied request to an API that answers in XML.
+fn access_denied() -> MockResponse {
+    (403, "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not you</Message></Error><RequestId>REQUEST-7</RequestId></ErrorResponse>".to_owned())
 }
 
 /// A refusal of a change batch.
@@ -288,13 +314,40 @@ async fn run(payload: Value, zone: Vec<String>, script: Script) -> TestRun {
 }
 
 async fn run_until(time: Duration, payload: Value, zone: Vec<String>, script: Script) -> TestRun {
+    run_trigger(time, &Trigger::parse(&payload, &location()), zone, script).await
+}
+
+async fn run_trigger(
+    time: Duration,
+    trigger: &Trigger,
+    zone: Vec<String>,
+    script: Script,
+) -> TestRun {
     let aws = mock(zone, script);
-    let trigger = Trigger::parse(&payload, &location());
-    let stop_at = Instant::now() + time;
-    let now = std::time::SystemTime::now();
-    let invocation = Invocation { location: location(), nonce: Nonce::new(1), now, stop_at };
-    let report = reconciler(&aws).run(&trigger, &invocation).await;
+    let report = reconciler(&aws).run(trigger, &invocation(time)).await;
     TestRun { report, aws }
+}
+
+/// A run with other zones than the usual one.
+async fn run_with_zones(
+    zones: Value,
+    payload: Value,
+    zone: Vec<String>,
+    script: Script,
+) -> TestRun {
+    let aws = mock(zone, script);
+    let config = json!({"environment": "dev", "zones": zones}).to_string();
+    let config = Config::parse(Some(&config)).expect("valid");
+    let trigger = Trigger::parse(&payload, &location());
+    let invocation = invocation(Duration::from_secs(300));
+    let report = Reconciler { config, ..reconciler(&aws) }.run(&trigger, &invocation).await;
+    TestRun { report, aws }
+}
+
+/// An invocation that may write for `time`.
+fn invocation(time: Duration) -> Invocation {
+    let now = std::time::SystemTime::now();
+    Invocation { location: location(), nonce: Nonce::new(1), now, stop_at: Instant::now() + time }
 }
 
 fn mock(zone: Vec<String>, script: Script) -> Arc<Mutex<MockAws>> {
@@ -349,6 +402,17 @@ fn created() -> Value {
     })
 }
 
+/// DeleteService for a service in the cluster `dev`.
+fn deleted(name: &str) -> Value {
+    json!({
+        "source": "aws.ecs", "detail-type": "AWS API Call via CloudTrail",
+        "detail": {
+            "eventSource": "ecs.amazonaws.com", "eventName": "DeleteService",
+            "requestParameters": {"cluster": "dev", "service": name},
+        },
+    })
+}
+
 /// An ECS with these services, all of them with the same load balancer.
 fn fleet<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Script {
     let arns: Vec<String> =
@@ -360,6 +424,17 @@ fn fleet<T: Into<String>>(names: impl IntoIterator<Item = T>) -> Script {
             "DescribeServices" => Some((200, services(&requested(&request)))),
             _ => None,
         }
+    })
+}
+
+/// An ECS that describes each service with the status that `status` gives to its name.
+fn with_status(mut status: impl FnMut(&str) -> &'static str + Send + 'static) -> Script {
+    Box::new(move |call| {
+        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+        (call.operation == "DescribeServices").then(|| {
+            let all = requested(&request).into_iter().map(|(name, _)| (name, status(name)));
+            (200, services(&all.collect::<Vec<_>>()))
+        })
     })
 }
 
@@ -505,9 +580,6 @@ async fn an_answer_of_ecs_that_contradicts_a_recent_event_fails_the_run() {
     let is_missing = || -> Script {
         Box::new(|call: &Call| (call.operation == "DescribeServices").then(missing))
     };
-    let mut deleted = created();
-    deleted["detail"]["eventName"] = "DeleteService".into();
-    deleted["detail"]["requestParameters"]["service"] = "orders".into();
     let (recent, old) = (Duration::from_secs(5), Duration::from_secs(3_600));
     let held = || registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
 
@@ -515,9 +587,9 @@ async fn an_answer_of_ecs_that_contradicts_a_recent_event_fails_the_run() {
     assert_snapshot!(outcome.statuses(), @"failed: ECS does not return the service yet, although it was created a moment ago");
     let outcome = run(at(created(), old), vec![], is_missing()).await;
     assert_snapshot!(outcome.statuses(), @"unchanged: ECS reports MISSING; the service had no name");
-    let outcome = run(at(deleted.clone(), recent), held(), usual()).await;
+    let outcome = run(at(deleted("orders"), recent), held(), usual()).await;
     assert_snapshot!(outcome.statuses(), @"failed: ECS still returns the service as alive, although it was deleted a moment ago");
-    let outcome = run(at(deleted, old), held(), usual()).await;
+    let outcome = run(at(deleted("orders"), old), held(), usual()).await;
     assert_snapshot!(outcome.statuses(), @"unchanged");
 }
 
@@ -532,8 +604,7 @@ async fn refused_once(form: MockResponse) -> TestRun {
             "ChangeResourceRecordSets" => refusals.pop(),
             "ListResourceRecordSets" => {
                 listed += 1;
-                let foreign = rrset("orders.internal", "A", 60, "10.0.0.7");
-                (listed > 1).then(|| (200, format!("<ListResourceRecordSetsResponse><ResourceRecordSets>{foreign}</ResourceRecordSets><IsTruncated>false</IsTruncated><MaxItems>300</MaxItems></ListResourceRecordSetsResponse>")))
+                (listed > 1).then(|| page(&[rrset("orders.internal", "A", 60, "10.0.0.7")], None))
             }
             _ => None,
         }),
@@ -588,24 +659,28 @@ async fn a_service_that_is_deleted_during_its_registration_loses_its_record_agai
 
 #[tokio::test(start_paused = true)]
 async fn invariant_5_a_failed_read_changes_nothing_and_reports_the_error_of_aws() {
-    for failing in [
-        "DescribeServices",
-        "DescribeTargetGroups",
-        "DescribeLoadBalancers",
-        "ListResourceRecordSets",
+    for (failing, subject) in [
+        ("DescribeServices", "the cluster dev"),
+        ("DescribeTargetGroups", GROUP),
+        ("DescribeLoadBalancers", BALANCER),
+        ("ListResourceRecordSets", "the zone Z1"),
     ] {
         for payload in [one(), json!({"reconcile": "all"})] {
             let script = move |call: &Call| {
                 (call.operation == failing).then(|| match failing {
-                    "DescribeServices" => (400, json!({"__type": "AccessDeniedException", "message": "not you"}).to_string()),
-                    _ => (403, "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not you</Message></Error><RequestId>REQUEST-7</RequestId></ErrorResponse>".to_owned()),
+                    "DescribeServices" => (
+                        400,
+                        json!({"__type": "AccessDeniedException", "message": "not you"})
+                            .to_string(),
+                    ),
+                    _ => access_denied(),
                 })
             };
             let zone = registered("old.elb.amazonaws.com");
             let outcome = run(payload, zone.clone(), Box::new(script)).await;
             let error = outcome.error();
             assert!(error.contains(failing), "{error}");
-            assert!(error.contains("AccessDenied"), "{error}");
+            assert!(error.contains(&format!("{subject} failed: AccessDenied")), "{error}");
             assert!(error.contains(": not you (request id REQUEST-7)"), "{error}");
             assert_eq!(outcome.zone(), zone);
         }
@@ -654,7 +729,7 @@ async fn a_service_with_a_missing_target_group_is_waiting() {
     };
     let outcome = run(created(), vec![], Box::new(missing)).await;
     assert!(
-        outcome.statuses().starts_with("waiting: the target group has no load balancer yet: "),
+        outcome.statuses().starts_with("waiting: the target group does not exist: "),
         "{}",
         outcome.statuses()
     );
@@ -718,6 +793,24 @@ async fn one_refused_change_does_not_stop_the_others() {
     ");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_names_none_or_all_of_the_changes_stops_only_the_refused_one() {
+    for message in
+        ["a change is not permitted", "a.internal b.internal c.internal d.internal e.internal"]
+    {
+        let refusal: Script = Box::new(move |call| {
+            (call.operation == "ChangeResourceRecordSets" && call.body.contains("<Name>c.internal"))
+                .then(|| refused(message))
+        });
+        let script = either(refusal, fleet(["a", "b", "c", "d", "e"]));
+        let outcome = run(json!({"reconcile": "all"}), vec![], script).await;
+        let statuses = outcome.statuses();
+        assert_eq!(statuses.matches("registered").count(), 4, "{statuses}");
+        let failed = format!("failed: Route 53 refused the change: {message} (5 times in a row)");
+        assert!(statuses.contains(&failed), "{statuses}");
+    }
+}
+
 /// A full pass over 600 services, which need four batches.
 async fn large_pass(time: Duration) -> TestRun {
     let script = fleet((0..600).map(|number| format!("service-{number}")));
@@ -747,6 +840,157 @@ async fn a_dry_run_writes_nothing_and_reports_the_changes_of_a_real_run() {
     assert_eq!(outcome.statuses(), "registered");
     assert_eq!(outcome.batches(), "");
     assert_eq!(outcome.report.changes.created, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_reports_all_outcomes_although_one_service_fails() {
+    let answer = |payload: &'static str| async {
+        let aws = mock(
+            vec![],
+            Box::new(|call| (call.operation == "ListResourceRecordSets").then(|| access_denied())),
+        );
+        let stop_at = Instant::now() + Duration::from_secs(300);
+        answer_until(&reconciler(&aws), FUNCTION_ARN, Nonce::new(1), stop_at, payload).await
+    };
+    let Ok(Answer::Report(report)) = answer(r#"{"reconcile":"all","dryRun":true}"#).await else {
+        panic!("no report");
+    };
+    let [orders] = report.outcomes.as_slice() else { panic!("one service") };
+    assert_eq!((orders.status.as_str(), orders.applied), ("failed", Some(false)));
+    let error = answer(r#"{"reconcile":"all"}"#).await.expect_err("a real run fails");
+    assert_eq!(error.kind(), "ServicesFailed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_contains_what_was_done_and_not_what_was_planned() {
+    let mut described = 0;
+    let script: Script = Box::new(move |call| match call.operation.as_str() {
+        "ChangeResourceRecordSets" => Some(refused("it already exists")),
+        "DescribeServices" => {
+            described += 1;
+            let status = if described > 1 { "INACTIVE" } else { "ACTIVE" };
+            Some((200, services(&[("orders", status)])))
+        }
+        _ => None,
+    });
+    let run = run(one(), vec![], script).await;
+    assert_snapshot!(run.statuses(), @"unchanged: ECS reports INACTIVE; the service had no name");
+    assert_eq!(run.report.changes.created, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_of_external_dns_is_neither_adopted_nor_deleted() {
+    let record =
+        rrset("orders.internal", "CNAME", 60, "internal-orders-1.eu-west-1.elb.amazonaws.com");
+    let heritage = "&quot;heritage=external-dns,external-dns/owner=k8s&quot;";
+    let zone = vec![record, rrset("cname-orders.internal", "TXT", 300, heritage)];
+    for (payload, status) in
+        [(one(), "ACTIVE"), (one(), "INACTIVE"), (json!({"reconcile": "all"}), "ACTIVE")]
+    {
+        let described = described(services(&[("orders", status)]));
+        let run = run(payload, zone.clone(), described).await;
+        assert_eq!(run.zone(), zone, "{status}");
+        assert!(
+            run.statuses().contains("external-dns") || status == "INACTIVE",
+            "{}",
+            run.statuses()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_of_others_at_the_markers_name_stay() {
+    let other =
+        "<ResourceRecord><Value>&quot;hello&quot;</Value></ResourceRecord></ResourceRecords>";
+    let zone = |target: &str| {
+        registered(target)
+            .iter()
+            .map(|rrset| match rrset.contains("TXT") {
+                true => rrset.replace("</ResourceRecords>", other),
+                false => rrset.clone(),
+            })
+            .collect::<Vec<_>>()
+    };
+    let moved = run(one(), zone("old.elb.amazonaws.com"), usual()).await;
+    assert!(moved.zone().iter().any(|rrset| rrset.contains("hello") && rrset.contains("heritage")));
+    let gone =
+        run(one(), zone("old.elb.amazonaws.com"), described(services(&[("orders", "DRAINING")])))
+            .await;
+    assert_snapshot!(gone.zone().join("\n"), @"<ResourceRecordSet><Name>_discovery.orders.internal</Name><Type>TXT</Type><TTL>300</TTL><ResourceRecords><ResourceRecord><Value>&quot;hello&quot;</Value></ResourceRecord></ResourceRecords></ResourceRecordSet>");
+    assert_snapshot!(gone.statuses(), @"deregistered: ECS reports DRAINING");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_pass_reports_each_name_whose_marker_cannot_be_read() {
+    let zone: Vec<String> = registered("old.elb.amazonaws.com")
+        .iter()
+        .map(|rrset| {
+            rrset.replace("orders.internal", "web.internal").replace("heritage", "HERITAGE")
+        })
+        .collect();
+    let run = run(json!({"reconcile": "all"}), zone.clone(), usual()).await;
+    assert!(zone.iter().all(|rrset| run.zone().contains(rrset)), "nothing of it changed");
+    let full_pass = run.report.full_pass.expect("a full pass");
+    insta::assert_json_snapshot!(full_pass.unreadable_markers, @r#"
+    [
+      {
+        "name": "web.internal",
+        "zone": "Z1",
+        "reason": "_discovery.web.internal, which is no marker of this tool: TXT \"HERITAGE=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders\""
+      }
+    ]
+    "#);
+}
+
+const SOA: &str = "ns-1.awsdns-00.co.uk. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400";
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_sets_the_negative_ttl_of_a_zone_once() {
+    let payload = |zone: &str| {
+        let request = json!({"negativeTtl": {"hostedZoneId": zone, "seconds": 5}}).to_string();
+        json!({"RequestType": "Create", "ResourceProperties": {"Create": request}})
+    };
+    let soa = vec![rrset("internal", "SOA", 900, SOA)];
+    let mut denied = 2;
+    let script: Script = Box::new(move |call| {
+        (call.operation == "ChangeResourceRecordSets").then(|| match denied {
+            0 => (200, "<ChangeResourceRecordSetsResponse><ChangeInfo><Id>C1</Id><Status>PENDING</Status><SubmittedAt>2026-01-01T00:00:00Z</SubmittedAt></ChangeInfo></ChangeResourceRecordSetsResponse>".into()),
+            _ => {
+                denied -= 1;
+                access_denied()
+            }
+        })
+    });
+    let slow = run(payload("Z1"), soa, script).await;
+    assert!(slow.report.read_errors.is_empty(), "{:?}", slow.report.read_errors);
+    assert_eq!(slow.report.changes.created, 1);
+    assert_snapshot!(slow.batches().lines().last().expect("a change"), @"UPSERT internal 5 SOA ns-1.awsdns-00.co.uk. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 5");
+
+    let short = vec![rrset("internal", "SOA", 5, &SOA.replace("86400", "5"))];
+    let again = run(payload("Z1"), short, usual()).await;
+    assert_eq!(again.count("ChangeResourceRecordSets"), 0);
+
+    let unknown = run(payload("Z9"), vec![], usual()).await;
+    assert_snapshot!(unknown.error(), @"the configuration has no zone Z9");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_pass_reports_zones_with_a_long_negative_ttl_and_the_command_that_shortens_it() {
+    let pass = |last: &'static str| async move {
+        let zone = vec![rrset("internal", "SOA", 900, &SOA.replace("86400", last))];
+        let run = run(json!({"reconcile": "all"}), zone, usual()).await;
+        run.report.full_pass.expect("a full pass").long_negative_ttls
+    };
+    insta::assert_json_snapshot!(pass("86400").await, @r#"
+    [
+      {
+        "zone": "Z1",
+        "seconds": 900,
+        "command": "aws route53 change-resource-record-sets --hosted-zone-id Z1 --change-batch '{\"Changes\":[{\"Action\":\"UPSERT\",\"ResourceRecordSet\":{\"Name\":\"internal\",\"Type\":\"SOA\",\"TTL\":5,\"ResourceRecords\":[{\"Value\":\"ns-1.awsdns-00.co.uk. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 5\"}]}}]}'"
+      }
+    ]
+    "#);
+    assert_eq!(pass("60").await, []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -935,25 +1179,39 @@ async fn a_service_behind_a_classic_load_balancer_is_registered() {
     CREATE _discovery.orders.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders,records=CNAME"
     "#);
     assert_eq!(outcome.count("DescribeTargetGroups"), 0);
+    // The first page of all load balancers, and the classic load balancer.
+    assert_eq!(outcome.report.api_calls.elb, 2);
 
     let gone = with_balancers(json!([{"loadBalancerName": "gone"}]), json!([]));
     let outcome = run(one(), vec![], gone).await;
     assert_eq!(outcome.statuses(), "waiting: the classic load balancer gone does not exist yet");
+
+    let denied: Script =
+        Box::new(|call| (call.operation == "ClassicDescribeLoadBalancers").then(access_denied));
+    let gone = with_balancers(json!([{"loadBalancerName": "gone"}]), json!([]));
+    let outcome = run(one(), vec![], either(denied, gone)).await;
+    assert_snapshot!(outcome.statuses(), @"failed: elasticloadbalancing:DescribeLoadBalancers for gone failed: AccessDenied: not you (request id REQUEST-7)");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_load_balancer_of_the_primary_task_set_is_preferred() {
+async fn the_load_balancer_of_the_primary_task_set_is_preferred_and_a_draining_one_comes_last() {
     let set =
         |status: &str, balancer: Value| json!({"status": status, "loadBalancers": [balancer]});
     let old = json!({"loadBalancerName": "old-orders"});
     let new = json!({"targetGroupArn": GROUP});
-    for (primary, other, target) in
+    for (preferred, other, target) in
         [(&old, &new, "internal-old-orders-1"), (&new, &old, "internal-orders-1")]
     {
-        let sets = json!([set("ACTIVE", other.clone()), set("PRIMARY", primary.clone())]);
-        let outcome = run(one(), vec![], with_balancers(json!([]), sets)).await;
-        assert_eq!(outcome.statuses(), "registered");
-        assert!(outcome.batches().contains(&format!("CNAME {target}")), "{}", outcome.batches());
+        for (status, other_status) in [("PRIMARY", "ACTIVE"), ("ACTIVE", "DRAINING")] {
+            let sets = json!([set(other_status, other.clone()), set(status, preferred.clone())]);
+            let outcome = run(one(), vec![], with_balancers(json!([]), sets)).await;
+            assert_eq!(outcome.statuses(), "registered");
+            assert!(
+                outcome.batches().contains(&format!("CNAME {target}")),
+                "{}",
+                outcome.batches()
+            );
+        }
     }
 }
 
@@ -1050,6 +1308,24 @@ async fn a_batch_of_messages_becomes_one_run_and_a_bad_message_fails_alone() {
     assert_eq!(aws.zone.len(), 4, "{:?}", aws.zone);
 }
 
+/// As many as fit into a batch of Lambda.
+#[tokio::test(start_paused = true)]
+async fn thousands_of_elastic_load_balancing_calls_in_a_batch_become_one_full_pass() {
+    let name = "create-listener-from-queue";
+    let call = common::events().remove(name).expect("a sample event");
+    let aws = mock(registered("internal-replaced-0.eu-west-1.elb.amazonaws.com"), usual());
+    let stop_at = Instant::now() + Duration::from_secs(300);
+    let payload = queued(&vec![call; 5_000]);
+    let answer =
+        answer_until(&reconciler(&aws), FUNCTION_ARN, Nonce::new(1), stop_at, &payload).await;
+    let Ok(Answer::Batch(answer)) = answer else { panic!("{answer:?}") };
+    assert!(answer.batch_item_failures.is_empty());
+    let runs: Vec<_> = answer.runs.iter().map(|report| (report.scope, report.changes)).collect();
+    assert_eq!(runs, [(ReportScope::All, Changes { created: 2, deleted: 2 })]);
+    let aws = aws.lock().expect("no holder panics");
+    assert!(aws.zone[0].contains("internal-orders-1.eu-west-1.elb"), "{:?}", aws.zone);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_service_that_is_created_again_with_another_name_loses_the_old_one() {
     let target = "internal-orders-1.eu-west-1.elb.amazonaws.com";
@@ -1057,15 +1333,425 @@ async fn a_service_that_is_created_again_with_another_name_loses_the_old_one() {
         .iter()
         .map(|rrset| rrset.replace("orders.internal", "shop.internal"))
         .collect();
-    let deleted = json!({
-        "source": "aws.ecs", "detail-type": "AWS API Call via CloudTrail",
-        "detail": {
-            "eventSource": "ecs.amazonaws.com", "eventName": "DeleteService",
-            "requestParameters": {"cluster": "dev", "service": "orders"},
-        },
-    });
-    let outcome = run(deleted, before, usual()).await;
+    let outcome = run(deleted("orders"), before, usual()).await;
     assert_eq!(outcome.statuses(), "updated: renamed from shop.internal");
     let zone = outcome.zone();
     assert!(zone.iter().all(|rrset| rrset.contains("orders.internal")), "{zone:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_pass_reports_its_changes_and_the_records_of_the_zones() {
+    let target = "internal-orders-1.eu-west-1.elb.amazonaws.com";
+    let mut zone: Vec<String> =
+        ["gone", "a", "b"].iter().flat_map(|name| registered_as(name, name)).collect();
+    zone.push(rrset("adopted.internal", "CNAME", 300, target));
+    zone.push(rrset("foreign.internal", "A", 60, "10.0.0.7"));
+    let status = with_status(|name| if name == "gone" { "INACTIVE" } else { "ACTIVE" });
+    let script = either(status, fleet(["a", "b", "adopted", "new"]));
+    let outcome = run(json!({"reconcile": "all"}), zone, script).await;
+    let Report { changes, full_pass, .. } = &outcome.report;
+    assert_eq!((changes.created, changes.deleted), (4, 3));
+    let full_pass = full_pass.as_ref().expect("the counts of the full pass");
+    assert_eq!(full_pass.managed_names, 4);
+    assert_eq!(full_pass.zone_records.values().copied().collect::<Vec<_>>(), [8]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_throttled_attempts_count_as_throttles() {
+    let mut failures = vec![
+        ("DescribeServices", 400, json!({"__type": "ThrottlingException", "message": "Rate exceeded"}).to_string()),
+        ("DescribeServices", 400, json!({"__type": "ThrottlingException", "message": "Rate exceeded"}).to_string()),
+        ("DescribeTargetGroups", 429, "<ErrorResponse><Error><Code>TooManyRequestsException</Code></Error></ErrorResponse>".into()),
+        ("ListResourceRecordSets", 400, "<ErrorResponse><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error></ErrorResponse>".into()),
+        ("ListResourceRecordSets", 503, String::new()),
+    ];
+    let script = move |call: &Call| {
+        let at = failures.iter().position(|(operation, ..)| *operation == call.operation)?;
+        let (_, status, body) = failures.remove(at);
+        Some((status, body))
+    };
+    let outcome = run(one(), vec![], Box::new(script)).await;
+    assert_eq!(outcome.statuses(), "registered");
+    let throttles = outcome.report.throttles;
+    assert_eq!((throttles.ecs, throttles.elb, throttles.route53), (2, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_the_sdk_cannot_parse_is_part_of_the_error() {
+    let page = "<html>\n  <h1>502 Bad Gateway</h1>\n</html>";
+    let broken =
+        move |call: &Call| (call.operation == "DescribeServices").then(|| (502, page.to_owned()));
+    let outcome = run(one(), vec![], Box::new(broken)).await;
+    assert_snapshot!(outcome.error(), @r#"ecs:DescribeServices for the cluster dev failed: response error: invalid input: malformed JSON error body: Error at offset 0: unexpected token '<'. Expected one of '{', '[', '"', 'null', 'true', 'false', <number> (HTTP status 502: <html> <h1>502 Bad Gateway</h1> </html>) (request id REQUEST-7)"#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_is_deleted_during_a_full_pass_is_no_error_and_a_denied_list_is_one() {
+    let listing = |code: &'static str| {
+        let failing: Script = Box::new(move |call| {
+            let body = json!({"__type": code, "message": "no list"}).to_string();
+            (call.operation == "ListServices").then_some((400, body))
+        });
+        let status = with_status(|_| "INACTIVE");
+        run(
+            json!({"reconcile": "all"}),
+            registered("old.elb.amazonaws.com"),
+            either(failing, status),
+        )
+    };
+    let deleted = listing("ClusterNotFoundException").await;
+    assert_eq!(deleted.statuses(), "deregistered: ECS reports INACTIVE");
+    assert_eq!(deleted.report.read_errors, Vec::<String>::new());
+    let denied = listing("AccessDeniedException").await;
+    assert_snapshot!(denied.report.read_errors.join("\n"), @"ecs:ListServices for the cluster dev failed: AccessDeniedException: no list (request id REQUEST-7)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_records_at_a_name_are_read_from_all_pages_that_contain_it() {
+    let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
+    for (next, pages) in [("_discovery.orders.internal", 2), ("other.internal", 1)] {
+        let records = zone.clone();
+        let mut listed = 0;
+        let script = move |call: &Call| {
+            (call.operation == "ListResourceRecordSets").then(|| {
+                listed += 1;
+                match (listed, pages) {
+                    (1, 2) => page(&records[..1], Some(next)),
+                    (1, _) => page(&records, Some(next)),
+                    _ => page(&records[1..], None),
+                }
+            })
+        };
+        let outcome = run(one(), zone.clone(), Box::new(script)).await;
+        assert_eq!(outcome.statuses(), "unchanged");
+        assert_eq!(outcome.count("ListResourceRecordSets"), pages);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alias_with_health_evaluation_is_replaced_with_an_exact_delete() {
+    let with_alias = || described(tagged(&[("record", "ALIAS")]));
+    let created = run(one(), vec![], with_alias()).await;
+    let zone = created.zone().iter().map(|rrset| rrset.replace(">false<", ">true<")).collect();
+    let outcome = run(one(), zone, with_alias()).await;
+    assert_snapshot!(outcome.statuses(), @"updated: the record was A alias to internal-orders-1.eu-west-1.elb.amazonaws.com. with health evaluation and AAAA alias to internal-orders-1.eu-west-1.elb.amazonaws.com. with health evaluation");
+    assert!(!outcome.zone().concat().contains(">true<"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_for_few_services_are_sent_at_once_and_for_many_at_half_of_the_rate() {
+    let change = async |number: usize| {
+        let services = (0..number).map(|number| format!("service-{number}"));
+        let arns =
+            services.clone().map(|name| ServiceArn::parse(&service_arn(&name)).expect("an ARN"));
+        let targets = Targets { services: arns.collect(), ..Targets::default() };
+        let (scope, options) = (Scope::Services(targets), Options::default());
+        let trigger = Trigger::Reconcile { scope, options };
+        let time = Duration::from_secs(300);
+        run_trigger(time, &trigger, vec![], fleet(services))
+            .await
+            .round_trip("ChangeResourceRecordSets")
+    };
+    assert_eq!(change(20).await, 3);
+    // The second request waits until 200 ms after the first one.
+    assert_eq!(change(21).await, 5);
+    assert_eq!(change(30).await, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_override_lifts_the_delete_limit_of_one_full_pass() {
+    let names = ["a", "b", "c", "d"];
+    let zone = || names.iter().flat_map(|name| registered_as(name, name)).collect();
+    let none = || either(with_status(|_| "INACTIVE"), fleet([""; 0]));
+    let refused = run(json!({"reconcile": "all"}), zone(), none()).await;
+    assert_eq!(refused.statuses().matches("refused").count(), 4);
+    assert_eq!(refused.batches(), "");
+    let request = json!({"reconcile": "all", "overrideDeleteLimit": true});
+    let applied = run(request, zone(), none()).await;
+    assert_eq!(applied.statuses().matches("deregistered").count(), 4);
+    assert!(applied.zone().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_delete_limit_counts_the_deletions_of_all_rounds() {
+    // Three deletions are free. A service that is deleted after its registration is the fourth.
+    let mut described = 0;
+    let status = with_status(move |name| {
+        described += usize::from(name == "new");
+        if name == "new" && described == 1 { "ACTIVE" } else { "INACTIVE" }
+    });
+    let zone = ["a", "b", "c"].iter().flat_map(|name| registered_as(name, name)).collect();
+    let script = either(status, fleet(["new"]));
+    let outcome = run(json!({"reconcile": "all"}), zone, script).await;
+    assert_snapshot!(outcome.statuses(), @r#"
+    deregistered: ECS reports INACTIVE
+    deregistered: ECS reports INACTIVE
+    deregistered: ECS reports INACTIVE
+    refused: the delete limit stopped this full pass: it would delete 4 of 4 names, more than 3 and more than 30 %, so it deletes none; if the deletions are intended, invoke the function with {"reconcile":"all","overrideDeleteLimit":true}
+    "#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_cannot_be_rechecked_after_the_write_has_failed() {
+    let mut described = 0;
+    let script = move |call: &Call| {
+        if call.operation != "DescribeServices" {
+            return None;
+        }
+        described += 1;
+        let body = json!({"__type": "AccessDeniedException", "message": "not you"}).to_string();
+        (described > 1).then_some((400, body))
+    };
+    let outcome = run(one(), vec![], Box::new(script)).await;
+    assert_snapshot!(outcome.statuses(), @"failed: ecs:DescribeServices for the cluster dev failed: AccessDeniedException: not you (request id REQUEST-7); the record was written, but the service could not be rechecked");
+    assert_eq!(outcome.zone().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_gone_in_another_way_at_the_recheck_needs_no_further_round() {
+    let mut statuses = vec!["INACTIVE", "DRAINING"];
+    let script = move |call: &Call| {
+        (call.operation == "DescribeServices")
+            .then(|| (200, services(&[("orders", statuses.pop().unwrap_or("INACTIVE"))])))
+    };
+    let outcome = run(one(), registered("old.elb.amazonaws.com"), Box::new(script)).await;
+    assert_eq!(outcome.statuses(), "deregistered: ECS reports DRAINING");
+    assert_eq!(outcome.count("DescribeServices"), 2);
+}
+
+/// Writes the log of a test into memory.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no holder panics").extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Invokes the handler, and returns its answer and its log, one event per line.
+async fn invoke(
+    function_arn: &str,
+    deadline: Duration,
+    payload: Value,
+    script: Script,
+) -> (Result<Answer, InvocationError>, String) {
+    let aws = mock(vec![], script);
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || writer.clone())
+        .with_ansi(false)
+        .with_target(false)
+        .without_time()
+        .with_max_level(tracing::Level::INFO)
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let deadline = std::time::SystemTime::now() + deadline;
+    let answer = answer(&reconciler(&aws), function_arn, deadline, &payload.to_string()).await;
+    drop(guard);
+    let log = log.0.lock().expect("no holder panics").clone();
+    (answer, String::from_utf8(log).expect("text"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invocation_logs_each_outcome_and_the_numbers_of_its_run() {
+    let time = Duration::from_secs(300);
+    let (answer, log) = invoke(FUNCTION_ARN, time, one(), usual()).await;
+    assert!(matches!(answer, Ok(Answer::Report(_))), "{answer:?}");
+    assert_snapshot!(log, @r#"
+    INFO outcome environment="dev" dry_run=false service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders name=orders.internal zone=Z1 target=internal-orders-1.eu-west-1.elb.amazonaws.com status="registered"
+    INFO run finished environment="dev" scope=Service dry_run=false services=1 created=2 deleted=0 ecs_calls=2 elb_calls=2 route53_calls=2
+    "#);
+    let (_, log) = invoke(FUNCTION_ARN, time, json!({"hello": "world"}), usual()).await;
+    assert_snapshot!(log, @r#" INFO payload ignored environment="dev" reason="the payload is neither an EventBridge event nor a request such as {\"reconcile\":\"all\"}""#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_invocation_has_a_kind_and_a_reason() {
+    let failure = async |function_arn: &str, payload: Value, script: Script| {
+        let (answer, log) = invoke(function_arn, Duration::from_secs(300), payload, script).await;
+        let error = answer.expect_err("the invocation failed");
+        assert!(log.contains("ERROR invocation failed"), "{log}");
+        format!("{}: {error}", error.kind())
+    };
+    assert_snapshot!(failure("arn:aws:lambda:x", one(), usual()).await, @r#"FunctionArn: the function's own ARN is invalid: expected the ARN of a Lambda function; found "arn:aws:lambda:x""#);
+    let denied = || -> Script {
+        Box::new(|call| (call.operation == "ListResourceRecordSets").then(access_denied))
+    };
+    assert_snapshot!(failure(FUNCTION_ARN, one(), denied()).await, @"ServicesFailed: 1 of 1 services failed. The first: arn:aws:ecs:eu-west-1:111122223333:service/dev/orders: route53:ListResourceRecordSets for orders.internal in the zone Z1 failed: AccessDenied: not you (request id REQUEST-7)");
+    assert_snapshot!(failure(FUNCTION_ARN, json!({"deregister": "all"}), denied()).await, @"ReadFailed: route53:ListResourceRecordSets for the zone Z1 failed: AccessDenied: not you (request id REQUEST-7); whatever depends on this read was left unchanged");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invocation_starts_no_change_in_its_last_ten_seconds() {
+    let (answer, _) = invoke(FUNCTION_ARN, Duration::from_secs(9), one(), usual()).await;
+    assert_snapshot!(answer.expect_err("the invocation failed"), @"1 of 1 services failed. The first: arn:aws:ecs:eu-west-1:111122223333:service/dev/orders: skipped: the invocation was about to time out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn deletions_that_events_reported_pass_the_delete_limit_of_a_full_pass_in_the_same_batch() {
+    let all = ["gone-1", "gone-2", "gone-3", "gone-4", "a", "b", "c", "d"];
+    let zone = all.iter().flat_map(|name| registered_as(name, name)).collect();
+    let status = with_status(|name| if name.starts_with("gone") { "INACTIVE" } else { "ACTIVE" });
+    let aws = mock(zone, either(status, fleet(["a", "b", "c", "d"])));
+    let schedule = json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}});
+    let events = all[..4].iter().map(|name| deleted(name)).chain([schedule]);
+    let payload = queued(&events.map(|event| event.to_string()).collect::<Vec<_>>());
+    let stop_at = Instant::now() + Duration::from_secs(300);
+    let answer =
+        answer_until(&reconciler(&aws), FUNCTION_ARN, Nonce::new(1), stop_at, &payload).await;
+    let Ok(Answer::Batch(answer)) = answer else { panic!("{answer:?}") };
+    assert_eq!(answer.batch_item_failures, []);
+    let zone = aws.lock().expect("no holder panics").zone.concat();
+    assert!(!zone.contains("gone") && zone.contains("<Name>d.internal"), "{zone}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_moves_to_another_zone_keeps_its_name_until_the_new_one_exists() {
+    let zones = json!([
+        {"vpcId": "vpc-1", "hostedZoneId": "Z2", "name": "two.internal"},
+        {"vpcId": "vpc-9", "hostedZoneId": "Z1", "name": "one.internal"},
+    ]);
+    let zone: Vec<String> = registered("old.elb.amazonaws.com")
+        .iter()
+        .map(|rrset| rrset.replace("orders.internal", "orders.one.internal"))
+        .collect();
+    let moved = run_with_zones(zones.clone(), one(), zone.clone(), usual()).await;
+    assert_eq!(moved.statuses(), "updated: renamed from orders.one.internal");
+    assert_snapshot!(moved.batches(), @r#"
+    CREATE orders.two.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
+    CREATE _discovery.orders.two.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders,records=CNAME"
+    --
+    DELETE orders.one.internal 60 CNAME old.elb.amazonaws.com
+    DELETE _discovery.orders.one.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders"
+    "#);
+
+    let denied: Script = Box::new(|call| {
+        (call.operation == "ChangeResourceRecordSets" && call.body.contains("two.internal"))
+            .then(access_denied)
+    });
+    let failed = run_with_zones(zones, one(), zone.clone(), denied).await;
+    assert_snapshot!(failed.statuses(), @"failed: route53:ChangeResourceRecordSets for orders.two.internal failed: AccessDenied: not you (request id REQUEST-7); the service keeps orders.one.internal");
+    assert_eq!(failed.zone(), zone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renamed_service_keeps_its_name_if_the_new_one_is_taken_or_refused() {
+    let renamed = || described(tagged(&[("name", "shop")]));
+    let held = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
+    let mut taken = held.clone();
+    taken.push(rrset("shop.internal", "A", 60, "10.0.0.7"));
+    let outcome = run(retagged(), taken.clone(), renamed()).await;
+    assert_snapshot!(outcome.statuses(), @"conflict: the name is taken by A 10.0.0.7, which has no marker; the service keeps orders.internal");
+    assert_eq!(outcome.zone(), taken);
+
+    let refusal: Script = Box::new(|call| {
+        (call.operation == "ChangeResourceRecordSets")
+            .then(|| refused("RRSet of type CNAME with DNS name shop.internal. is not permitted"))
+    });
+    let outcome = run(retagged(), held.clone(), either(refusal, renamed())).await;
+    assert_snapshot!(outcome.statuses(), @"failed: Route 53 refused the change: RRSet of type CNAME with DNS name shop.internal. is not permitted (5 times in a row); the service keeps orders.internal");
+    assert_eq!(outcome.zone(), held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_event_of_a_deleted_holder_passes_its_contested_name_to_the_other_service() {
+    let tagged = |call: &Call| {
+        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+        (call.operation == "DescribeServices").then(|| {
+            let status = |name| if name == "old" { "DRAINING" } else { "ACTIVE" };
+            let all = requested(&request).into_iter().map(|(name, _)| (name, status(name)));
+            let mut answer: Value =
+                serde_json::from_str(&services(&all.collect::<Vec<_>>())).expect("JSON");
+            for service in answer["services"].as_array_mut().expect("services") {
+                service["tags"] = json!([{"key": "discovery:name", "value": "shop"}]);
+            }
+            (200, answer.to_string())
+        })
+    };
+    let zone: Vec<String> = registered_as("shop", "old")
+        .iter()
+        .map(|rrset| rrset.replace("dev/old&", "dev/old,contested&"))
+        .collect();
+    let script = either(Box::new(tagged), fleet(["new"]));
+    let outcome = run(deleted("old"), zone, script).await;
+    assert_snapshot!(outcome.batches(), @r#"
+    DELETE shop.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
+    DELETE _discovery.shop.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/old,contested"
+    CREATE shop.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
+    CREATE _discovery.shop.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/new,records=CNAME"
+    "#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_vpc_in_the_configuration_deletes_no_names() {
+    let zones = json!([{"vpcId": "vpc-2", "hostedZoneId": "Z1", "name": "internal"}]);
+    let names = ["a", "b", "c", "orders"];
+    let zone: Vec<String> = names.iter().flat_map(|name| registered_as(name, name)).collect();
+    let full_pass = json!({"reconcile": "all"});
+    let outcome = run_with_zones(zones.clone(), full_pass, zone.clone(), fleet(names)).await;
+    assert_eq!(outcome.statuses().matches("refused: the delete limit").count(), 4);
+    assert_eq!(outcome.zone(), zone);
+    let outcome = run_with_zones(zones, created(), zone.clone(), fleet(names)).await;
+    assert_snapshot!(outcome.statuses(), @"waiting: no load balancer of the service is in a VPC with a zone of this environment: orders in vpc-1; an event does not delete the name for that reason, but the next full pass does, within the delete limit");
+    assert_eq!(outcome.zone(), zone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_balancer_without_a_required_field_is_a_failed_read() {
+    for field in ["VpcId", "Scheme", "IpAddressType"] {
+        let script = move |call: &Call| {
+            (call.operation == "DescribeLoadBalancers").then(|| {
+                let fields = [("IpAddressType", "ipv4"), ("Scheme", "internal"), ("VpcId", "vpc-1")]
+                    .into_iter()
+                    .filter(|(name, _)| *name != field)
+                    .map(|(name, value)| format!("<{name}>{value}</{name}>"))
+                    .collect::<String>();
+                let balancer = format!("<LoadBalancers><member><LoadBalancerArn>{BALANCER}</LoadBalancerArn><LoadBalancerName>orders</LoadBalancerName><DNSName>orders.elb.amazonaws.com</DNSName>{fields}</member></LoadBalancers>");
+                (200, elb("DescribeLoadBalancers", &balancer))
+            })
+        };
+        let zone = registered("old.elb.amazonaws.com");
+        let outcome = run(one(), zone.clone(), Box::new(script)).await;
+        let error = outcome.error();
+        assert!(
+            error.ends_with(&format!("{BALANCER} failed: the answer has no {field}")),
+            "{error}"
+        );
+        assert_eq!(outcome.zone(), zone);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_chain_of_names_from_tags_is_not_followed() {
+    // Each service has the name that the template gives to the next one.
+    let next = |name: &str| {
+        let number: usize = name.trim_start_matches('s').parse().expect("a number");
+        format!("s{}", (number + 1) % 25)
+    };
+    let tagged = move |call: &Call| {
+        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+        (call.operation == "DescribeServices").then(|| {
+            let mut answer: Value =
+                serde_json::from_str(&services(&requested(&request))).expect("JSON");
+            for service in answer["services"].as_array_mut().expect("services") {
+                let name = next(service["serviceName"].as_str().expect("a name"));
+                service["tags"] = json!([{"key": "discovery:name", "value": name}]);
+            }
+            (200, answer.to_string())
+        })
+    };
+    let names = (0..25).map(|number| format!("s{number}"));
+    let zone = names.flat_map(|name| registered_as(&next(&name), &name)).collect();
+    let payload = json!({"reconcile": {"cluster": "dev", "service": "s0"}});
+    let outcome = run(payload, zone, Box::new(tagged)).await;
+    assert_eq!(outcome.report.read_errors, Vec::<String>::new());
+    assert!(outcome.statuses().lines().all(|status| status == "unchanged"));
+    assert_eq!(outcome.count("DescribeServices"), 2);
 }

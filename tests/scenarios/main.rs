@@ -76,6 +76,7 @@ fn run(arguments: &Arguments, runtime: &Runtime, delivery: &str, permissions: Pe
 
     let environments: Vec<(&str, Value)> = [
         ("dev", json!({})),
+        // A scenario lets calls of Elastic Load Balancing start full passes here.
         ("prod", json!({})),
         // A different template and TTL.
         ("lab", json!({"nameTemplate": "{service}.{cluster}", "ttlSeconds": 5})),
@@ -154,6 +155,7 @@ fn trials(delivery: &str, system: Option<&Arc<System>>, runtime: &Handle) -> Vec
             a_service_without_a_load_balancer_is_ignored,
             a_service_that_leaves_its_load_balancer_is_deregistered,
             the_full_pass_finds_a_load_balancer_that_was_added_later,
+            a_name_follows_the_load_balancer_of_its_target_group_without_an_event_of_ecs,
             a_service_with_a_load_balancer_in_another_vpc_is_not_registered,
             an_internal_load_balancer_is_preferred,
             upper_case_and_underscores_are_converted_to_a_host_name,
@@ -384,6 +386,29 @@ async fn the_full_pass_finds_a_load_balancer_that_was_added_later(system: &Syste
     system.aws.create_listener(&balancer.arn, &group, 81).await?;
     system.invoke(passes, &System::scheduled()).await?;
     passes.resolves("early.internal", &cname(&balancer)).await?;
+    Ok(())
+}
+
+/// The load balancer is attached after the creation of the service, and then replaced.
+async fn a_name_follows_the_load_balancer_of_its_target_group_without_an_event_of_ecs(
+    system: &System,
+) -> Result<()> {
+    let prod = system.environment("prod");
+    let group = system.aws.create_target_group(&prod.network, "follower").await?;
+    let mut deliveries = system.relay.deliveries();
+    system.aws.create_service("prod", "follower", &[&group]).await?;
+    let outcome = prod.outcome(&system.aws, &mut deliveries, "CreateService", "follower").await?;
+    status(&outcome, "waiting", "has no load balancer yet")?;
+
+    system.deliver_load_balancer_calls("prod").await?;
+    let first = balancer(system, prod, "follower-1").await?;
+    system.aws.create_listener(&first.arn, &group, 81).await?;
+    prod.resolves("follower.internal", &cname(&first)).await?;
+
+    system.aws.elb.delete_load_balancer().load_balancer_arn(&first.arn).send().await?;
+    let second = balancer(system, prod, "follower-2").await?;
+    system.aws.create_listener(&second.arn, &group, 81).await?;
+    prod.resolves("follower.internal", &cname(&second)).await?;
     Ok(())
 }
 

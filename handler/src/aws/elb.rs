@@ -23,8 +23,8 @@ const MAX_ARNS_PER_DESCRIBE: usize = 20;
 const DESCRIBE_GROUPS: &str = "elasticloadbalancing:DescribeTargetGroups";
 const DESCRIBE_BALANCERS: &str = "elasticloadbalancing:DescribeLoadBalancers";
 
-/// The load balancers of each target group. Empty for a target group that does not exist.
-pub type TargetGroups = BTreeMap<TargetGroupArn, ReadResult<Vec<LoadBalancerArn>>>;
+/// The load balancers of each target group. `None` for a target group that does not exist.
+pub type TargetGroups = BTreeMap<TargetGroupArn, ReadResult<Option<Vec<LoadBalancerArn>>>>;
 
 /// `None` for a load balancer that does not exist.
 pub type LoadBalancers = BTreeMap<LoadBalancerArn, ReadResult<Option<LoadBalancer>>>;
@@ -104,7 +104,7 @@ impl Elb {
             })?;
             Ok(answer.target_groups().iter().filter_map(read_group).collect())
         };
-        describe_many(DESCRIBE_GROUPS, arns, MAX_ARNS_PER_DESCRIBE, Vec::new(), request).await
+        describe_many(DESCRIBE_GROUPS, arns, MAX_ARNS_PER_DESCRIBE, None, request).await
     }
 
     pub async fn load_balancers(&self, arns: &BTreeSet<LoadBalancerArn>) -> LoadBalancers {
@@ -123,9 +123,11 @@ impl Elb {
     }
 }
 
-fn read_group(group: &TargetGroup) -> Option<(TargetGroupArn, ReadResult<Vec<LoadBalancerArn>>)> {
+fn read_group(
+    group: &TargetGroup,
+) -> Option<(TargetGroupArn, ReadResult<Option<Vec<LoadBalancerArn>>>)> {
     let balancers = group.load_balancer_arns().iter().map(LoadBalancerArn::new).collect();
-    Some((TargetGroupArn::new(group.target_group_arn()?), Ok(balancers)))
+    Some((TargetGroupArn::new(group.target_group_arn()?), Ok(Some(balancers))))
 }
 
 fn read_balancer(

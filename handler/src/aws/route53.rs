@@ -1,7 +1,8 @@
 //! Lists and changes the records of Route 53 hosted zones.
 //!
 //! The only writer. Every change is a CREATE, or a DELETE of exactly the record that was read, never an
-//! UPSERT. So Route 53 refuses a change that was planned on an outdated view.
+//! UPSERT. So Route 53 refuses a change that was planned on an outdated view. The one exception is a zone's SOA record,
+//! which belongs to no service.
 
 use std::time::Duration;
 
@@ -167,6 +168,46 @@ impl Route53 {
                 .set_start_record_type(page.next_record_type().cloned())
                 .set_start_record_identifier(page.next_record_identifier().map(str::to_owned));
         }
+    }
+
+    /// The SOA record of a zone.
+    pub async fn soa(&self, zone: &HostedZoneId, name: &DnsName) -> Result<Rrset, AwsError> {
+        let subject = || format!("the SOA record of {name} in the zone {zone}");
+        let page = self
+            .client
+            .list_resource_record_sets()
+            .hosted_zone_id(zone.as_str())
+            .start_record_name(name.as_str())
+            .start_record_type(RrType::Soa)
+            .max_items(1)
+            .send()
+            .await
+            .map_err(|error| AwsError::sdk(LIST, subject(), &error))?;
+        let first = page.resource_record_sets().first().map(read);
+        let missing =
+            || AwsError::new(LIST, subject(), "Route 53 returned no such record".to_owned());
+        match first {
+            Some(Ok(rrset)) if rrset.name == *name && rrset.record_type.as_str() == "SOA" => {
+                Ok(rrset)
+            }
+            Some(Err(error)) => Err(AwsError::new(LIST, subject(), error.to_string())),
+            _ => Err(missing()),
+        }
+    }
+
+    /// Replaces the SOA record of a zone. A zone always has one, so this is the only UPSERT.
+    pub async fn replace_soa(&self, zone: &HostedZoneId, soa: &Rrset) -> Result<(), AwsError> {
+        let failed =
+            |cause: String| AwsError::new(CHANGE, format!("the SOA record of {}", soa.name), cause);
+        let rrset = write(soa).map_err(failed)?;
+        let change = Change::builder().action(ChangeAction::Upsert).resource_record_set(rrset);
+        let change = change.build().map_err(|error| failed(error.to_string()))?;
+        let batch = ChangeBatch::builder().changes(change).build();
+        let batch = batch.map_err(|error| failed(error.to_string()))?;
+        let request = self.client.change_resource_record_sets().hosted_zone_id(zone.as_str());
+        let subject = || format!("the SOA record of {}", soa.name);
+        let sent = request.change_batch(batch).send().await;
+        sent.map(drop).map_err(|error| AwsError::sdk(CHANGE, subject(), &error))
     }
 
     /// Applies a batch of changes of one zone. Route 53 applies all of them or none.

@@ -534,6 +534,20 @@ mod tests {
     }
 
     #[test]
+    fn losses_of_earlier_rounds_count_towards_the_delete_limit() {
+        let mut scene = Scene::default().managed("a", "a", "lb");
+        scene = scene.service("a", DesiredState::Gone(Gone::Missing));
+        for service in ["b", "c", "d"] {
+            scene = scene.managed(service, service, "lb").service(service, record(service, "lb"));
+        }
+        let deletions_after =
+            |lost, percent| deletions(&scene.plan().check_after(lost, &limited(0, percent)));
+        assert_eq!(deletions_after(0, 25), 1, "one of four names");
+        assert_eq!(deletions_after(1, 39), 0, "two of five names");
+        assert_eq!(deletions_after(1, 40), 1, "two of five names");
+    }
+
+    #[test]
     fn batches_keep_both_limits_and_never_split_a_name() {
         let mut scene = Scene::default();
         for number in 0..600 {

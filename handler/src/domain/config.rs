@@ -339,6 +339,13 @@ mod tests {
     }
 
     #[test]
+    fn optional_settings_accept_the_limits_of_their_ranges() {
+        assert_eq!(check("formerNames", json!(["old-dev", "a"])), "ok");
+        assert_eq!(check("ttlSeconds", json!(86_400)), "ok");
+        assert_eq!(check("deleteLimit", json!({"free": 0, "percent": 100})), "ok");
+    }
+
+    #[test]
     fn a_missing_variable_is_an_error() {
         assert_snapshot!(
             Config::parse(None).expect_err("the variable is not set"),
@@ -349,9 +356,12 @@ mod tests {
     #[test]
     fn an_error_contains_the_key_the_expected_value_and_the_value_found() {
         assert_snapshot!(check("environment", json!("Dev")), @r#"DISCOVERY_CONFIG: environment: expected a name of 1 to 32 characters of a-z, 0-9 and -; found "Dev""#);
+        assert_snapshot!(check("formerNames", json!(["old", "Dev"])), @r#"DISCOVERY_CONFIG: formerNames[1]: expected another name of 1 to 32 characters of a-z, 0-9 and -; found "Dev""#);
+        assert_snapshot!(check("formerNames", json!(["dev"])), @r#"DISCOVERY_CONFIG: formerNames[0]: expected another name of 1 to 32 characters of a-z, 0-9 and -; found "dev""#);
         assert_snapshot!(check("zones", json!([])), @"DISCOVERY_CONFIG: zones: expected at least one zone; found []");
         assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":7,"name":"x"}])), @"DISCOVERY_CONFIG: zones[0].hostedZoneId: expected a string; found integer `7`");
         assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"/hostedzone/Z1","name":"x"}])), @r#"DISCOVERY_CONFIG: zones[0].hostedZoneId: expected a hosted zone id, like Z0123456789ABC, without /hostedzone/; found "/hostedzone/Z1""#);
+        assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1/rrset","name":"x"}])), @r#"DISCOVERY_CONFIG: zones[0].hostedZoneId: expected a hosted zone id, like Z0123456789ABC, without /hostedzone/; found "Z1/rrset""#);
         assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"-x"}])), @r#"DISCOVERY_CONFIG: zones[0].name: expected the name of a zone, like dev.internal; found "-x" (the name "-x" has the label "-x", which starts or ends with -)"#);
         assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"x"},{"vpcId":"vpc-1","hostedZoneId":"Z2","name":"y"}])), @r#"DISCOVERY_CONFIG: zones[1].vpcId: expected each VPC once; found "vpc-1""#);
         assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"x"},{"vpcId":"vpc-2","hostedZoneId":"Z1","name":"y"}])), @r#"DISCOVERY_CONFIG: zones[1].name: expected the same name for the same hosted zone Z1, which is x above; found "y""#);

@@ -228,6 +228,11 @@ fn state(
             };
         }
         return match (incomplete, &tags.load_balancer) {
+            (Some(LoadBalancerRef::TargetGroup(group)), _) if world.is_missing(group) => {
+                DesiredState::Waiting {
+                    reason: format!("the target group does not exist: {group}"),
+                }
+            }
             (Some(LoadBalancerRef::TargetGroup(group)), _) => DesiredState::Waiting {
                 reason: format!("the target group has no load balancer yet: {group}"),
             },
@@ -307,6 +312,7 @@ mod tests {
         .expect("valid")
     }
 
+    #[derive(Clone)]
     struct Balancers(World);
 
     impl Balancers {
@@ -331,8 +337,9 @@ mod tests {
                 }
                 LoadBalancerRef::TargetGroup(group) => {
                     let arn = LoadBalancerArn::new(name);
-                    let arns = self.0.target_groups.entry(group).or_insert(Ok(Vec::new()));
-                    arns.as_mut().expect("a successful read").push(arn.clone());
+                    let arns = self.0.target_groups.entry(group).or_insert(Ok(Some(Vec::new())));
+                    let arns = arns.as_mut().expect("a successful read");
+                    arns.get_or_insert_default().push(arn.clone());
                     self.0.load_balancers.insert(arn, Ok(Some(balancer)));
                 }
             }
@@ -369,10 +376,10 @@ mod tests {
         let arn = ServiceArn::parse(&arn).expect("a valid ARN");
         let load_balancers: Vec<_> = groups.iter().map(|group| reference(group)).collect();
         for reference in &load_balancers {
-            // A target group or load balancer that the test did not add was read, and is missing.
+            // A target group that the test did not add has no load balancer. A classic load balancer is missing.
             match reference {
                 LoadBalancerRef::TargetGroup(group) => {
-                    world.target_groups.entry(group.clone()).or_insert(Ok(Vec::new()));
+                    world.target_groups.entry(group.clone()).or_insert(Ok(Some(Vec::new())));
                 }
                 LoadBalancerRef::Classic(name) => {
                     world.classic.entry(name.clone()).or_insert(Ok(None));
@@ -449,6 +456,17 @@ mod tests {
         assert_snapshot!(
             check("dev/orders", &["tg", "tg2"], Balancers::new("tg", "lb", "vpc-9", Scheme::Internal)),
             @"waiting: the target group has no load balancer yet: tg2"
+        );
+    }
+
+    #[test]
+    fn a_service_waits_for_a_target_group_that_was_deleted() {
+        let mut gone = none();
+        gone.0.target_groups.insert(TargetGroupArn::new("tg"), Ok(None));
+        assert_snapshot!(check("dev/orders", &["tg"], gone.clone()), @"waiting: the target group does not exist: tg");
+        assert_snapshot!(
+            check("dev/orders", &["tg", "tg2"], gone.and("tg2", "lb", "vpc-1", Scheme::Internal)),
+            @"orders.dev.internal -> lb.elb.amazonaws.com in Z1"
         );
     }
 

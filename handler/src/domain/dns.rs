@@ -94,6 +94,26 @@ impl DnsName {
         self.0.strip_suffix(&*ancestor.0).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     }
 
+    /// The rest of a name that begins with a type of address records, like `cname-orders.dev.internal`.
+    pub fn without_type(&self) -> Option<DnsName> {
+        let rest =
+            ["a-", "aaaa-", "cname-"].iter().find_map(|prefix| self.0.strip_prefix(prefix))?;
+        DnsName::parse(rest).ok()
+    }
+
+    /// Whether this is `name` with more text before it, or around its first label, separated by `-` or `.`.
+    pub fn contains_name(&self, name: &DnsName) -> bool {
+        let is_separated = |before: &str| before.is_empty() || before.ends_with(['-', '.']);
+        let (label, parent) = name.0.split_once('.').unwrap_or((&name.0, ""));
+        self.0.strip_suffix(parent).and_then(|rest| rest.strip_suffix('.')).is_some_and(|rest| {
+            rest.match_indices(label).any(|(start, _)| {
+                let after = &rest[start + label.len()..];
+                is_separated(&rest[..start])
+                    && (after.is_empty() || after.starts_with('-') && !after.contains('.'))
+            })
+        })
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

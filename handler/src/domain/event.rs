@@ -27,6 +27,22 @@ pub const ECS_CALLS: [&str; 11] = [
     "DeleteExpressGatewayService",
 ];
 
+/// The calls of the Elastic Load Balancing API after which a service may need another record: those that connect
+/// target groups with load balancers or separate them, create or delete load balancers, or change the types of
+/// their addresses. The EventBridge rule lists the same calls, with the reasons for the others.
+pub const LOAD_BALANCER_CALLS: [&str; 10] = [
+    "CreateLoadBalancer",
+    "DeleteLoadBalancer",
+    "CreateListener",
+    "ModifyListener",
+    "DeleteListener",
+    "CreateRule",
+    "ModifyRule",
+    "DeleteRule",
+    "SetIpAddressType",
+    "SetSubnets",
+];
+
 /// The limit of load balancers that are read ahead for one event. It is also the limit of one Describe
 /// request.
 const MAX_HINTS: usize = 20;
@@ -37,6 +53,9 @@ pub(super) fn parse(event: &Value, location: &AwsLocation) -> Trigger {
         ("aws.events", "Scheduled Event") => Trigger::reconcile(Scope::full_pass()),
         ("aws.ecs", "AWS API Call via CloudTrail") => {
             api_call(&event["detail"], event["time"].as_str(), location)
+        }
+        ("aws.elasticloadbalancing", "AWS API Call via CloudTrail") => {
+            load_balancer_call(&event["detail"])
         }
         ("aws.ecs", "ECS Deployment State Change" | "ECS Service Action") => {
             service_event(event, location)
@@ -103,14 +122,10 @@ fn concerns_discovery<'a>(
 /// optional: the crates that model these events reject real ones (a root user's empty `sessionIssuer`,
 /// absent fields).
 fn api_call(detail: &Value, sent: Option<&str>, location: &AwsLocation) -> Trigger {
-    let source = detail["eventSource"].as_str().unwrap_or_default();
-    let call = detail["eventName"].as_str().unwrap_or_default();
-    if source != "ecs.amazonaws.com" || !ECS_CALLS.contains(&call) {
-        return Trigger::ignore(format!("calls of {call:?} to {source:?} do not change names"));
-    }
-    if let Some(code) = detail.get("errorCode").filter(|code| !code.is_null()) {
-        return Trigger::ignore(format!("the call failed with {code}, so it changed nothing"));
-    }
+    let call = match successful_call(detail, "ecs.amazonaws.com", &ECS_CALLS) {
+        Ok(call) => call,
+        Err(reason) => return Trigger::ignore(reason),
+    };
     if call == "UpdateService" && keeps_its_load_balancers(detail) {
         return Trigger::ignore("the update does not change load balancers, so it changes no name");
     }
@@ -143,6 +158,29 @@ fn api_call(detail: &Value, sent: Option<&str>, location: &AwsLocation) -> Trigg
         Identity::NotAService(reason) => Trigger::ignore(reason),
         // CloudTrail cuts fields over 100 KB, so the event may not say which service changed.
         Identity::Unknown => Trigger::reconcile(Scope::full_pass()),
+    }
+}
+
+/// A call of the Elastic Load Balancing API that CloudTrail recorded. It names load balancers, listeners or rules,
+/// never a service, and a deleted load balancer can no longer be described. So a full pass finds the services.
+fn load_balancer_call(detail: &Value) -> Trigger {
+    match successful_call(detail, "elasticloadbalancing.amazonaws.com", &LOAD_BALANCER_CALLS) {
+        Ok(_) => Trigger::reconcile(Scope::full_pass()),
+        Err(reason) => Trigger::ignore(reason),
+    }
+}
+
+/// The name of a recorded call, if it is one of `calls` to the API `source` and succeeded. Otherwise the reason why
+/// it changes no name.
+fn successful_call<'a>(detail: &'a Value, source: &str, calls: &[&str]) -> Result<&'a str, String> {
+    let found = detail["eventSource"].as_str().unwrap_or_default();
+    let call = detail["eventName"].as_str().unwrap_or_default();
+    if found != source || !calls.contains(&call) {
+        return Err(format!("calls of {call:?} to {found:?} do not change names"));
+    }
+    match detail.get("errorCode").filter(|code| !code.is_null()) {
+        Some(code) => Err(format!("the call failed with {code}, so it changed nothing")),
+        None => Ok(call),
     }
 }
 
@@ -283,6 +321,11 @@ mod tests {
             call("CreateService", json!({"serviceName": "web", "loadBalancers": [{"targetGroupArn": group}, {"targetGroupArn": "x"}, {"loadBalancerName": "old-web"}, {"loadBalancerName": "x/y"}, 7]})),
             @"default/web hint the target group arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web-tg/0123, the classic load balancer old-web"
         );
+        for other in ["arn:aws:s3:::x", "x:targetgroup/web-tg/0123"] {
+            let request =
+                json!({"serviceName": "web", "loadBalancers": [{"targetGroupArn": other}]});
+            assert_eq!(call("CreateService", request), "default/web");
+        }
     }
 
     #[test]
@@ -352,6 +395,27 @@ mod tests {
         assert_snapshot!(call("CreateExpressGatewayService", json!({"serviceName": "web"})), @"default/web");
         assert_snapshot!(call("UpdateExpressGatewayService", json!({"serviceArn": arn})), @"dev/web");
         assert_snapshot!(call("DeleteExpressGatewayService", json!({"serviceArn": arn})), @"dev/web deleted");
+    }
+
+    #[test]
+    fn a_call_that_may_change_the_load_balancer_of_a_target_group_is_a_full_pass() {
+        let call = |name: &str, more: Value| {
+            let mut event = api_call(name, json!(null), more);
+            event["source"] = json!("aws.elasticloadbalancing");
+            check(event)
+        };
+        let of_elb = || json!({"eventSource": "elasticloadbalancing.amazonaws.com"});
+        for name in LOAD_BALANCER_CALLS {
+            assert_eq!(call(name, of_elb()), "full pass", "{name}");
+        }
+        assert_snapshot!(call("RegisterTargets", of_elb()), @r#"ignored: calls of "RegisterTargets" to "elasticloadbalancing.amazonaws.com" do not change names"#);
+        let mut failed = of_elb();
+        failed["errorCode"] = json!("ResourceInUseException");
+        assert_snapshot!(call("DeleteLoadBalancer", failed), @r#"ignored: the call failed with "ResourceInUseException", so it changed nothing"#);
+        // Each API has its own list.
+        assert_snapshot!(call("CreateListener", json!({})), @r#"ignored: calls of "CreateListener" to "ecs.amazonaws.com" do not change names"#);
+        assert_snapshot!(call("DeleteService", of_elb()), @r#"ignored: calls of "DeleteService" to "elasticloadbalancing.amazonaws.com" do not change names"#);
+        assert_snapshot!(check(api_call("CreateListener", json!(null), of_elb())), @r#"ignored: calls of "CreateListener" to "elasticloadbalancing.amazonaws.com" do not change names"#);
     }
 
     #[test]

@@ -75,6 +75,7 @@ pub(crate) fn show(trigger: &Trigger) -> String {
     match trigger {
         Trigger::Ignore { reason } => format!("ignored: {reason}"),
         Trigger::Unreadable { reason } => format!("unreadable: {reason}"),
+        Trigger::SetNegativeTtl { zone, seconds } => format!("negative TTL {seconds} in {zone}"),
         Trigger::Deregister { zone, options } => {
             let zone = zone.as_ref().map_or(String::new(), |zone| format!(" in {zone}"));
             format!("deregister{zone}{}", flags(options))

@@ -7,7 +7,8 @@
 //! claim then looks for that service, and gives it the name in the same change.
 //!
 //! Any TXT value that is not exactly of this form is foreign. A marker of an unknown version is foreign, too: a
-//! reported conflict does less harm than a deleted record.
+//! reported conflict does less harm than a deleted record. Values of others beside a marker stay whenever the
+//! marker is written again or deleted.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -94,24 +95,39 @@ impl Marker {
             .ok_or(MarkerError::NotAMarker)
     }
 
-    /// The marker of `name`, which replaces the marker `before`.
+    /// The marker of `name`, which replaces the marker `before` and keeps the values of others there.
     pub fn rrset(&self, name: &DnsName, nonce: Nonce, before: Option<&Rrset>) -> Rrset {
-        let before = before.and_then(Rrset::single_value).map(|(_, ttl_seconds)| ttl_seconds);
         let text = self.to_string();
         let strings: Vec<String> = text
             .as_bytes()
             .chunks(MAX_STRING_LENGTH)
             .map(|chunk| format!("\"{}\"", String::from_utf8_lossy(chunk)))
             .collect();
+        let (before, others) = before.map_or((None, Vec::new()), |before| match &before.data {
+            RecordData::Plain { ttl_seconds, .. } => (Some(*ttl_seconds), values_of_others(before)),
+            RecordData::Alias { .. } | RecordData::Special(_) => (None, Vec::new()),
+        });
         Rrset {
             name: name.marker(),
             record_type: RecordType::Txt,
             data: RecordData::Plain {
                 ttl_seconds: nonce.ttl_seconds(before),
-                values: vec![strings.join(" ")],
+                values: [vec![strings.join(" ")], others].concat(),
             },
         }
     }
+
+    /// What stays at the marker's name without the marker, if others have values there.
+    pub fn remainder(marker: &Rrset) -> Option<Rrset> {
+        let RecordData::Plain { ttl_seconds, .. } = marker.data else { return None };
+        let values = values_of_others(marker);
+        (!values.is_empty())
+            .then(|| Rrset { data: RecordData::Plain { ttl_seconds, values }, ..marker.clone() })
+    }
+}
+
+fn values_of_others(marker: &Rrset) -> Vec<String> {
+    marker.values().iter().filter(|value| Marker::parse(value).is_err()).cloned().collect()
 }
 
 /// The text of the marker without quotes. It is ASCII and contains neither quotes nor backslashes.
@@ -144,7 +160,7 @@ pub fn is_environment(text: &str) -> bool {
 
 /// Joins the quoted strings of one TXT value. A marker contains no escapes, so a value with a backslash is
 /// no marker.
-fn unquote(value: &str) -> Option<String> {
+pub(super) fn unquote(value: &str) -> Option<String> {
     let mut text = String::new();
     let mut rest = value.trim();
     while !rest.is_empty() {
@@ -220,6 +236,8 @@ mod tests {
             format!("\"heritage=ecs-discovery,version=1,service={ARN},environment=dev\""),
             format!("\"heritage=ecs-discovery,version=1,environment=dev,service={ARN},x=y\""),
             format!("\"heritage=ecs-discovery,version=1,environment=dev,service={ARN}"),
+            "\"heritage=ecs-discovery,version=1\\044environment=dev\"".to_owned(),
+            format!("\"heritage=ecs-discovery,version={}\"", "1".repeat(255)),
         ] {
             assert_eq!(check(&value), "no marker of this tool", "{value}");
         }
@@ -254,6 +272,25 @@ mod tests {
                 Marker::parse(rrset.single_value().expect("one value").0),
                 Ok(marker.clone())
             );
+        }
+    }
+
+    #[test]
+    fn route_53_accepts_the_ttl_of_every_marker() {
+        let marker = Marker {
+            environment: "dev".into(),
+            service: arn("orders"),
+            records: None,
+            is_contested: false,
+        };
+        for nonce in [0, 86_399] {
+            let mut before = None;
+            for _ in 0..3 {
+                let rrset = marker.rrset(&name("orders"), Nonce::new(nonce), before.as_ref());
+                let (_, ttl_seconds) = rrset.single_value().expect("one value");
+                assert!((0..=i64::from(i32::MAX)).contains(&ttl_seconds), "{ttl_seconds}");
+                before = Some(rrset);
+            }
         }
     }
 

@@ -16,6 +16,7 @@ pub mod trigger;
 // The records of a zone.
 pub mod dns;
 pub mod marker;
+pub mod soa;
 pub mod zone;
 
 // From the observed world to the checked plan.

@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::desired::{Basis, Desired, DesiredState, Record};
 use crate::domain::dns::{DnsName, RecordType, Rrset};
-use crate::domain::marker::Nonce;
+use crate::domain::marker::{Marker, Nonce};
 use crate::domain::report::{Changes, Outcome, Status};
 use crate::domain::service::{HostedZoneId, ReadError, ServiceArn};
 use crate::domain::zone::{EnvironmentIdentity, Managed, NameState, ZoneName, ZoneView, list};
@@ -74,9 +74,9 @@ impl NameChange {
         self.winner.iter().chain(holder)
     }
 
-    /// Whether the name does not exist after the change.
+    /// Whether the environment does not have the name after the change.
     pub fn removes_the_name(&self) -> bool {
-        self.creates.is_empty()
+        self.winner.is_none()
     }
 
     /// Whether the name was not managed before the change.
@@ -385,7 +385,9 @@ impl<'a> Case<'a> {
                 creates.push(marker(winner.service, &creates, is_contested));
                 Some((self.replaceable(), creates))
             }
-            (None, Some(_)) if owner.is_none() => Some((self.replaceable(), Vec::new())),
+            (None, Some(holder)) if owner.is_none() => {
+                Some((self.replaceable(), Marker::remainder(&holder.marker).into_iter().collect()))
+            }
             // The records stay. Only the marker notes the other candidates.
             (_, Some(holder)) if is_contested && !holder.is_contested => {
                 let marker = marker(&holder.service, &holder.records, is_contested);
@@ -565,7 +567,8 @@ fn outcome(service: &ServiceArn, state: &DesiredState, decision: Decision) -> Ou
     let Decision { result, lost, kept } = decision;
     let at = |name: Option<ZoneName>, status, reason: Option<String>| {
         let (zone, name) = name.unzip();
-        Outcome { service: service.clone(), name, zone, status, target: None, reason }
+        let service = service.clone();
+        Outcome { service, name, zone, status, target: None, reason, applied: None }
     };
     let names = |names: &[ZoneName]| {
         let names: Vec<&str> = names.iter().map(|(_, name)| name.as_str()).collect();
@@ -1003,6 +1006,16 @@ mod tests {
             .managed("shop", "old", "lb")
             .service("old", DesiredState::Gone(Gone::Inactive))
             .service("new", record("shop", "lb"));
+        let with_another = scene.clone().older_service("newest", 9, record("shop", "lb2"));
+        assert_snapshot!(check(with_another), @r#"
+        - shop.internal CNAME lb.elb.amazonaws.com
+        - _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/old,records=CNAME"
+        + shop.internal CNAME lb.elb.amazonaws.com
+        + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/new,records=CNAME,contested"
+        new registered: the name was held by …/dev/old
+        newest conflict: the name goes to an older service: …/dev/new
+        old deregistered: ECS reports INACTIVE
+        "#);
         assert_snapshot!(check(scene), @r#"
         - shop.internal CNAME lb.elb.amazonaws.com
         - _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/old,records=CNAME"

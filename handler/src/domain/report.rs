@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::domain::dns::DnsName;
 use crate::domain::service::{HostedZoneId, ServiceArn};
+use crate::domain::zone::ZoneName;
 
 /// The result of a run for one service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -62,6 +63,9 @@ pub struct Outcome {
     #[serde(serialize_with = "as_optional_text")]
     pub target: Option<DnsName>,
     pub reason: Option<String>,
+    /// `false` in a dry run, which changed nothing. Absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<bool>,
 }
 
 /// The number of record sets that were created and deleted. In a dry run, those that a real run would
@@ -87,6 +91,27 @@ pub struct ApiCalls {
     pub route53: u32,
 }
 
+/// A name whose marker cannot be read, for example because somebody edited it. The handler leaves the name
+/// unchanged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnreadableMarker {
+    #[serde(serialize_with = "as_text")]
+    pub name: DnsName,
+    #[serde(serialize_with = "as_text")]
+    pub zone: HostedZoneId,
+    pub reason: String,
+}
+
+/// A zone in which resolvers remember for long that a name does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LongNegativeTtl {
+    #[serde(serialize_with = "as_text")]
+    pub zone: HostedZoneId,
+    pub seconds: i64,
+    /// The command that shortens it.
+    pub command: String,
+}
+
 /// The counts of a full pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -96,6 +121,10 @@ pub struct FullPass {
     /// All record sets of each zone before the full pass. The quota of a zone is 10,000.
     #[serde(serialize_with = "as_text_keys")]
     pub zone_records: BTreeMap<HostedZoneId, usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable_markers: Vec<UnreadableMarker>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub long_negative_ttls: Vec<LongNegativeTtl>,
 }
 
 /// The scope of a run.
@@ -105,6 +134,9 @@ pub enum ReportScope {
     Service,
     All,
     Deregister,
+    /// The negative TTL of a zone.
+    #[serde(rename = "negativeTtl")]
+    NegativeTtl,
     /// The payload was ignored.
     None,
 }
@@ -186,10 +218,30 @@ impl Outcomes {
             status: Status::Failed,
             target: None,
             reason: None,
+            applied: None,
         };
         let outcome = self.0.entry(service.clone()).or_insert_with(blank);
         outcome.status = Status::Failed;
         outcome.reason = Some(reason.to_owned());
+    }
+
+    /// Adds a name that a service lost to the service's outcome, unless the outcome contains it already.
+    pub fn add_loss(&mut self, service: &ServiceArn, (zone, name): &ZoneName) {
+        let outcome = self.0.entry(service.clone()).or_insert_with(|| Outcome {
+            service: service.clone(),
+            name: Some(name.clone()),
+            zone: Some(zone.clone()),
+            status: Status::Deregistered,
+            target: None,
+            reason: None,
+            applied: None,
+        });
+        let is_contained = outcome.reason.as_ref().is_some_and(|text| text.contains(name.as_str()));
+        if outcome.name.as_ref() != Some(name) && !is_contained {
+            let before =
+                outcome.reason.take().map_or(String::new(), |reason| format!("{reason}; "));
+            outcome.reason = Some(format!("{before}the service no longer has {name}"));
+        }
     }
 
     /// Sorted by ARN.
@@ -236,6 +288,7 @@ mod tests {
             status,
             target: None,
             reason: None,
+            applied: None,
         }
     }
 
@@ -253,6 +306,26 @@ mod tests {
         assert_eq!(check(&[Status::Deregistered, Status::Ignored]), ["deregistered"]);
         assert_eq!(check(&[Status::Registered, Status::Conflict]), ["conflict"]);
         assert_eq!(check(&[Status::Failed, Status::Unchanged]), ["unchanged"]);
+    }
+
+    #[test]
+    fn a_lost_name_is_part_of_the_outcome() {
+        let at = |text: &str| (HostedZoneId::new("Z1"), name(text));
+        let mut outcomes = Outcomes::default();
+        outcomes.add([outcome(Status::Conflict)]);
+        for lost in ["orders", "old", "old"] {
+            outcomes.add_loss(&arn("orders"), &at(lost));
+        }
+        outcomes.add_loss(&arn("web"), &at("web"));
+        let shown: Vec<String> = outcomes
+            .into_vec()
+            .iter()
+            .map(|Outcome { name, status, reason, .. }| format!("{name:?} {status:?} {reason:?}"))
+            .collect();
+        insta::assert_snapshot!(shown.join("\n"), @r#"
+        Some(DnsName("orders.internal")) Conflict Some("the service no longer has old.internal")
+        Some(DnsName("web.internal")) Deregistered None
+        "#);
     }
 
     #[test]

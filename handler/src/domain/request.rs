@@ -11,8 +11,11 @@ pub(super) fn parse_custom_resource(payload: &Value, location: &AwsLocation) -> 
     let event = payload["RequestType"].as_str().unwrap_or_default();
     match payload["ResourceProperties"][event].as_str() {
         None => Trigger::ignore(format!("the custom resource has no request for {event:?}")),
-        Some(text) => match serde_json::from_str(text) {
-            Ok(request) => parse(&request, location),
+        Some(text) => match serde_json::from_str::<Value>(text) {
+            Ok(request) => match request.get("negativeTtl") {
+                Some(subject) => negative_ttl(subject),
+                None => parse(&request, location),
+            },
             Err(error) => Trigger::not_json(&error),
         },
     }
@@ -69,6 +72,22 @@ fn try_parse(payload: &Value, location: &AwsLocation) -> Result<Trigger, String>
                 other => Ok(other),
             }
         }
+    }
+}
+
+/// The change of a zone's SOA record, `{"hostedZoneId":…,"seconds":…}`.
+fn negative_ttl(subject: &Value) -> Trigger {
+    let zone = subject["hostedZoneId"].as_str().filter(|id| is_zone_id(id));
+    let seconds = subject["seconds"].as_i64().filter(|seconds| (1..=86_400).contains(seconds));
+    match (zone, seconds) {
+        (Some(zone), Some(seconds)) => {
+            Trigger::SetNegativeTtl { zone: HostedZoneId::new(zone), seconds }
+        }
+        _ => Trigger::Unreadable {
+            reason: format!(
+                "negativeTtl is {subject}; expected {{\"hostedZoneId\":\"Z…\",\"seconds\":1 to 86400}}"
+            ),
+        },
     }
 }
 
@@ -141,6 +160,12 @@ mod tests {
                 json!({"RequestType": event, "ResponseURL": "https://example.com", "ResourceProperties": properties}),
             )
         };
+        let negative_ttl = |request: &str| {
+            check(json!({"RequestType": "Create", "ResourceProperties": {"Create": request}}))
+        };
+        assert_snapshot!(negative_ttl(r#"{"negativeTtl":{"hostedZoneId":"Z1","seconds":5}}"#), @"negative TTL 5 in Z1");
+        assert_snapshot!(negative_ttl(r#"{"negativeTtl":{"hostedZoneId":"Z1","seconds":0}}"#), @r#"unreadable: negativeTtl is {"hostedZoneId":"Z1","seconds":0}; expected {"hostedZoneId":"Z…","seconds":1 to 86400}"#);
+        assert_snapshot!(check(json!({"negativeTtl": {"hostedZoneId": "Z1", "seconds": 5}})), @r#"unreadable: the payload is neither an EventBridge event nor a request such as {"reconcile":"all"}"#);
         assert_snapshot!(request("Create"), @"full pass");
         assert_snapshot!(request("Delete"), @"deregister in Z1");
         assert_snapshot!(request("Update"), @r#"ignored: the custom resource has no request for "Update""#);

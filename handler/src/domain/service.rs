@@ -316,6 +316,8 @@ mod tests {
             "arn:aws:ecs:eu-west-1:111122223333:service/orders",
             "arn:aws:ecs:eu-west-1:111122223333:cluster/dev",
             "arn:aws:ecs:eu-west-1:1111:service/dev/orders",
+            "arn:aws:ecs:eu_west_1:111122223333:service/dev/orders",
+            "arn:aws:ecs::111122223333:service/dev/orders",
             "arn:aws:ecs:eu-west-1:111122223333:service/dev/or,ders",
             "orders",
         ] {
@@ -328,7 +330,11 @@ mod tests {
         let location =
             AwsLocation::of_function("arn:aws:lambda:eu-west-1:111122223333:function:x:live");
         assert_eq!(location.expect("a function's ARN").region, "eu-west-1");
-        assert!(AwsLocation::of_function("arn:aws:ecs:eu-west-1:111122223333:function:x").is_err());
+        for other in
+            ["ecs:eu-west-1:111122223333:function:x", "lambda:eu-west-1:111122223333:layer:x"]
+        {
+            assert!(AwsLocation::of_function(&format!("arn:aws:{other}")).is_err(), "{other}");
+        }
     }
 
     proptest! {

@@ -115,6 +115,7 @@ mod tests {
         assert_snapshot!(check(&[("discovery:ttl", "1h")]), @r#"the tag discovery:ttl is "1h"; expected 1 to 86400 seconds"#);
         assert_snapshot!(check(&[("discovery:record", "A")]), @r#"the tag discovery:record is "A"; expected CNAME or ALIAS"#);
         assert_snapshot!(check(&[("discovery:name", "")]), @r#"the tag discovery:name is ""; expected one or more labels, relative to the zone"#);
+        assert_snapshot!(check(&[("discovery:load-balancer", "")]), @r#"the tag discovery:load-balancer is ""; expected the name of a load balancer of the service"#);
         assert_snapshot!(check(&[("discovery:nmae", "x")]), @"the tag discovery:nmae is unknown; expected discovery:enabled, discovery:name, discovery:ttl, discovery:record or discovery:load-balancer");
     }
 

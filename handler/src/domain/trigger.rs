@@ -41,6 +41,11 @@ pub enum Trigger {
         zone: Option<HostedZoneId>,
         options: Options,
     },
+    /// Sets how long resolvers may remember that a name of a zone does not exist. Only a deployment sends it.
+    SetNegativeTtl {
+        zone: HostedZoneId,
+        seconds: i64,
+    },
     /// A payload that needs no work.
     Ignore {
         reason: String,
@@ -317,6 +322,9 @@ mod tests {
             ".{0,20}".prop_map(Value::from),
             Just(json!("all")),
             Just(json!("aws.ecs")),
+            Just(json!("aws.elasticloadbalancing")),
+            Just(json!("elasticloadbalancing.amazonaws.com")),
+            Just(json!("CreateListener")),
             Just(json!("CreateService")),
             Just(json!("ecs.amazonaws.com")),
             Just(json!("AWS API Call via CloudTrail")),
@@ -418,6 +426,8 @@ mod tests {
             json!(7),
             text(json!({"deregister": "all"})),
             text(json!({"deregister": "all"})),
+            text(json!({"deregister": {"hostedZoneId": "Z1"}})),
+            text(json!({"deregister": "all", "dryRun": true})),
         ]);
         let show_runs = |messages: &[Message]| {
             let line = |(trigger, messages): &(Trigger, Vec<&Message>)| {
@@ -426,10 +436,12 @@ mod tests {
             };
             runs(messages).iter().map(line).collect::<Vec<_>>().join("\n")
         };
-        assert_snapshot!(show_runs(&messages), @r"
+        assert_snapshot!(show_runs(&messages), @"
         0, 3: dev/a, dev/c deleted
         2: dev/b dry
         6, 7: deregister
+        8: deregister in Z1
+        9: deregister dry
         ");
         assert_snapshot!(show(&messages[4].trigger), @"unreadable: the payload is not valid JSON: expected ident at line 1 column 2");
         assert_snapshot!(show(&messages[5].trigger), @"unreadable: the message has no body");

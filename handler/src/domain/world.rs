@@ -19,8 +19,8 @@ use crate::domain::zone::{EnvironmentIdentity, Managed, NameState, ZoneName, Zon
 #[derive(Clone, Debug, Default)]
 pub struct World {
     pub services: BTreeMap<ServiceArn, ReadResult<Service>>,
-    /// The load balancers of each target group. Empty if it has none or does not exist.
-    pub target_groups: BTreeMap<TargetGroupArn, ReadResult<Vec<LoadBalancerArn>>>,
+    /// The load balancers of each target group. `None` if the target group does not exist.
+    pub target_groups: BTreeMap<TargetGroupArn, ReadResult<Option<Vec<LoadBalancerArn>>>>,
     /// `None` if the load balancer does not exist.
     pub load_balancers: BTreeMap<LoadBalancerArn, ReadResult<Option<LoadBalancer>>>,
     /// `None` if the load balancer does not exist.
@@ -151,7 +151,7 @@ impl World {
         let mut services: BTreeSet<&ServiceArn> = self.services.keys().collect();
         services.extend(&scope.services);
         for arn in &services {
-            reads.names.extend(self.names(arn, config));
+            reads.names.extend(self.names(arn, scope, config));
         }
 
         // Absence from a list is not treated as deletion: holders are described by name before anything is
@@ -172,6 +172,7 @@ impl World {
                 }
             }
         }
+        let adoptable = self.zones_with_adoptable_names(&reads.names, config, identity);
         reads
             .names
             .retain(|(zone, name)| !self.zones.get(zone).is_some_and(|view| view.was_read(name)));
@@ -181,13 +182,35 @@ impl World {
                 reads.zones.insert(zone);
             }
         }
+        reads.zones.extend(adoptable);
         if self.may_hold_any_name(scope) || self.may_hold_another_name(scope, &reads, identity) {
-            let was_listed =
-                |zone: &HostedZoneId| self.zones.get(zone).is_some_and(ZoneView::was_listed);
-            reads.zones = config.zones().into_keys().filter(|zone| !was_listed(zone)).collect();
-            reads.names.retain(|(zone, _)| !reads.zones.contains(zone));
+            reads.zones.extend(config.zones().into_keys());
         }
+        let was_listed =
+            |zone: &HostedZoneId| self.zones.get(zone).is_some_and(ZoneView::was_listed);
+        reads.zones.retain(|zone| !was_listed(zone));
+        reads.names.retain(|(zone, _)| !reads.zones.contains(zone));
         reads
+    }
+
+    /// The zones of unmarked records that lead to one of the load balancers. Such a record may be adopted, unless
+    /// external-dns marks it somewhere else in its zone.
+    fn zones_with_adoptable_names(
+        &self,
+        names: &BTreeSet<ZoneName>,
+        config: &Config,
+        identity: &EnvironmentIdentity,
+    ) -> BTreeSet<HostedZoneId> {
+        if !config.adopt {
+            return BTreeSet::new();
+        }
+        let targets = self.targets();
+        let is_adoptable = |(zone, name): &&ZoneName| {
+            let state = self.zones.get(zone).and_then(|view| view.state(name, identity));
+            let Some(NameState::Unmarked(records)) = state else { return false };
+            records.iter().any(|record| record.leads_to().is_some_and(|to| targets.contains(&to)))
+        };
+        names.iter().filter(is_adoptable).map(|(zone, _)| zone.clone()).collect()
     }
 
     /// The holders of all managed names in a full pass, or of `names` otherwise.
@@ -219,7 +242,7 @@ impl World {
             LoadBalancerRef::TargetGroup(group) => {
                 let arns = self.target_groups.get(group).ok_or_else(not_read)?.as_ref();
                 // By ARN, because AWS returns them in a changing order.
-                let arns: BTreeSet<_> = arns.map_err(ReadError::clone)?.iter().collect();
+                let arns: BTreeSet<_> = arns.map_err(ReadError::clone)?.iter().flatten().collect();
                 let mut balancers = Vec::new();
                 for arn in arns {
                     let balancer = self.load_balancers.get(arn).ok_or_else(not_read)?.as_ref();
@@ -228,6 +251,11 @@ impl World {
                 Ok(balancers)
             }
         }
+    }
+
+    /// Whether Elastic Load Balancing reports that a target group does not exist.
+    pub fn is_missing(&self, group: &TargetGroupArn) -> bool {
+        matches!(self.target_groups.get(group), Some(Ok(None)))
     }
 
     /// The DNS names of all load balancers that were read and that exist.
@@ -287,8 +315,9 @@ impl World {
     }
 
     /// The possible names of a service: the one from the template, which needs no read, and the one from
-    /// its tag.
-    fn names(&self, arn: &ServiceArn, config: &Config) -> BTreeSet<ZoneName> {
+    /// its tag. A service outside of the scope holds a name that a service in the scope may need, so only the name
+    /// that it should have instead matters. Otherwise each name from a template would lead to another holder.
+    fn names(&self, arn: &ServiceArn, scope: &ReadScope, config: &Config) -> BTreeSet<ZoneName> {
         let tagged = match self.services.get(arn) {
             Some(Ok(Service::Live { tags, .. })) => {
                 Tags::parse(tags).ok().and_then(|tags| tags.name)
@@ -296,9 +325,13 @@ impl World {
             Some(Ok(Service::Outside)) => return BTreeSet::new(),
             Some(Ok(Service::Gone(_)) | Err(_)) | None => None,
         };
+        let mut labels = BTreeSet::from([tagged.as_deref()]);
+        if scope.services.contains(arn) {
+            labels.insert(None);
+        }
         let mut names = BTreeSet::new();
         for (zone, zone_name) in config.zones() {
-            for label in [None, tagged.as_deref()] {
+            for label in labels.iter().copied() {
                 if let Ok(name) = config.name(arn, label, &zone_name) {
                     names.insert((zone.clone(), name));
                 }
@@ -318,8 +351,10 @@ impl World {
                     reads.target_groups.insert(group.clone());
                 }
                 Some(Ok(balancers)) => {
-                    let missing =
-                        balancers.iter().filter(|arn| !self.load_balancers.contains_key(arn));
+                    let missing = balancers
+                        .iter()
+                        .flatten()
+                        .filter(|arn| !self.load_balancers.contains_key(arn));
                     reads.load_balancers.extend(missing.cloned());
                 }
                 Some(Err(_)) => {}
@@ -377,7 +412,7 @@ mod tests {
         world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name, vec![]);
         world.services.insert(arn("dev/orders"), live(&["tg"]));
         assert_snapshot!(check(&world), @"tg");
-        let balancers = Ok(vec![LoadBalancerArn::new("lb")]);
+        let balancers = Ok(Some(vec![LoadBalancerArn::new("lb")]));
         world.target_groups.insert(TargetGroupArn::new("tg"), balancers);
         assert_snapshot!(check(&world), @"lb");
         world.load_balancers.insert(LoadBalancerArn::new("lb"), Ok(None));
@@ -409,6 +444,13 @@ mod tests {
         };
         world.services.insert(arn("dev/orders"), Ok(service));
         assert_snapshot!(check(&world), @"orders.internal in Z1, shop.internal in Z1");
+        // A holder outside of the scope matters only with the name that it should have.
+        let tagged = world.services.remove(&arn("dev/orders")).expect("the service");
+        world.services.extend([(arn("dev/orders"), live(&[])), (arn("dev/holder"), tagged)]);
+        let rrsets = vec![cname("orders", "lb"), marker("orders", "holder")];
+        let name = name("orders");
+        world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name, rrsets);
+        assert_snapshot!(check(&world), @"shop.internal in Z1");
     }
 
     #[test]

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::dns::{DnsName, RecordType, Rrset};
-use crate::domain::marker::{Marker, MarkerError};
+use crate::domain::dns::{DnsName, RecordData, RecordType, Rrset};
+use crate::domain::marker::{self, Marker, MarkerError};
 use crate::domain::service::{AwsLocation, HostedZoneId, ReadError, ReadResult, ServiceArn};
 
 /// A name in a zone.
@@ -39,6 +39,8 @@ impl EnvironmentIdentity {
 pub struct ZoneView {
     names: BTreeMap<DnsName, ReadResult<NameView>>,
     other_names: OtherNames,
+    /// The TXT records with which external-dns marks its records, if the whole zone was listed.
+    external_dns: BTreeSet<DnsName>,
 }
 
 /// The state of all names that are not in `ZoneView::names`.
@@ -78,6 +80,7 @@ pub struct Managed {
     pub service: ServiceArn,
     /// A CNAME, or aliases. Empty if somebody deleted them and left the marker.
     pub records: Vec<Rrset>,
+    /// The TXT record of the marker. It may have values of others, too.
     pub marker: Rrset,
     /// Whether the marker contains the environment's current name.
     pub is_current: bool,
@@ -98,14 +101,18 @@ impl ZoneView {
     /// A zone that was listed completely.
     pub fn whole(rrsets: Vec<Rrset>) -> ZoneView {
         let mut views: BTreeMap<DnsName, NameView> = BTreeMap::new();
+        let mut external_dns = BTreeSet::new();
         for rrset in rrsets {
+            if is_external_dns(&rrset) {
+                external_dns.insert(rrset.name.clone());
+            }
             match rrset.name.marked() {
                 Some(name) => views.entry(name).or_default().marker_records.push(rrset),
                 None => views.entry(rrset.name.clone()).or_default().records.push(rrset),
             }
         }
         let names = views.into_iter().map(|(name, view)| (name, Ok(view))).collect();
-        ZoneView { names, other_names: OtherNames::Free }
+        ZoneView { names, other_names: OtherNames::Free, external_dns }
     }
 
     /// Adds the record sets at `name` and at the name of its marker. All others are skipped, because a listing
@@ -161,7 +168,22 @@ impl ZoneView {
     /// The state of `name`, or `None` if it was not read.
     pub fn state(&self, name: &DnsName, identity: &EnvironmentIdentity) -> Option<NameState> {
         match (self.names.get(name), &self.other_names) {
-            (Some(Ok(view)), _) => Some(view.state(identity)),
+            (Some(Ok(view)), listing) => match (view.state(identity), listing) {
+                (NameState::Unmarked(records), OtherNames::Free) => {
+                    Some(match self.external_dns_marker(name) {
+                        None => NameState::Unmarked(records),
+                        Some(marker) => NameState::Foreign(format!(
+                            "{}, which external-dns manages according to {marker}",
+                            list(&records)
+                        )),
+                    })
+                }
+                // Another tool may have marked the record elsewhere in the zone.
+                (NameState::Unmarked(_), OtherNames::ReadFailed(error)) => {
+                    Some(NameState::ReadFailed(error.clone()))
+                }
+                (state, _) => Some(state),
+            },
             (Some(Err(error)), _) | (None, OtherNames::ReadFailed(error)) => {
                 Some(NameState::ReadFailed(error.clone()))
             }
@@ -180,33 +202,38 @@ impl ZoneView {
             _ => None,
         })
     }
+
+    /// The record sets at `name`, if it was read.
+    pub fn records_at(&self, name: &DnsName) -> &[Rrset] {
+        self.names.get(name).and_then(|view| view.as_ref().ok()).map_or(&[], |view| &view.records)
+    }
+
+    /// The names whose marker cannot be read, each with the reason.
+    pub fn unreadable_markers(&self) -> impl Iterator<Item = (&DnsName, String)> {
+        self.names
+            .iter()
+            .filter_map(|(name, view)| Some((name, view.as_ref().ok()?.marker().err()?)))
+    }
+
+    /// The TXT record with which external-dns marks the record at `name`. By default it stands at
+    /// `<type>-<name>`. external-dns can be configured with a prefix or a suffix of the first label, which the
+    /// handler does not know.
+    fn external_dns_marker(&self, name: &DnsName) -> Option<&DnsName> {
+        self.external_dns.iter().find(|marker| {
+            let marked = marker.without_type().filter(|marked| self.names.contains_key(marked));
+            marked.map_or_else(|| marker.contains_name(name), |marked| marked == *name)
+        })
+    }
 }
 
 impl NameView {
     fn state(&self, identity: &EnvironmentIdentity) -> NameState {
-        let marker = match self.marker_records.as_slice() {
-            [] => return self.unmarked(),
-            [marker] => marker,
-            several => {
-                let (name, records) = (&several[0].name, list(several));
-                return NameState::Foreign(format!(
-                    "the records at {name}, which are not one marker: {records}"
-                ));
-            }
+        let (parsed, marker) = match self.marker() {
+            Ok(Some(marker)) => marker,
+            Ok(None) => return self.unmarked(),
+            Err(record) => return NameState::Foreign(format!("the record at {record}")),
         };
-        let parsed = match marker.single_value() {
-            Some((value, _)) if marker.record_type == RecordType::Txt => Marker::parse(value),
-            _ => Err(MarkerError::NotAMarker),
-        };
-        let Marker { environment, service, records: types, is_contested } = match parsed {
-            Ok(parsed) => parsed,
-            Err(error) => {
-                let name = &marker.name;
-                return NameState::Foreign(format!(
-                    "the record at {name}, which is {error}: {marker}"
-                ));
-            }
-        };
+        let Marker { environment, service, records: types, is_contested } = parsed;
         let is_current = environment == identity.environment;
         if !is_current && !identity.former_names.contains(&environment) {
             return NameState::Foreign(format!(
@@ -239,6 +266,34 @@ impl NameView {
         }))
     }
 
+    /// The marker with the TXT record that contains it. `None` without records at the marker's name. The error
+    /// says where there are records, why they are no marker, and what they are.
+    fn marker(&self) -> Result<Option<(Marker, &Rrset)>, String> {
+        let Some(Rrset { name, .. }) = self.marker_records.first() else { return Ok(None) };
+        let values = |rrset: &'_ Rrset| match &rrset.data {
+            RecordData::Plain { values, .. } if rrset.record_type == RecordType::Txt => {
+                values.iter().map(|value| Marker::parse(value)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let (mut markers, mut error) = (Vec::new(), MarkerError::NotAMarker);
+        for rrset in &self.marker_records {
+            for value in values(rrset) {
+                match value {
+                    Ok(marker) => markers.push((marker, rrset)),
+                    Err(MarkerError::NotAMarker) => {}
+                    Err(unknown @ MarkerError::UnknownVersion(_)) => error = unknown,
+                }
+            }
+        }
+        let all = list(&self.marker_records);
+        match (markers.pop(), error) {
+            (None, error) => Err(format!("{name}, which is {error}: {all}")),
+            (Some(marker), MarkerError::NotAMarker) if markers.is_empty() => Ok(Some(marker)),
+            _ => Err(format!("{name}, which has several markers: {all}")),
+        }
+    }
+
     fn unmarked(&self) -> NameState {
         if self.records.is_empty() {
             NameState::Free
@@ -258,6 +313,13 @@ fn could_be_ours(records: &[Rrset]) -> bool {
     }
 }
 
+fn is_external_dns(rrset: &Rrset) -> bool {
+    rrset.record_type == RecordType::Txt
+        && rrset.values().iter().any(|value| {
+            marker::unquote(value).is_some_and(|text| text.starts_with("heritage=external-dns"))
+        })
+}
+
 /// Record sets as text for operators.
 pub fn list(rrsets: &[Rrset]) -> String {
     rrsets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
@@ -266,7 +328,6 @@ pub fn list(rrsets: &[Rrset]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::dns::RecordData;
     use crate::domain::fixtures::{arn, balancer, cname, identity, marker, marker_of, name, plain};
     use crate::domain::marker::Nonce;
     use insta::assert_snapshot;
@@ -332,13 +393,82 @@ mod tests {
     }
 
     #[test]
-    fn any_other_record_at_the_name_of_the_marker_makes_the_name_foreign() {
+    fn a_name_without_a_valid_marker_at_the_markers_name_is_foreign_and_reported() {
         let with = |records: &[Rrset]| check([&[cname("orders", "lb")], records].concat());
         let at = "_discovery.orders";
         assert_snapshot!(with(&[plain(at, "TXT", "\"hello\"")]), @r#"taken by the record at _discovery.orders.internal, which is no marker of this tool: TXT "hello""#);
         assert_snapshot!(with(&[plain(at, "A", "10.0.0.7")]), @"taken by the record at _discovery.orders.internal, which is no marker of this tool: A 10.0.0.7");
-        assert_snapshot!(with(&[plain(at, "A", "10.0.0.7"), marker("orders", "orders")]), @r#"taken by the records at _discovery.orders.internal, which are not one marker: A 10.0.0.7 and TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders,records=CNAME""#);
+        assert_snapshot!(with(&[plain(at, "TXT", "\"HERITAGE=ecs-discovery\"")]), @r#"taken by the record at _discovery.orders.internal, which is no marker of this tool: TXT "HERITAGE=ecs-discovery""#);
+        let text = "\"heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders\"";
+        assert_snapshot!(with(&[plain(at, "SPF", text)]), @r#"taken by the record at _discovery.orders.internal, which is no marker of this tool: SPF "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders""#);
         assert_snapshot!(with(&[plain(at, "TXT", "\"heritage=ecs-discovery,version=2,x\"")]), @r#"taken by the record at _discovery.orders.internal, which is a marker of the unsupported version "2": TXT "heritage=ecs-discovery,version=2,x""#);
+    }
+
+    #[test]
+    fn a_marker_may_have_records_and_values_of_others_beside_it() {
+        let touched = |values: &[&str]| {
+            let mut marker = marker("orders", "orders");
+            let RecordData::Plain { values: all, .. } = &mut marker.data else { unreachable!() };
+            all.extend(values.iter().map(|value| value.to_string()));
+            marker
+        };
+        let with = |records: &[Rrset]| check([&[cname("orders", "lb")], records].concat());
+        assert_snapshot!(with(&[touched(&["\"hello\""])]), @"managed for orders: CNAME lb.elb.amazonaws.com");
+        assert_snapshot!(with(&[plain("_discovery.orders", "A", "10.0.0.7"), touched(&[])]), @"managed for orders: CNAME lb.elb.amazonaws.com");
+        let other = marker_of("prod", "orders", arn("orders"));
+        let other = other.single_value().expect("one value").0;
+        assert_snapshot!(with(&[touched(&[other])]), @r#"taken by the record at _discovery.orders.internal, which has several markers: TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders,records=CNAME", "heritage=ecs-discovery,version=1,environment=prod,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders,records=CNAME""#);
+        let newer = other.replace("version=1", "version=2");
+        assert_snapshot!(with(&[touched(&[&newer])]), @r#"taken by the record at _discovery.orders.internal, which has several markers: TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders,records=CNAME", "heritage=ecs-discovery,version=2,environment=prod,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders,records=CNAME""#);
+    }
+
+    #[test]
+    fn a_record_that_external_dns_marks_is_foreign() {
+        let heritage = "\"heritage=external-dns,external-dns/owner=k8s\"";
+        let with = |marker: &str, others: &[&str]| {
+            let others = others.iter().map(|at| cname(at, "lb"));
+            check(
+                [cname("orders", "lb"), plain(marker, "TXT", heritage)]
+                    .into_iter()
+                    .chain(others)
+                    .collect(),
+            )
+        };
+        let is_foreign =
+            |marker: &str, others: &[&str]| with(marker, others).starts_with("taken by");
+        assert_snapshot!(with("cname-orders", &[]), @"taken by CNAME lb.elb.amazonaws.com, which external-dns manages according to cname-orders.internal");
+        for marker in [
+            "a-orders",
+            "edns.cname-orders",
+            "edns-cname-orders",
+            "edns-orders",
+            "_edns.orders",
+            "cname-orders-edns",
+            "orders-edns",
+        ] {
+            assert!(is_foreign(marker, &[]), "{marker}");
+        }
+        for (marker, others) in [
+            ("cname-web", vec!["web"]),
+            ("cname-reorders", vec![]),
+            ("cname-orders2", vec![]),
+            ("cname-orders-api", vec!["orders-api"]),
+            ("cname-my-orders", vec!["my-orders"]),
+            ("cname-orders.team", vec![]),
+        ] {
+            assert!(!is_foreign(marker, &others), "{marker}");
+        }
+        let hello = plain("cname-orders", "TXT", "\"hello\"");
+        assert_snapshot!(check(vec![cname("orders", "lb"), hello]), @"unmarked: CNAME lb.elb.amazonaws.com");
+    }
+
+    #[test]
+    fn an_unmarked_record_is_not_adopted_if_the_zone_could_not_be_searched_for_markers_of_others() {
+        let mut view = ZoneView::default();
+        view.add(&name("orders"), vec![cname("orders", "lb")]);
+        view.set_failed(ReadError("denied".into()));
+        let denied = NameState::ReadFailed(ReadError("denied".into()));
+        assert_eq!(view.state(&name("orders"), &identity()), Some(denied));
     }
 
     #[test]

@@ -184,7 +184,8 @@ pub async fn destroy(aws: &LocalAws, data: &Value) -> Result<()> {
     aws.run("cdk-destroy", &mut command).await
 }
 
-/// Changes two of the handler's permissions into the form that MiniStack evaluates, with the same limits.
+/// Changes two of the handler's permissions into the form that MiniStack evaluates, with the same limits. Turns the
+/// statements that deny requests without TLS around, since MiniStack has no TLS.
 ///
 /// For both calls, MiniStack compares the resource with the ARN of the cluster. AWS has no resource for
 /// ListServices, but the condition key `ecs:cluster`, and for DescribeServices the ARNs of the services.
@@ -202,6 +203,9 @@ fn translate(template: &mut Value) {
                 let services = resource.to_string();
                 let clusters = services.replace(":service/", ":cluster/").replace("/*\"", "\"");
                 *resource = serde_json::from_str(&clusters).unwrap_or_default();
+            }
+            if let Some(denied) = fields.get_mut("aws:SecureTransport") {
+                *denied = "true".into();
             }
             fields.values_mut().for_each(translate);
         }

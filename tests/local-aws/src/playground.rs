@@ -23,14 +23,14 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 const TARGET_GROUP: &str = "orders-dev";
 
-/// Prints the hints, resumes the schedules, and prints outcomes until it is dropped.
+/// Prints the hints, resumes full passes, and prints outcomes until it is dropped.
 pub async fn run(system: &System) -> Result<()> {
     let log = Log::at_end(&system.aws.log()).await?;
     let variables = system.aws.directory.join("aws.env");
     tokio::fs::write(&variables, shell_variables(system).await?).await?;
     let ports = ["dev", "prod"].map(|name| system.environment(name).resolver.address.port());
     print_line(hints(&variables, ports, &system.aws.log()));
-    system.resume_schedules().await?;
+    system.resume_full_passes().await?;
     follow(system, log).await
 }
 
@@ -102,7 +102,8 @@ Differences from AWS:
 
 The log of all functions: {log}
 
-A full pass runs every {FULL_PASS_MINUTES} minutes. Outcomes in dev and prod, as they happen:"#,
+A full pass runs every {FULL_PASS_MINUTES} minutes, and after each change of a load balancer.
+Outcomes in dev and prod, as they happen:"#,
         variables = variables.display(),
         log = log.display(),
     )

@@ -2,8 +2,8 @@
 //!
 //! MiniStack records API calls as CloudTrail does, and evaluates patterns as EventBridge does. The relay reads
 //! the recorded calls with LookupEvents, wraps each one in an EventBridge event, matches it against every
-//! deployed rule, and invokes the targets of the rules that match. It contains no knowledge of the handler: if
-//! the deployed pattern is wrong, the relay invokes nothing.
+//! deployed rule, and invokes the targets of the rules that match, with the input that the target has configured.
+//! It contains no knowledge of the handler: if the deployed pattern is wrong, the relay invokes nothing.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
@@ -21,6 +21,9 @@ use crate::terminal::print_error;
 
 /// The most events that LookupEvents returns, the newest first.
 const MAX_EVENTS_PER_LOOKUP: usize = 50;
+
+/// The APIs whose calls are delivered.
+const APIS: [&str; 2] = ["ecs", "elasticloadbalancing"];
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -113,19 +116,23 @@ async fn relay(deliverer: Arc<Deliverer>, lost: Arc<Mutex<BTreeSet<String>>>) {
     let since = SystemTime::now();
     let mut first = true;
     loop {
-        match deliverer.new_events(since, &mut seen).await {
-            Ok(events) => {
-                if events.len() == MAX_EVENTS_PER_LOOKUP && !first {
-                    print_error(format!(
-                        "relay: {MAX_EVENTS_PER_LOOKUP} events between two lookups; more may be lost"
-                    ));
+        let mut events = Vec::new();
+        for api in APIS {
+            match deliverer.new_events(api, since, &mut seen).await {
+                Ok(new) => {
+                    if new.len() == MAX_EVENTS_PER_LOOKUP && !first {
+                        print_error(format!(
+                            "relay: {MAX_EVENTS_PER_LOOKUP} calls to {api} between two lookups; more may be lost"
+                        ));
+                    }
+                    events.extend(new);
                 }
-                first &= events.is_empty();
-                if !events.is_empty() {
-                    deliver_all(&deliverer, events, &lost, &mut tasks).await;
-                }
+                Err(error) => print_error(format!("relay: {error:#}")),
             }
-            Err(error) => print_error(format!("relay: {error:#}")),
+        }
+        first &= events.is_empty();
+        if !events.is_empty() {
+            deliver_all(&deliverer, events, &lost, &mut tasks).await;
         }
         while let Some(done) = tasks.try_join_next() {
             if let Ok(Err(error)) = done {
@@ -171,11 +178,12 @@ fn service(detail: &Value) -> String {
 
 /// A recorded call as EventBridge delivers it.
 fn event(detail: &Value) -> Value {
+    let api = detail["eventSource"].as_str().unwrap_or_default().trim_end_matches(".amazonaws.com");
     json!({
         "version": "0",
         "id": detail["eventID"],
         "detail-type": "AWS API Call via CloudTrail",
-        "source": "aws.ecs",
+        "source": format!("aws.{api}"),
         "account": ACCOUNT,
         "time": detail["eventTime"],
         "region": REGION,
@@ -184,16 +192,42 @@ fn event(detail: &Value) -> Value {
     })
 }
 
+/// The detail of a recorded call. MiniStack does not find the name of a call in a form, which Elastic Load Balancing
+/// uses, and records the form's parameters instead.
+fn detail(recorded: &str) -> Result<Value> {
+    let mut detail: Value =
+        serde_json::from_str(recorded).context("LookupEvents: an event is not valid JSON")?;
+    if let Some(action) = detail["requestParameters"]["Action"].as_str() {
+        detail["eventName"] = action.to_owned().into();
+    }
+    Ok(detail)
+}
+
+/// The input of a target: the event, or the text of the target's input transformer, in which the values of paths into
+/// the event replace their names.
+fn input(target: &Value, event: &Value) -> String {
+    let transformer = &target["InputTransformer"];
+    let Some(template) = transformer["InputTemplate"].as_str() else { return event.to_string() };
+    let paths = transformer["InputPathsMap"].as_object().into_iter().flatten();
+    paths.fold(template.to_owned(), |text, (name, path)| {
+        let path = path.as_str().unwrap_or_default();
+        let pointer = path.trim_start_matches('$').replace('.', "/");
+        let value = event.pointer(&pointer).unwrap_or(&Value::Null);
+        text.replace(&format!("<{name}>"), &value.to_string())
+    })
+}
+
 impl Deliverer {
-    /// The recorded ECS calls that are not in `seen` yet, the oldest first.
+    /// The recorded calls of an API that are not in `seen` yet, the oldest first.
     async fn new_events(
         &self,
+        api: &str,
         since: SystemTime,
         seen: &mut HashSet<String>,
     ) -> Result<Vec<Value>> {
         let source = json!({
             "AttributeKey": "EventSource",
-            "AttributeValue": "ecs.amazonaws.com",
+            "AttributeValue": format!("{api}.amazonaws.com"),
         });
         let since = since.duration_since(UNIX_EPOCH)?.as_secs_f64();
         let request = json!({"LookupAttributes": [source], "StartTime": since});
@@ -203,9 +237,7 @@ impl Deliverer {
         for event in events {
             let id = event["EventId"].as_str().context("LookupEvents: an event has no id")?;
             if seen.insert(id.to_owned()) {
-                let detail = event["CloudTrailEvent"].as_str().unwrap_or_default();
-                let detail = serde_json::from_str(detail);
-                details.push(detail.context("LookupEvents: an event is not valid JSON")?);
+                details.push(detail(event["CloudTrailEvent"].as_str().unwrap_or_default())?);
             }
         }
         Ok(details)
@@ -216,21 +248,23 @@ impl Deliverer {
         let at_ms = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
         let at_ms = i64::try_from(at_ms)?;
         let call = detail["eventName"].as_str().unwrap_or_default();
-        let event = event(detail).to_string();
+        let event = event(detail);
         for rule in rules {
-            if !self.api.matches(&rule.pattern, &event).await? {
+            if !self.api.matches(&rule.pattern, &event.to_string()).await? {
                 continue;
             }
             let request = json!({"Rule": rule.name});
             let answer = self.api.call(JsonService::EventBridge, "ListTargetsByRule", &request);
             let answer = answer.await?;
             let targets = answer["Targets"].as_array().into_iter().flatten();
-            for target in targets.filter_map(|target| target["Arn"].as_str()) {
+            for target in targets {
+                let input = input(target, &event);
+                let Some(target) = target["Arn"].as_str() else { continue };
                 let answer = if target.contains(":sqs:") {
-                    self.api.send_message(&queue_url(&self.endpoint, target), &event).await?;
+                    self.api.send_message(&queue_url(&self.endpoint, target), &input).await?;
                     Ok(Value::Null)
                 } else {
-                    self.api.invoke(target, &event).await?
+                    self.api.invoke(target, &input).await?
                 };
                 // Fails if nothing receives deliveries at the moment.
                 let _ = self.deliveries.send(DeliveredEvent {
@@ -277,9 +311,34 @@ mod tests {
 
     #[test]
     fn a_call_becomes_an_event_with_the_call_as_its_detail() {
-        let detail = json!({"eventID": "1", "eventName": "CreateService"});
+        let detail = json!({"eventID": "1", "eventSource": "ecs.amazonaws.com", "eventName": "CreateService"});
         let event = event(&detail);
+        assert_eq!(event["source"], "aws.ecs");
         assert_eq!(event["detail-type"], "AWS API Call via CloudTrail");
         assert_eq!((&event["id"], &event["detail"]), (&json!("1"), &detail));
+    }
+
+    #[test]
+    fn a_call_sent_as_a_form_has_the_name_of_its_action() {
+        let form = r#"{"eventName": "POST.elasticloadbalancing", "requestParameters": {"Action": "CreateListener"}}"#;
+        assert_eq!(detail(form).expect("it is valid")["eventName"], "CreateListener");
+        let json =
+            r#"{"eventName": "CreateService", "requestParameters": {"serviceName": "orders"}}"#;
+        assert_eq!(detail(json).expect("it is valid")["eventName"], "CreateService");
+    }
+
+    #[test]
+    fn the_input_of_a_target_is_the_event_unless_it_has_a_transformer() {
+        let event =
+            json!({"detail-type": "x", "detail": {"eventName": "CreateListener", "more": 7}});
+        assert_eq!(input(&json!({"Arn": "a"}), &event), event.to_string());
+        let transformer = json!({
+            "InputPathsMap": {"detail-type": "$.detail-type", "detail-eventName": "$.detail.eventName"},
+            "InputTemplate": r#"{"detail-type":<detail-type>,"detail":{"eventName":<detail-eventName>}}"#,
+        });
+        assert_eq!(
+            input(&json!({"Arn": "a", "InputTransformer": transformer}), &event),
+            r#"{"detail-type":"x","detail":{"eventName":"CreateListener"}}"#
+        );
     }
 }

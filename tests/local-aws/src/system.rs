@@ -32,8 +32,8 @@ impl System {
     /// Deploys environments, given by name and options, all with the zone name `internal`. Creates `more`
     /// networks without service discovery. `progress` receives each finished step and its duration.
     ///
-    /// Schedules are paused, so that a scheduled full pass does not register a service at a random time of the
-    /// demo or of a scenario. [`System::resume_schedules`] starts them.
+    /// The rules that start full passes are disabled, so that a full pass does not register a service at a random time
+    /// of the demo or of a scenario. [`System::resume_full_passes`] enables them.
     pub async fn deploy(
         aws: Arc<LocalAws>,
         options: &[(&str, Value)],
@@ -70,23 +70,31 @@ impl System {
         }
         let relay = Relay::start(&aws);
         let system = System { aws, relay, environments, networks };
-        system.switch_schedules("DisableRule").await?;
+        system.switch_rules("DisableRule", starts_full_passes).await?;
         Ok(system)
     }
 
-    /// Lets MiniStack run the deployed schedules at their rate.
-    pub async fn resume_schedules(&self) -> Result<()> {
-        self.switch_schedules("EnableRule").await
+    /// Lets MiniStack run the deployed schedules at their rate, and the relay deliver Elastic Load Balancing calls.
+    pub async fn resume_full_passes(&self) -> Result<()> {
+        self.switch_rules("EnableRule", starts_full_passes).await
     }
 
-    async fn switch_schedules(&self, operation: &str) -> Result<()> {
+    /// Delivers Elastic Load Balancing calls to an environment. MiniStack waits for no batching window, so each call
+    /// starts a full pass at once.
+    pub async fn deliver_load_balancer_calls(&self, environment: &str) -> Result<()> {
+        let stack = format!("EcsDiscovery-{environment}-");
+        let name = |rule: &Value| rule["Name"].as_str().unwrap_or_default().to_owned();
+        let of_stack = |rule: &Value| name(rule).starts_with(&stack);
+        self.switch_rules("EnableRule", |rule| of_stack(rule) && matches_load_balancer_calls(rule))
+            .await
+    }
+
+    async fn switch_rules(&self, operation: &str, selects: impl Fn(&Value) -> bool) -> Result<()> {
         let api = self.aws.api;
         let rules = api.call(JsonService::EventBridge, "ListRules", &json!({})).await?;
-        for rule in rules["Rules"].as_array().into_iter().flatten() {
-            if rule["ScheduleExpression"].as_str().is_some_and(|schedule| !schedule.is_empty()) {
-                let request = json!({"Name": rule["Name"]});
-                api.call(JsonService::EventBridge, operation, &request).await?;
-            }
+        for rule in rules["Rules"].as_array().into_iter().flatten().filter(|rule| selects(rule)) {
+            let request = json!({"Name": rule["Name"]});
+            api.call(JsonService::EventBridge, operation, &request).await?;
         }
         Ok(())
     }
@@ -116,6 +124,17 @@ impl System {
             "detail": {},
         })
     }
+}
+
+fn starts_full_passes(rule: &Value) -> bool {
+    let schedule = rule["ScheduleExpression"].as_str().unwrap_or_default();
+    !schedule.is_empty() || matches_load_balancer_calls(rule)
+}
+
+fn matches_load_balancer_calls(rule: &Value) -> bool {
+    rule["EventPattern"]
+        .as_str()
+        .is_some_and(|pattern| pattern.contains("aws.elasticloadbalancing"))
 }
 
 impl LocalEnvironment {
