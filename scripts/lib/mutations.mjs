@@ -119,22 +119,22 @@ export const mutations = [
   {
     name: 'a DeleteTaskSet event ignored',
     seeds: 4_000,
-    edits: [['domain/event.rs', '!ECS_CALLS.contains(&call)', '!ECS_CALLS.contains(&call) || call == "DeleteTaskSet"']],
+    edits: [
+      ['domain/event.rs', 'if call == "UpdateService" &&', 'if call == "DeleteTaskSet" || call == "UpdateService" &&'],
+    ],
   },
   {
     name: 'an UntagResource event ignored',
     seeds: 4_000,
-    edits: [['domain/event.rs', '!ECS_CALLS.contains(&call)', '!ECS_CALLS.contains(&call) || call == "UntagResource"']],
+    edits: [
+      ['domain/event.rs', 'if call == "UpdateService" &&', 'if call == "UntagResource" || call == "UpdateService" &&'],
+    ],
   },
   {
     name: 'an UpdateServicePrimaryTaskSet event ignored',
     seeds: 4_000,
     edits: [
-      [
-        'domain/event.rs',
-        '!ECS_CALLS.contains(&call)',
-        '!ECS_CALLS.contains(&call) || call == "UpdateServicePrimaryTaskSet"',
-      ],
+      ['domain/event.rs', 'if call == "UpdateService" &&', 'if call == "UpdateServicePrimaryTaskSet" || call == "UpdateService" &&'],
     ],
   },
   {

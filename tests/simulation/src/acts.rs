@@ -350,6 +350,7 @@ fn change_records(simulation: &mut Simulation, zone: &str, name: &str, change: &
                 [one, ..] if one.health_check.is_some() => "records of others with a health check",
                 [one, ..] if one.evaluates_health => "aliases of others that evaluate health",
                 [_, marker] if marker.name.starts_with("_discovery.") => "markers of others",
+                [_, marker] if marker.name.starts_with("cname-") => "records of external-dns",
                 _ => "records created by a person",
             };
             (kind, rrsets.iter().map(|rrset| (Action::Create, rrset.clone())).collect())

@@ -253,7 +253,9 @@ impl History {
         }
         let is_established = match theme {
             Theme::MassDeletion | Theme::Fleet => true,
-            Theme::Mixed | Theme::Deployments | Theme::LongNames => rng.u8(0..3) == 0,
+            Theme::Mixed | Theme::Contest | Theme::Deployments | Theme::LongNames => {
+                rng.u8(0..3) == 0
+            }
             _ => false,
         };
         if is_established {
@@ -735,7 +737,7 @@ impl Scene {
         };
         let here = format!("{}:{}", crate::account::REGION, crate::account::ACCOUNT);
         let cname = plain(name, "CNAME", &load_balancer);
-        match rng.u8(0..15) {
+        match rng.u8(0..17) {
             0 => vec![plain(name, "A", "10.0.0.7")],
             1 => vec![plain(name, "TXT", "\"of a person\"")],
             2 => vec![plain(name, "CNAME", "somewhere.example.com")],
@@ -756,6 +758,10 @@ impl Scene {
             10..=11 => vec![StoredRrset { health_check: Some("check-1".into()), ..cname }],
             12 => vec![cname, marker("1", environment, "us-east-1:999988887777", "orders")],
             13 => vec![cname, marker("2", environment, &here, "orders")],
+            14..=15 => {
+                let text = "\"heritage=external-dns,external-dns/owner=k8s\"";
+                vec![cname, plain(&format!("cname-{name}"), "TXT", text)]
+            }
             _ => vec![cname, marker("1", "other", &here, "orders")],
         }
     }

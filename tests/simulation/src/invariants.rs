@@ -65,13 +65,15 @@ impl NameRecords {
         Some((cluster.to_owned(), name.to_owned()))
     }
 
-    /// The text of the marker, without its quotes. A long one consists of several strings.
+    /// The text of the marker, without its quotes. Values of others beside it do not matter, but a second marker or
+    /// one of an unknown version makes all of them unreadable.
     fn marker_text(&self) -> Option<String> {
-        let [(marker, _)] = self.at_marker.as_slice() else { return None };
-        let [value] = marker.values.as_slice() else { return None };
-        let is_plain = marker.set_identifier.is_none() && marker.health_check.is_none();
-        let text = value.strip_prefix('"')?.strip_suffix('"')?;
-        (marker.kind == "TXT" && is_plain).then(|| text.replace("\" \"", ""))
+        let plain = self.at_marker.iter().map(|(rrset, _)| rrset).filter(|rrset| {
+            rrset.kind == "TXT" && rrset.set_identifier.is_none() && rrset.health_check.is_none()
+        });
+        let mut texts =
+            plain.flat_map(|rrset| &rrset.values).filter_map(|value| text_of_marker(value));
+        texts.next().filter(|_| texts.next().is_none())
     }
 
     /// Whether the marker notes that another service should have the name.
@@ -102,6 +104,19 @@ impl NameRecords {
     fn is_empty(&self) -> bool {
         self.at_name.is_empty() && self.at_marker.is_empty()
     }
+}
+
+/// The text of a TXT value that claims to be a marker. A long text consists of several strings.
+fn text_of_marker(value: &str) -> Option<String> {
+    let text = value.strip_prefix('"')?.strip_suffix('"')?.replace("\" \"", "");
+    text.starts_with("heritage=ecs-discovery,version=").then_some(text)
+}
+
+/// Whether external-dns marks a record. It does so at `<type>-<name>`.
+fn is_of_external_dns(zone: &HostedZone, rrset: &StoredRrset) -> bool {
+    let at = format!("{}-{}", rrset.kind.to_lowercase(), rrset.name);
+    let mut values = zone.at(&at).flat_map(|(other, _)| &other.values);
+    values.any(|value| value.starts_with("\"heritage=external-dns"))
 }
 
 fn marker_name(name: &str) -> String {
@@ -172,9 +187,17 @@ pub fn check_change(
             let was_managed = old_holder.is_some() && is_address;
             let is_adopted = was.at_marker.is_empty()
                 && is_address
+                && !is_of_external_dns(before, rrset)
                 && new_holder.is_some()
                 && is.addresses().iter().any(|new| target(new) == target(rrset));
-            if !was_managed && !is_adopted {
+            // Whoever changed the marker of a managed name last, the values of others in it stay.
+            let stays_without_marker = old_holder.is_some()
+                && was.at_marker.iter().any(|(other, _)| other == rrset)
+                && rrset.values.iter().all(|value| {
+                    let mut after = is.at_marker.iter().flat_map(|(other, _)| &other.values);
+                    text_of_marker(value).is_some() || after.any(|other| other == value)
+                });
+            if !was_managed && !is_adopted && !stays_without_marker {
                 return Some(Violation::new(
                     4,
                     format!("{at}: {rrset:?} by {author:?} was changed or deleted"),
@@ -212,7 +235,10 @@ pub fn check_change(
             }
             if let Expected::Record { zone: at_zone, name: other, .. } = &expected {
                 let other_records = NameRecords::read(&simulation.account.zones[at_zone], other);
-                if other_records.holder(environment).as_ref() != Some(loser) {
+                // Zones have no common changes. If two runs move a service in opposite directions, each of them may
+                // delete the name that the other one relies on. The run with the outdated view rechecks the service.
+                let had_it = at_zone != zone && has_read_marker(described, at_zone, other);
+                if other_records.holder(environment).as_ref() != Some(loser) && !had_it {
                     return Some(Violation::new(
                         10,
                         format!("{at}: {loser:?} lost it before it had {other} in {at_zone}"),
@@ -223,7 +249,10 @@ pub fn check_change(
                 let expected = justified(service);
                 matches!(expected, Expected::Record { zone: at, name: other, .. } if at == zone && other == name)
             });
-            if let (None, Some(heir), true) = (&new_holder, heir, is.is_empty()) {
+            let is_heir_known = !described.is_incomplete;
+            if let (None, Some(heir), true, true) =
+                (&new_holder, heir, is.is_empty(), is_heir_known)
+            {
                 return Some(Violation::new(
                     10,
                     format!(
@@ -257,6 +286,21 @@ pub fn check_change(
                 }
                 _ => false,
             };
+            let is_full_pass = invocation.losses.as_ref().is_some_and(|losses| losses.is_full_pass);
+            let age = |service: &ServiceName| {
+                let stored = described.services.get(service).and_then(Option::as_ref);
+                stored.map(|stored| (stored.created_at, service_arn(service)))
+            };
+            let older = described.services.keys().find(|other| {
+                let should_have_it = matches!(justified(other), Expected::Record { zone: at, name: other, .. } if at == zone && other == name);
+                should_have_it && age(other) < age(winner)
+            });
+            if let (true, true, Some(older), false) =
+                (is_full_pass, was.is_empty(), older, described.is_incomplete)
+            {
+                let message = format!("{at}: {winner:?} got it although {older:?} is older");
+                return Some(Violation::new(3, message));
+            }
             if !is_proven {
                 return Some(Violation::new(
                     5,
@@ -303,6 +347,14 @@ pub(crate) fn deletes_repeated_marker(
         };
         !rrsets.contains(&read) && read.2.invocation > 0 && rrsets.iter().find(is_same).is_some()
     })
+}
+
+/// Whether the invocation read a marker at this name.
+fn has_read_marker(described: &Described, zone: &str, name: &str) -> bool {
+    let marker =
+        StoredRrset { name: marker_name(name), kind: "TXT".into(), ..StoredRrset::default() };
+    let key = key(&marker);
+    described.rrsets.iter().any(|(at, other, _)| at == zone && *other == key)
 }
 
 /// Whether a service counts as gone because it was missing, and no second answer confirmed this.
@@ -397,7 +449,7 @@ impl Losses {
         config: &EnvironmentConfig,
     ) {
         for (id, zone) in simulation_zones {
-            if config.zones.iter().any(|(_, other, _)| other == id) {
+            if config.has_zone(id) {
                 self.managed.extend(managed(zone, config).map(|name| (id.clone(), name)));
             }
         }
@@ -536,7 +588,7 @@ pub fn check_zones(
     });
 
     for (id, zone) in &account.zones {
-        if !environment.zones.iter().any(|(_, other, _)| other == id) {
+        if !environment.has_zone(id) {
             continue;
         }
         let names: BTreeSet<&str> = zone.all().map(|(rrset, _)| name_of(rrset)).collect();
@@ -617,7 +669,8 @@ pub fn check_zones(
             None => {
                 // The name is occupied. At least one of its records must be foreign.
                 let ours = Author::Handler(environment.name.clone());
-                if current.all().all(|(_, author)| *author == ours) {
+                let is_remainder = !current.at_marker.is_empty();
+                if !is_remainder && current.all().all(|(_, author)| *author == ours) {
                     return Some(Violation::new(
                         invariant,
                         format!(

@@ -28,7 +28,7 @@ const INVALID_ARGUMENTS: u8 = 2;
 const ENOUGH: u64 = 1_000;
 
 /// Without one of these events, the histories exercise too little of the handler.
-const EXPECTED_EVENTS: [&str; 52] = [
+const EXPECTED_EVENTS: [&str; 53] = [
     "aliases of others that evaluate health",
     "batches with messages delivered again",
     "change batches applied",
@@ -63,6 +63,7 @@ const EXPECTED_EVENTS: [&str; 52] = [
     "prior request not complete",
     "records created by a person",
     "records deleted by a person",
+    "records of external-dns",
     "records of others with a health check",
     "refusals of a full zone",
     "refusals that name no change",

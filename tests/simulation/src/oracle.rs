@@ -28,6 +28,11 @@ pub struct EnvironmentConfig {
 }
 
 impl EnvironmentConfig {
+    /// Whether a hosted zone belongs to the environment.
+    pub fn has_zone(&self, id: &str) -> bool {
+        self.zones.iter().any(|(_, other, _)| other == id)
+    }
+
     /// The handler's configuration.
     pub fn to_json(&self) -> String {
         let zone = |(vpc, id, name): &(String, String, String)| serde_json::json!({"vpcId": vpc, "hostedZoneId": id, "name": name});
@@ -223,8 +228,8 @@ pub struct Described {
     pub missing: BTreeMap<ServiceName, Vec<Instant>>,
     pub target_groups: BTreeMap<String, Vec<String>>,
     pub load_balancers: BTreeMap<String, Option<StoredLoadBalancer>>,
-    /// Services that the latest answer omits, so that they are unknown again.
-    pub omitted: BTreeSet<ServiceName>,
+    /// Whether an answer lacked a service or a field, so that the state of some service was unknown in one round.
+    pub is_incomplete: bool,
     /// The record sets that were listed, by zone, key and writer.
     pub(crate) rrsets: BTreeSet<(String, Key, Writer)>,
 }
@@ -249,12 +254,10 @@ impl Described {
             self.missing.entry(name).or_default().extend(times);
         }
         self.services.extend(more.services);
-        for name in more.omitted {
-            self.services.remove(&name);
-        }
         self.target_groups.extend(more.target_groups);
         self.load_balancers.extend(more.load_balancers);
         self.rrsets.extend(more.rrsets);
+        self.is_incomplete |= more.is_incomplete;
     }
 }
 

@@ -16,7 +16,6 @@ use tokio::time::{sleep, sleep_until};
 use crate::history::History;
 use crate::invariants::{Exemptions, NameRecords, Violation, check_zones, name_of};
 use crate::lambda::Lambda;
-use crate::route53::Author;
 use crate::state::{Simulation, Tally};
 use crate::virtual_time;
 
@@ -269,16 +268,23 @@ impl Runner {
         self.lambda.invoke(environment, r#"{"deregister":"all"}"#).await;
         self.first_violation()?;
         let simulation = self.lambda.simulation();
-        let name = &simulation.environments[environment].name;
-        let ours = Author::Handler(name.clone());
-        let zones = simulation.account.zones.values();
-        match zones.flat_map(|zone| zone.all()).find(|(_, author)| *author == ours) {
-            Some((rrset, _)) if !simulation.has_lasting_failure() => {
-                let message = format!("{rrset:?} still exists after {name} was deregistered");
-                Err(Violation::new(3, message))
-            }
-            _ => Ok(()),
+        let environment = &simulation.environments[environment];
+        if simulation.has_lasting_failure() {
+            return Ok(());
         }
+        // A record whose marker somebody deleted or made unreadable stays.
+        for (id, zone) in &simulation.account.zones {
+            for (rrset, _) in zone.all() {
+                let holder = NameRecords::read(zone, name_of(rrset)).holder(environment);
+                if let Some(holder) = holder.filter(|_| environment.has_zone(id)) {
+                    let name = &environment.name;
+                    let message =
+                        format!("{holder:?} still has {rrset:?} after {name} was deregistered");
+                    return Err(Violation::new(3, message));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Exempts the names that have records without a holder: those of others. No event reports their end.

@@ -65,7 +65,7 @@ pub struct InvocationLog {
     pub deadline: Instant,
     /// The names that services lose, if the invocation is limited in that.
     pub losses: Option<Losses>,
-    /// Services and clusters that ECS did not find once, although they exist.
+    /// Clusters that ECS did not find once, or a service of them, although they exist.
     not_found: BTreeSet<String>,
 }
 
@@ -350,8 +350,8 @@ impl Simulation {
             services.remove(at);
             self.count("services omitted from an answer");
             described.services.remove(&name);
-            described.omitted.insert(name);
-        } else if self.happens(self.faults.not_found) && self.once(invocation, service_arn(&name)) {
+            described.is_incomplete = true;
+        } else if self.happens(self.faults.not_found) && self.once(invocation, name.0.clone()) {
             services.remove(at);
             self.count("services not found once");
             let failure = json!({"arn": service_arn(&name), "reason": "MISSING"});
@@ -362,10 +362,10 @@ impl Simulation {
         }
     }
 
-    /// Whether this is the first time for `subject` in the invocation. So a second read corrects the first.
-    fn once(&mut self, invocation: u64, subject: String) -> bool {
+    /// Whether this is the first time for `cluster` in the invocation. So a second read corrects the first.
+    fn once(&mut self, invocation: u64, cluster: String) -> bool {
         let log = self.invocations.get_mut(&invocation);
-        log.is_some_and(|log| log.not_found.insert(subject))
+        log.is_some_and(|log| log.not_found.insert(cluster))
     }
 
     fn answer_elb(
@@ -394,6 +394,7 @@ impl Simulation {
                 reply.1 = body;
                 self.count("fields missing from an answer");
                 described.load_balancers.remove(&name);
+                described.is_incomplete = true;
             }
         }
         (reply, described)
