@@ -201,6 +201,10 @@ impl Reconciler {
                 }
                 Task::Deregister(_) => BTreeSet::new(),
             };
+            // A former holder that was created again may need a name, too.
+            if let Task::Reconcile(Scope::Services(targets)) = &mut task {
+                targets.services.extend(changed.iter().cloned());
+            }
             let unfinished: BTreeSet<&ServiceArn> = applied
                 .done
                 .iter()
@@ -240,16 +244,22 @@ impl Reconciler {
             let mut plan = plan(&desired, &world.zones, observer.identity, nonce);
             match task {
                 Task::Reconcile(Scope::Services(targets)) if !plan.contested().is_empty() => {
-                    if candidates.is_none() {
+                    let is_older = candidates.is_none();
+                    if is_older {
                         candidates = Some(observer.candidates().await);
                     }
                     match &candidates {
                         Some(Ok(candidates)) => {
                             let heirs = plan.contested().iter().filter_map(|at| candidates.get(at));
                             let known = targets.services.len();
-                            targets.services.extend(heirs.flatten().cloned());
-                            if targets.services.len() > known {
+                            targets.services.extend(heirs.clone().flatten().cloned());
+                            // A world that is older than the candidates may contradict them.
+                            if is_older || targets.services.len() > known {
                                 continue;
+                            }
+                            // The answer about an heir may contradict an event.
+                            if heirs.flatten().any(|heir| is_unknown(&desired, heir)) {
+                                plan.keep_contested();
                             }
                         }
                         Some(Err(errors)) => {
@@ -426,6 +436,11 @@ fn full_pass(
         unreadable_markers: world.zones.iter().flat_map(unreadable).collect(),
         long_negative_ttls: zones.iter().filter_map(long_negative_ttl).collect(),
     }
+}
+
+fn is_unknown(desired: &BTreeMap<ServiceArn, Desired>, service: &ServiceArn) -> bool {
+    let state = desired.get(service).map(|desired| &desired.state);
+    matches!(state, Some(DesiredState::ReadFailed(_)))
 }
 
 /// The desired state of a deregistration: no service that holds a name keeps it.

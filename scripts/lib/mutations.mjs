@@ -90,8 +90,8 @@ export const mutations = [
   },
   {
     name: 'contested heirs not looked for',
-    seeds: 4_000,
-    edits: [['reconcile.rs', 'targets.services.extend(heirs.flatten().cloned());', 'drop(heirs);']],
+    seeds: 10_000,
+    edits: [['reconcile.rs', 'targets.services.extend(heirs.clone().flatten().cloned());', '']],
   },
   {
     name: 'a contested marker that a change of the record resets',
@@ -214,7 +214,7 @@ export const mutations = [
   },
   {
     name: 'records with a health check taken for plain ones',
-    seeds: 4_000,
+    seeds: 10_000,
     edits: [
       [
         'aws/route53.rs',

@@ -91,8 +91,8 @@ pub struct Targets {
     pub created: BTreeSet<ServiceArn>,
     /// Services that were deleted. One that is alive was created again, maybe with other tags.
     pub deleted: BTreeSet<ServiceArn>,
-    /// The time of the latest event about a service, taken from the event. An answer of ECS that contradicts a
-    /// recent event is outdated.
+    /// The time of the latest creation or deletion of a service, taken from the event. An answer of ECS that
+    /// contradicts a recent one is outdated.
     pub times: BTreeMap<ServiceArn, String>,
     /// The time of the first event, taken from the event. Only a metric uses it.
     pub since: Option<String>,
@@ -409,6 +409,14 @@ mod tests {
         assert!(is_created(&[deletion(1), creation(2)]));
         assert!(is_created(&[creation(2), deletion(1)]));
         assert!(!is_created(&[creation(1), deletion(1)]));
+
+        // Another event has no part in this.
+        let update = event("CreateTaskSet", "service", 3);
+        let messages = batch(&[update, deletion(2)]);
+        let all = runs(&messages);
+        let Trigger::Reconcile { scope, .. } = &all[0].0 else { panic!("{all:?}") };
+        let times: Vec<&String> = scope.targets().times.values().collect();
+        assert_eq!(times, ["2026-01-01T00:00:02Z"]);
     }
 
     #[test]

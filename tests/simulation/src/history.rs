@@ -737,7 +737,7 @@ impl Scene {
         };
         let here = format!("{}:{}", crate::account::REGION, crate::account::ACCOUNT);
         let cname = plain(name, "CNAME", &load_balancer);
-        match rng.u8(0..17) {
+        match rng.u8(0..18) {
             0 => vec![plain(name, "A", "10.0.0.7")],
             1 => vec![plain(name, "TXT", "\"of a person\"")],
             2 => vec![plain(name, "CNAME", "somewhere.example.com")],
@@ -755,7 +755,7 @@ impl Scene {
                     |set: &str| StoredRrset { set_identifier: Some(set.into()), ..cname.clone() };
                 vec![weighted("blue"), weighted("green")]
             }
-            10..=11 => vec![StoredRrset { health_check: Some("check-1".into()), ..cname }],
+            10..=11 | 16 => vec![StoredRrset { health_check: Some("check-1".into()), ..cname }],
             12 => vec![cname, marker("1", environment, "us-east-1:999988887777", "orders")],
             13 => vec![cname, marker("2", environment, &here, "orders")],
             14..=15 => {
