@@ -808,6 +808,27 @@ async fn one_refused_change_does_not_stop_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_denied_change_does_not_stop_the_others() {
+    let denied = |name: &'static str| -> Script {
+        Box::new(move |call| {
+            (call.operation == "ChangeResourceRecordSets" && call.body.contains(name))
+                .then(access_denied)
+        })
+    };
+    let script = either(denied("<Name>c.internal"), fleet(["a", "b", "c", "d", "e"]));
+    let outcome = run(json!({"reconcile": "all"}), vec![], script).await;
+    let statuses = outcome.statuses();
+    assert_eq!(statuses.matches("registered").count(), 4, "{statuses}");
+    assert!(statuses.contains("failed: route53:ChangeResourceRecordSets for c.internal"));
+
+    // Without any permission, the number of requests stays small.
+    let script =
+        either(denied("<Name>"), fleet((0..600).map(|number| format!("service-{number}"))));
+    let outcome = run(json!({"reconcile": "all"}), vec![], script).await;
+    assert!(outcome.count("ChangeResourceRecordSets") < 70);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_that_names_none_or_all_of_the_changes_stops_only_the_refused_one() {
     for message in
         ["a change is not permitted", "a.internal b.internal c.internal d.internal e.internal"]

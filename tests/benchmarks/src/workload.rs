@@ -138,10 +138,13 @@ pub fn created(number: usize, with_target_groups: bool) -> String {
     call("CreateService", number, parameters)
 }
 
+/// The time in all events: the beginning of the virtual time.
+const EVENT_TIME: &str = "2026-01-01T00:00:00Z";
+
 /// The event of an API call for a service.
 pub fn call(call: &str, number: usize, parameters: Value) -> String {
     let delivery = EventDelivery { with_response: true, ..EventDelivery::default() };
-    event(call, &name(number), parameters, &delivery, false).to_string()
+    event(call, &name(number), parameters, &delivery, false, EVENT_TIME).to_string()
 }
 
 pub fn delete(account: &mut Account, number: usize) {

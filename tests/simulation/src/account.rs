@@ -254,7 +254,7 @@ impl StoredService {
             "status": self.status.as_str(), "createdAt": self.created_at,
             "loadBalancers": attachments_to_json(&self.load_balancers),
             "taskSets": sets.collect::<Vec<_>>(), "tags": tags.collect::<Vec<_>>(),
-            "deployments": self.deployment.iter().map(Deployment::to_json).collect::<Vec<_>>(),
+            "deployments": self.deployment.map(Deployment::to_json).into_iter().collect::<Vec<_>>(),
         })
     }
 
@@ -266,7 +266,7 @@ impl StoredService {
 }
 
 impl Deployment {
-    fn to_json(&self) -> Value {
+    fn to_json(self) -> Value {
         let state = match self.state {
             RolloutState::InProgress => "IN_PROGRESS",
             RolloutState::Completed => "COMPLETED",
