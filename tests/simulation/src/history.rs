@@ -354,7 +354,7 @@ fn environments(rng: &mut Rng, theme: Theme) -> Vec<EnvironmentConfig> {
             .collect(),
         cluster: (has_cluster && name == "dev").then(|| "dev".into()),
         template: template.into(),
-        alias: rng.u8(0..3) == 0,
+        alias: rng.u8(0..if theme == Theme::Strangers { 2 } else { 3 }) == 0,
         ttl: 60,
         delete_limit,
     };
@@ -737,12 +737,12 @@ impl Scene {
         };
         let here = format!("{}:{}", crate::account::REGION, crate::account::ACCOUNT);
         let cname = plain(name, "CNAME", &load_balancer);
-        match rng.u8(0..18) {
+        match rng.u8(0..21) {
             0 => vec![plain(name, "A", "10.0.0.7")],
             1 => vec![plain(name, "TXT", "\"of a person\"")],
             2 => vec![plain(name, "CNAME", "somewhere.example.com")],
             // The handler may adopt the next four.
-            3 => vec![alias("AAAA", false)],
+            3 | 18..=20 => vec![alias("AAAA", false)],
             4 => vec![alias("A", true)],
             5 => vec![alias("A", false)],
             6..=7 => vec![cname],

@@ -235,9 +235,15 @@ pub fn check_change(
             }
             if let Expected::Record { zone: at_zone, name: other, .. } = &expected {
                 let other_records = NameRecords::read(&simulation.account.zones[at_zone], other);
-                // Zones have no common changes. If two runs move a service in opposite directions, each of them may
-                // delete the name that the other one relies on. The run with the outdated view rechecks the service.
-                let had_it = at_zone != zone && has_read_marker(described, at_zone, other);
+                // Two runs may move a service in opposite directions. Each of them then deletes the name that the other
+                // one relies on, and the run with the outdated view rechecks the service. Zones have no common
+                // changes, so nothing prevents this between zones.
+                let other_name = (at_zone.clone(), other.clone(), loser.clone());
+                let had_it = (at_zone != zone || simulation.faults.stale_ms > 0)
+                    && invocation
+                        .losses
+                        .as_ref()
+                        .is_some_and(|losses| losses.taken.contains(&other_name));
                 if other_records.holder(environment).as_ref() != Some(loser) && !had_it {
                     return Some(Violation::new(
                         10,
@@ -349,14 +355,6 @@ pub(crate) fn deletes_repeated_marker(
     })
 }
 
-/// Whether the invocation read a marker at this name.
-fn has_read_marker(described: &Described, zone: &str, name: &str) -> bool {
-    let marker =
-        StoredRrset { name: marker_name(name), kind: "TXT".into(), ..StoredRrset::default() };
-    let key = key(&marker);
-    described.rrsets.iter().any(|(at, other, _)| at == zone && *other == key)
-}
-
 /// Whether a service counts as gone because it was missing, and no second answer confirmed this.
 fn is_missing_once(described: &Described, service: &ServiceName) -> bool {
     let times = described.missing.get(service).map(Vec::as_slice).unwrap_or_default();
@@ -410,6 +408,8 @@ pub struct Losses {
     lost: usize,
     /// All names that were managed since the invocation began.
     managed: BTreeSet<(String, String)>,
+    /// The names that services lost since then, because of any invocation.
+    taken: BTreeSet<(String, String, ServiceName)>,
     /// Whether the handler may not know what it changed, since a response was lost.
     pub(crate) is_uncertain: bool,
 }
@@ -439,6 +439,7 @@ impl Losses {
             payload: text.to_owned(),
             lost: 0,
             managed: BTreeSet::new(),
+            taken: BTreeSet::new(),
             is_uncertain: false,
         })
     }
@@ -485,6 +486,13 @@ pub fn check_losses(
             .iter()
             .filter(|name| NameRecords::read(after, name).holder(&log.config).is_some());
         losses.managed.extend(added.map(|name| (zone.to_owned(), (*name).to_owned())));
+        let taken = names.iter().filter_map(|name| {
+            let holder = NameRecords::read(before, name).holder(&log.config)?;
+            let is_kept =
+                NameRecords::read(after, name).holder(&log.config).as_ref() == Some(&holder);
+            (!is_kept).then(|| (zone.to_owned(), (*name).to_owned(), holder))
+        });
+        losses.taken.extend(taken);
     }
     let log = simulation.invocations.get_mut(&invocation)?;
     let (environment, described) = (&log.config, &log.described);
