@@ -52,7 +52,7 @@ async function missed() {
     apply(mutation);
     await step(`Build with "${name}"`, 'about a minute', 'cargo', build, env, copy);
     const ran = await capture(path.join(target, 'debug', 'simulation'), ['--seeds', String(seeds)]);
-    const seed = /✗ seed (\d+) breaks invariant (\d)/.exec(ran.stdout);
+    const seed = /✗ seed (\d+) breaks invariant (\d+)/.exec(ran.stdout);
     if (seed)
       console.log(`✓ ${name}: seed ${seed[1]} breaks invariant ${seed[2]} (${duration((Date.now() - begun) / 1000)})`);
     else {

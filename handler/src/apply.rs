@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use crate::aws::route53::{ChangeError, Priority, Route53};
-use crate::domain::check::SafePlan;
+use crate::domain::check::{Batch, SafePlan};
 use crate::domain::plan::NameChange;
 
 /// Changes that were not applied, with the reason.
@@ -19,11 +19,15 @@ pub(crate) struct Applied<'a> {
     pub(crate) failed: Vec<NotApplied<'a>>,
 }
 
+/// The most denied batches that a round halves. One denied name in a full batch needs about ten. Without a limit, a
+/// role without the permission would cost two requests for each name.
+const MAX_DENIALS: usize = 30;
+
 /// Applies `plan`, and starts no batch after `stop_at`.
 ///
 /// One refused change takes its whole batch with it. The groups of the changes that the refusal names are set
 /// aside, and the rest is sent again. If the refusal names none of them or all of them, the batch is halved
-/// until the refused groups are alone.
+/// until the refused groups are alone. The same applies to a denial, since a policy may exclude single names.
 pub(crate) async fn apply<'a>(
     route53: &Route53,
     plan: &'a SafePlan,
@@ -31,6 +35,7 @@ pub(crate) async fn apply<'a>(
     stop_at: Instant,
 ) -> Applied<'a> {
     let mut applied = Applied::default();
+    let mut denials = 0;
     let mut batches = plan.batches();
     batches.reverse();
     while let Some(batch) = batches.pop() {
@@ -42,7 +47,14 @@ pub(crate) async fn apply<'a>(
         }
         match route53.change(&changes, priority).await {
             Ok(()) => applied.done.extend(changes),
-            Err(ChangeError::Failed(error)) => applied.failed.push((changes, error.to_string())),
+            // The policy of the role may exclude single names. IAM does not report which of them.
+            Err(ChangeError::Denied(_)) if batch.len() > 1 && denials < MAX_DENIALS => {
+                denials += 1;
+                batches.extend(halves(&batch));
+            }
+            Err(ChangeError::Denied(error) | ChangeError::Failed(error)) => {
+                applied.failed.push((changes, error.to_string()));
+            }
             Err(ChangeError::Refused(refusal)) => {
                 let (blamed, rest): (Vec<_>, Vec<_>) = batch
                     .iter()
@@ -51,8 +63,7 @@ pub(crate) async fn apply<'a>(
                 if batch.len() == 1 {
                     applied.refused.push((changes, reason));
                 } else if blamed.is_empty() || rest.is_empty() {
-                    let (left, right) = batch.split_at(batch.len() / 2);
-                    batches.extend([right.to_vec(), left.to_vec()]);
+                    batches.extend(halves(&batch));
                 } else {
                     applied.refused.push((blamed.into_iter().flatten().collect(), reason));
                     batches.push(rest);
@@ -61,4 +72,10 @@ pub(crate) async fn apply<'a>(
         }
     }
     applied
+}
+
+/// The halves of a batch, the first one last.
+fn halves<'a>(batch: &Batch<'a>) -> [Batch<'a>; 2] {
+    let (left, right) = batch.split_at(batch.len() / 2);
+    [right.to_vec(), left.to_vec()]
 }

@@ -72,24 +72,24 @@ pub async fn answer(
     let now = SystemTime::now();
     let left = deadline.duration_since(now).unwrap_or_default();
     let stop_at = Instant::now() + left.saturating_sub(SHUTDOWN_RESERVE);
-    // Two invocations at the same time rarely start in the same microsecond of the day.
-    let micros = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
-    let nonce = Nonce::new(u64::try_from(micros).unwrap_or_default());
-    answer_until(reconciler, function_arn, nonce, stop_at, payload).await
+    answer_until(reconciler, function_arn, now, stop_at, payload).await
 }
 
-/// Answers one payload and starts no write after `stop_at`.
+/// Answers one payload that arrived at `now`, and starts no write after `stop_at`.
 pub async fn answer_until(
     reconciler: &Reconciler,
     function_arn: &str,
-    nonce: Nonce,
+    now: SystemTime,
     stop_at: Instant,
     payload: &str,
 ) -> Result<Answer, InvocationError> {
     let location = AwsLocation::of_function(function_arn)
         .inspect_err(|error| tracing::error!(error = %error, "invocation failed"))?;
     let payload = Payload::read(payload, &location);
-    let invocation = Invocation { location, nonce, now: SystemTime::now(), stop_at };
+    // Two invocations at the same time rarely start in the same microsecond of the day.
+    let micros = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
+    let nonce = Nonce::new(u64::try_from(micros).unwrap_or_default());
+    let invocation = Invocation { location, nonce, now, stop_at };
     match payload {
         Payload::One(trigger) => {
             let report = run(reconciler, &invocation, &trigger).await;

@@ -42,12 +42,37 @@ impl Observer<'_> {
     /// Reads everything that the services in `scope` depend on, and the names in `written`, which an
     /// earlier round of the same run changed.
     pub(crate) async fn observe(&self, scope: &Scope, written: &BTreeSet<ZoneName>) -> World {
-        match scope {
-            Scope::FullPass(_) => {
-                let scope = ReadScope { full_pass: true, ..ReadScope::default() };
-                self.complete(self.everything().await, &scope).await
+        let mut world = match scope {
+            Scope::FullPass(targets) => {
+                let services = targets.services.clone();
+                let scope = ReadScope { full_pass: true, services, ..ReadScope::default() };
+                let mut world = self.complete(self.everything().await, &scope).await;
+                self.reject_outdated(targets, &mut world);
+                world
             }
             Scope::Services(targets) => self.targets(targets, written).await,
+        };
+        let unknown = world.services_with_unknown_target(self.identity);
+        if !unknown.is_empty() {
+            self.read_all_load_balancers(&mut world, unknown).await;
+        }
+        world
+    }
+
+    /// Reads all load balancers of both generations. If that fails, nobody knows whether the records of the services
+    /// in `unknown` have to stay during the deployment.
+    async fn read_all_load_balancers(&self, world: &mut World, unknown: BTreeSet<ServiceArn>) {
+        let (all, classic) =
+            join!(self.aws.elb.all_load_balancers(), self.aws.elb_classic.all_load_balancers());
+        match (all, classic) {
+            (Ok(all), Ok(classic)) => {
+                world.load_balancers.extend(all);
+                world.classic.extend(classic);
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                let failed = unknown.into_iter().map(|arn| (arn, Err(error.clone().into())));
+                world.services.extend(failed);
+            }
         }
     }
 
@@ -114,12 +139,7 @@ impl Observer<'_> {
             join!(self.read(reads, &mut world), self.aws.elb.first_load_balancers());
         world.load_balancers.extend(prefetched(balancers));
         self.reject_outdated(targets, &mut world);
-        let mut world = self.complete(world, &scope).await;
-        if world.has_unknown_target(self.identity) {
-            let balancers = prefetched(self.aws.elb.all_load_balancers().await);
-            world.load_balancers.extend(balancers);
-        }
-        world
+        self.complete(world, &scope).await
     }
 
     /// Rejects answers that contradict a recent event. An older event was delayed or repeated, and ECS's answer
@@ -134,13 +154,13 @@ impl Observer<'_> {
             let (created, deleted) =
                 (targets.created.contains(service), targets.deleted.contains(service));
             let event = match (created, deleted) {
-                (true, false) => LifecycleEvent::Created,
+                (true, _) => LifecycleEvent::Created,
                 (false, true) => {
                     let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                     let at_ms = i64::try_from(at.as_millis()).unwrap_or_default();
                     LifecycleEvent::Deleted { at_ms }
                 }
-                _ => continue,
+                (false, false) => continue,
             };
             if is_recent {
                 world.reject_outdated(service, event);
@@ -176,7 +196,7 @@ impl Observer<'_> {
             (zone, name, rrsets)
         }));
         let (services, target_groups, load_balancers, classic, names, zones) = join!(
-            self.aws.ecs.describe(&services),
+            self.aws.ecs.describe(&services, self.now),
             self.aws.elb.target_groups(&target_groups),
             self.aws.elb.load_balancers(&load_balancers),
             self.aws.elb_classic.load_balancers(&classic),
@@ -200,7 +220,7 @@ impl Observer<'_> {
         let services = async {
             let is_included = |cluster: &str| self.config.has_cluster(cluster);
             let (listed, errors) = self.aws.ecs.list(&self.identity.location, is_included).await;
-            (self.aws.ecs.describe(&listed).await, errors)
+            (self.aws.ecs.describe(&listed, self.now).await, errors)
         };
         let zones = self.config.zones().into_keys().collect();
         let ((services, errors), target_groups, load_balancers, zones) = join!(

@@ -197,10 +197,14 @@ impl Reconciler {
             }
             let changed = match &task {
                 Task::Reconcile(_) => {
-                    self.recheck(&applied.done, &world, &mut progress.outcomes).await
+                    self.recheck(&applied.done, &world, now, &mut progress.outcomes).await
                 }
                 Task::Deregister(_) => BTreeSet::new(),
             };
+            // A former holder that was created again may need a name, too.
+            if let Task::Reconcile(Scope::Services(targets)) = &mut task {
+                targets.services.extend(changed.iter().cloned());
+            }
             let unfinished: BTreeSet<&ServiceArn> = applied
                 .done
                 .iter()
@@ -240,16 +244,22 @@ impl Reconciler {
             let mut plan = plan(&desired, &world.zones, observer.identity, nonce);
             match task {
                 Task::Reconcile(Scope::Services(targets)) if !plan.contested().is_empty() => {
-                    if candidates.is_none() {
+                    let is_older = candidates.is_none();
+                    if is_older {
                         candidates = Some(observer.candidates().await);
                     }
                     match &candidates {
                         Some(Ok(candidates)) => {
                             let heirs = plan.contested().iter().filter_map(|at| candidates.get(at));
                             let known = targets.services.len();
-                            targets.services.extend(heirs.flatten().cloned());
-                            if targets.services.len() > known {
+                            targets.services.extend(heirs.clone().flatten().cloned());
+                            // A world that is older than the candidates may contradict them.
+                            if is_older || targets.services.len() > known {
                                 continue;
+                            }
+                            // The answer about an heir may contradict an event.
+                            if heirs.flatten().any(|heir| is_unknown(&desired, heir)) {
+                                plan.keep_contested();
                             }
                         }
                         Some(Err(errors)) => {
@@ -279,14 +289,15 @@ impl Reconciler {
         &self,
         done: &[&NameChange],
         world: &World,
+        now: SystemTime,
         outcomes: &mut Outcomes,
     ) -> BTreeSet<ServiceArn> {
         let written = done.iter().flat_map(|change| change.services());
         let services: BTreeSet<ServiceArn> =
             written.filter(|arn| self.config.has_cluster(arn.cluster())).cloned().collect();
         let mut changed = BTreeSet::new();
-        for (arn, now) in self.aws.ecs.describe(&services).await {
-            match (world.services.get(&arn), now) {
+        for (arn, after) in self.aws.ecs.describe(&services, now).await {
+            match (world.services.get(&arn), after) {
                 (_, Err(error)) => {
                     let reason = format!(
                         "{error}; the record was written, but the service could not be rechecked"
@@ -294,7 +305,7 @@ impl Reconciler {
                     outcomes.fail(&arn, &reason);
                 }
                 (Some(Ok(Service::Gone(_))), Ok(Service::Gone(_))) => {}
-                (Some(Ok(before)), Ok(now)) if *before == now => {}
+                (Some(Ok(before)), Ok(after)) if *before == after => {}
                 _ => drop(changed.insert(arn)),
             }
         }
@@ -425,6 +436,11 @@ fn full_pass(
         unreadable_markers: world.zones.iter().flat_map(unreadable).collect(),
         long_negative_ttls: zones.iter().filter_map(long_negative_ttl).collect(),
     }
+}
+
+fn is_unknown(desired: &BTreeMap<ServiceArn, Desired>, service: &ServiceArn) -> bool {
+    let state = desired.get(service).map(|desired| &desired.state);
+    matches!(state, Some(DesiredState::ReadFailed(_)))
 }
 
 /// The desired state of a deregistration: no service that holds a name keeps it.

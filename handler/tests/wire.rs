@@ -512,7 +512,7 @@ async fn the_services_of_a_deleted_cluster_are_deregistered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_record_stays_while_a_deployment_is_in_progress_and_its_load_balancer_exists() {
-    let statuses = async |state: &'static str, age: u64, old_exists: bool| {
+    let with = async |old: &'static str, state: &'static str, age: u64, old_exists: bool| {
         let script = move |call: &Call| match call.operation.as_str() {
             "DescribeServices" => {
                 let now = std::time::SystemTime::now() - Duration::from_secs(age);
@@ -533,11 +533,20 @@ async fn a_record_stays_while_a_deployment_is_in_progress_and_its_load_balancer_
                 let all = format!("<LoadBalancers>{all}</LoadBalancers>");
                 Some((200, elb("DescribeLoadBalancers", &all)))
             }
+            "ClassicDescribeLoadBalancers" => {
+                let old = "<member><LoadBalancerName>classic</LoadBalancerName><DNSName>classic.elb.amazonaws.com</DNSName><Scheme>internal</Scheme><VPCId>vpc-1</VPCId></member>";
+                let all = format!("<LoadBalancerDescriptions>{old}</LoadBalancerDescriptions>");
+                match state {
+                    "FAILED" if !old_exists => Some(access_denied()),
+                    _ => Some((200, elb("DescribeLoadBalancers", &all))),
+                }
+            }
             _ => None,
         };
-        let zone = registered("old.elb.amazonaws.com");
+        let zone = registered(&format!("{old}.elb.amazonaws.com"));
         run(one(), zone, Box::new(script)).await.statuses()
     };
+    let statuses = async |state, age, old_exists| with("old", state, age, old_exists).await;
     let waiting =
         "waiting: the deployment is in progress; the record is still CNAME old.elb.amazonaws.com";
     let moved = "updated: the record was CNAME old.elb.amazonaws.com, TTL 60 s";
@@ -546,6 +555,11 @@ async fn a_record_stays_while_a_deployment_is_in_progress_and_its_load_balancer_
     assert_eq!(statuses("COMPLETED", 60, true).await, moved);
     assert_eq!(statuses("IN_PROGRESS", 60, false).await, moved);
     assert_eq!(statuses("IN_PROGRESS", 4_000, true).await, moved);
+    assert_eq!(
+        with("classic", "IN_PROGRESS", 60, false).await,
+        waiting.replace("old.elb", "classic.elb")
+    );
+    assert_snapshot!(statuses("FAILED", 60, false).await, @"failed: elasticloadbalancing:DescribeLoadBalancers for all classic load balancers failed: AccessDenied: not you (request id REQUEST-7)");
 }
 
 /// ECS's answer about a service that it does not find.
@@ -794,6 +808,27 @@ async fn one_refused_change_does_not_stop_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_denied_change_does_not_stop_the_others() {
+    let denied = |name: &'static str| -> Script {
+        Box::new(move |call| {
+            (call.operation == "ChangeResourceRecordSets" && call.body.contains(name))
+                .then(access_denied)
+        })
+    };
+    let script = either(denied("<Name>c.internal"), fleet(["a", "b", "c", "d", "e"]));
+    let outcome = run(json!({"reconcile": "all"}), vec![], script).await;
+    let statuses = outcome.statuses();
+    assert_eq!(statuses.matches("registered").count(), 4, "{statuses}");
+    assert!(statuses.contains("failed: route53:ChangeResourceRecordSets for c.internal"));
+
+    // Without any permission, the number of requests stays small.
+    let script =
+        either(denied("<Name>"), fleet((0..600).map(|number| format!("service-{number}"))));
+    let outcome = run(json!({"reconcile": "all"}), vec![], script).await;
+    assert!(outcome.count("ChangeResourceRecordSets") < 70);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_that_names_none_or_all_of_the_changes_stops_only_the_refused_one() {
     for message in
         ["a change is not permitted", "a.internal b.internal c.internal d.internal e.internal"]
@@ -850,7 +885,14 @@ async fn a_dry_run_reports_all_outcomes_although_one_service_fails() {
             Box::new(|call| (call.operation == "ListResourceRecordSets").then(access_denied)),
         );
         let stop_at = Instant::now() + Duration::from_secs(300);
-        answer_until(&reconciler(&aws), FUNCTION_ARN, Nonce::new(1), stop_at, payload).await
+        answer_until(
+            &reconciler(&aws),
+            FUNCTION_ARN,
+            std::time::SystemTime::now(),
+            stop_at,
+            payload,
+        )
+        .await
     };
     let Ok(Answer::Report(report)) = answer(r#"{"reconcile":"all","dryRun":true}"#).await else {
         panic!("no report");
@@ -1292,10 +1334,10 @@ async fn a_batch_of_messages_becomes_one_run_and_a_bad_message_fails_alone() {
         |name: &str| json!({"reconcile": {"cluster": "dev", "service": name}}).to_string();
     let bodies =
         [service("good"), service("bad"), "no JSON".into(), service("good"), service("fine")];
+    let now = std::time::SystemTime::now();
     let stop_at = Instant::now() + Duration::from_secs(300);
     let answer =
-        answer_until(&reconciler(&aws), FUNCTION_ARN, Nonce::new(1), stop_at, &queued(&bodies))
-            .await;
+        answer_until(&reconciler(&aws), FUNCTION_ARN, now, stop_at, &queued(&bodies)).await;
     let Ok(Answer::Batch(answer)) = answer else { panic!("{answer:?}") };
     let answer = serde_json::to_value(answer).expect("JSON");
     assert_eq!(
@@ -1316,8 +1358,14 @@ async fn thousands_of_elastic_load_balancing_calls_in_a_batch_become_one_full_pa
     let aws = mock(registered("internal-replaced-0.eu-west-1.elb.amazonaws.com"), usual());
     let stop_at = Instant::now() + Duration::from_secs(300);
     let payload = queued(&vec![call; 5_000]);
-    let answer =
-        answer_until(&reconciler(&aws), FUNCTION_ARN, Nonce::new(1), stop_at, &payload).await;
+    let answer = answer_until(
+        &reconciler(&aws),
+        FUNCTION_ARN,
+        std::time::SystemTime::now(),
+        stop_at,
+        &payload,
+    )
+    .await;
     let Ok(Answer::Batch(answer)) = answer else { panic!("{answer:?}") };
     assert!(answer.batch_item_failures.is_empty());
     let runs: Vec<_> = answer.runs.iter().map(|report| (report.scope, report.changes)).collect();
@@ -1604,8 +1652,14 @@ async fn deletions_that_events_reported_pass_the_delete_limit_of_a_full_pass_in_
     let events = all[..4].iter().map(|name| deleted(name)).chain([schedule]);
     let payload = queued(&events.map(|event| event.to_string()).collect::<Vec<_>>());
     let stop_at = Instant::now() + Duration::from_secs(300);
-    let answer =
-        answer_until(&reconciler(&aws), FUNCTION_ARN, Nonce::new(1), stop_at, &payload).await;
+    let answer = answer_until(
+        &reconciler(&aws),
+        FUNCTION_ARN,
+        std::time::SystemTime::now(),
+        stop_at,
+        &payload,
+    )
+    .await;
     let Ok(Answer::Batch(answer)) = answer else { panic!("{answer:?}") };
     assert_eq!(answer.batch_item_failures, []);
     let zone = aws.lock().expect("no holder panics").zone.concat();

@@ -12,17 +12,17 @@
 export const mutations = [
   {
     name: 'UPSERT instead of CREATE',
-    seeds: 3_000,
+    seeds: 4_000,
     edits: [['aws/route53.rs', '(ChangeAction::Create, rrset)', '(ChangeAction::Upsert, rrset)']],
   },
   {
     name: 'no recheck after writing',
-    seeds: 3_000,
-    edits: [['reconcile.rs', 'self.recheck(&applied.done, &world, &mut progress.outcomes).await', 'BTreeSet::new()']],
+    seeds: 4_000,
+    edits: [['reconcile.rs', 'self.recheck(&applied.done, &world, now, &mut progress.outcomes).await', 'BTreeSet::new()']],
   },
   {
     name: 'absence from a list treated as deletion',
-    seeds: 3_000,
+    seeds: 4_000,
     edits: [
       ['domain/world.rs', 'services.extend(&holders);', ''],
       ['domain/plan.rs', 'None\n        | Some(', 'None => false,\n        Some('],
@@ -30,7 +30,7 @@ export const mutations = [
   },
   {
     name: 'the marker in a batch without its record',
-    seeds: 3_000,
+    seeds: 4_000,
     edits: [
       [
         'aws/route53.rs',
@@ -49,7 +49,7 @@ export const mutations = [
   },
   {
     name: "trust in the event's payload",
-    seeds: 3_000,
+    seeds: 4_000,
     edits: [
       [
         'observe.rs',
@@ -64,7 +64,7 @@ export const mutations = [
   },
   {
     name: 'an error treated as an empty list',
-    seeds: 3_000,
+    seeds: 4_000,
     edits: [
       [
         'aws/ecs.rs',
@@ -75,23 +75,23 @@ export const mutations = [
   },
   {
     name: 'no isolation of refused changes',
-    seeds: 3_000,
+    seeds: 4_000,
     edits: [['apply.rs', 'if batch.len() == 1 {', 'if !batch.is_empty() {']],
   },
   {
     name: 'an old name that does not wait for the new one in another zone',
-    seeds: 3_000,
+    seeds: 4_000,
     edits: [['domain/plan.rs', 'if matches!(release, Release::After | Release::Never)', 'if false']],
   },
   {
     name: 'an old and a new name in separate batches',
-    seeds: 3_000,
+    seeds: 4_000,
     edits: [['domain/plan.rs', 'replaced_by = Some(other.clone());', 'drop(other);']],
   },
   {
-    name: 'a contested name that passes to nobody',
-    seeds: 3_000,
-    edits: [['reconcile.rs', 'targets.services.extend(heirs.flatten().cloned());', 'drop(heirs);']],
+    name: 'contested heirs not looked for',
+    seeds: 10_000,
+    edits: [['reconcile.rs', 'targets.services.extend(heirs.clone().flatten().cloned());', '']],
   },
   {
     name: 'a contested marker that a change of the record resets',
@@ -100,14 +100,14 @@ export const mutations = [
   },
   {
     name: 'a conflict that is not noted in the marker',
-    seeds: 3_000,
+    seeds: 4_000,
     edits: [
       ['domain/plan.rs', 'if is_contested && !holder.is_contested', 'if false && is_contested && !holder.is_contested'],
     ],
   },
   {
     name: 'records of every type taken for those of the marker',
-    seeds: 3_000,
+    seeds: 4_000,
     edits: [
       [
         'domain/zone.rs',
@@ -115,6 +115,215 @@ export const mutations = [
         'types.is_none() || true',
       ],
     ],
+  },
+  {
+    name: 'a DeleteTaskSet event ignored',
+    seeds: 4_000,
+    edits: [
+      ['domain/event.rs', 'if call == "UpdateService" &&', 'if call == "DeleteTaskSet" || call == "UpdateService" &&'],
+    ],
+  },
+  {
+    name: 'an UntagResource event ignored',
+    seeds: 4_000,
+    edits: [
+      ['domain/event.rs', 'if call == "UpdateService" &&', 'if call == "UntagResource" || call == "UpdateService" &&'],
+    ],
+  },
+  {
+    name: 'an UpdateServicePrimaryTaskSet event ignored',
+    seeds: 4_000,
+    edits: [
+      ['domain/event.rs', 'if call == "UpdateService" &&', 'if call == "UpdateServicePrimaryTaskSet" || call == "UpdateService" &&'],
+    ],
+  },
+  {
+    name: 'deletions not merged in a batch',
+    seeds: 4_000,
+    edits: [['domain/trigger.rs', 'self.deleted.extend(more.deleted.iter().cloned());', '']],
+  },
+  {
+    name: 'creations not merged in a batch',
+    seeds: 4_000,
+    edits: [['domain/trigger.rs', '.chain(more.created_since(self)).cloned()', '.cloned()']],
+  },
+  {
+    name: 'a failure that no message named fails no message',
+    seeds: 4_000,
+    edits: [
+      [
+        'invocation.rs',
+        'targets(message, outcome) || !targets(run, outcome)',
+        'targets(message, outcome) || (false && !targets(run, outcome))',
+      ],
+    ],
+  },
+  {
+    name: 'no time reserve',
+    seeds: 4_000,
+    edits: [
+      [
+        'invocation.rs',
+        'SHUTDOWN_RESERVE: Duration = Duration::from_secs(10)',
+        'SHUTDOWN_RESERVE: Duration = Duration::ZERO',
+      ],
+    ],
+  },
+  {
+    name: 'the deadline ignored',
+    seeds: 4_000,
+    edits: [['apply.rs', 'if Instant::now() >= stop_at {', 'if false && Instant::now() >= stop_at {']],
+  },
+  {
+    name: 'one nonce for all invocations',
+    seeds: 10_000,
+    edits: [
+      [
+        'invocation.rs',
+        'Nonce::new(u64::try_from(micros).unwrap_or_default())',
+        'Nonce::new(u64::try_from(micros % 1).unwrap_or_default())',
+      ],
+    ],
+  },
+  {
+    name: 'a constant nonce',
+    seeds: 10_000,
+    edits: [
+      [
+        'domain/marker.rs',
+        'if before == Some(ttl) { ttl + NONCE_COUNT } else { ttl }',
+        'if before == Some(ttl) { MIN_TTL_SECONDS } else { MIN_TTL_SECONDS }',
+      ],
+    ],
+  },
+  {
+    name: 'markers of other accounts taken',
+    seeds: 4_000,
+    edits: [
+      [
+        'domain/zone.rs',
+        'if *service.location() != identity.location {',
+        'if false && *service.location() != identity.location {',
+      ],
+    ],
+  },
+  {
+    name: 'markers of any version taken',
+    seeds: 4_000,
+    edits: [['domain/marker.rs', 'if version != "1" {', 'if version.is_empty() {']],
+  },
+  {
+    name: 'records with a health check taken for plain ones',
+    seeds: 10_000,
+    edits: [
+      [
+        'aws/route53.rs',
+        '} else if rrset.health_check_id().is_some() {',
+        '} else if false && rrset.health_check_id().is_some() {',
+      ],
+    ],
+  },
+  {
+    name: 'the delete limit off',
+    seeds: 4_000,
+    edits: [['domain/check.rs', 'if losses > lost.max(*free)', 'if false && losses > lost.max(*free)']],
+  },
+  {
+    name: 'the percentage of the delete limit rounded down',
+    seeds: 4_000,
+    edits: [['domain/check.rs', 'losses * 100 > all * percent', 'losses * 100 / all.max(1) > *percent']],
+  },
+  {
+    name: 'losses of earlier rounds forgotten',
+    seeds: 10_000,
+    edits: [['reconcile.rs', 'plan.check_after(progress.lost, &policy)', 'plan.check_after(0, &policy)']],
+  },
+  {
+    name: 'an event that deletes names because of the configuration',
+    seeds: 4_000,
+    edits: [
+      [
+        'reconcile.rs',
+        'Task::Reconcile(Scope::Services(_)) => LossPolicy::ReportedByEcs',
+        'Task::Reconcile(Scope::Services(_)) => LossPolicy::All',
+      ],
+    ],
+  },
+  {
+    name: 'batches a thousand times larger than the limits',
+    seeds: 4_000,
+    edits: [
+      ['domain/check.rs', 'MAX_VALUES_PER_BATCH: usize = 1_000;', 'MAX_VALUES_PER_BATCH: usize = 1_000_000;'],
+      ['domain/check.rs', 'MAX_CHARACTERS_PER_BATCH: usize = 32_000;', 'MAX_CHARACTERS_PER_BATCH: usize = 32_000_000;'],
+    ],
+  },
+  {
+    name: 'a former name released before the service has the new one',
+    seeds: 4_000,
+    edits: [['domain/plan.rs', 'Some(_) | None => Release::Never', 'Some(_) | None => Release::Now']],
+  },
+  {
+    name: 'the younger of two newcomers preferred',
+    seeds: 4_000,
+    edits: [
+      [
+        'domain/plan.rs',
+        'sort_by_key(|candidate| (candidate.created_at_ms, candidate.service))',
+        'sort_by_key(|candidate| (-candidate.created_at_ms, candidate.service))',
+      ],
+    ],
+  },
+  {
+    name: 'a missing service that no second read confirms',
+    seeds: 4_000,
+    edits: [['aws/ecs.rs', 'if !missing.is_empty() {', 'if false && !missing.is_empty() {']],
+  },
+  {
+    name: 'an outdated answer of ECS accepted',
+    seeds: 4_000,
+    edits: [['observe.rs', 'if is_recent {', 'if false && is_recent {']],
+  },
+  {
+    name: 'a deployment in progress not waited for',
+    seeds: 4_000,
+    edits: [
+      [
+        'aws/ecs.rs',
+        'is_deploying: is_deploying(service, now),',
+        'is_deploying: false && is_deploying(service, now),',
+      ],
+    ],
+  },
+  {
+    name: 'a classic load balancer forgotten during a deployment',
+    seeds: 4_000,
+    edits: [['observe.rs', 'world.classic.extend(classic);\n            }', 'drop(classic);\n            }']],
+  },
+  {
+    name: 'a failed load balancer used',
+    seeds: 4_000,
+    edits: [['domain/desired.rs', 'has_tagged_name(balancer) && !balancer.has_failed', 'has_tagged_name(balancer)']],
+  },
+  {
+    name: 'an internet-facing load balancer preferred',
+    seeds: 4_000,
+    edits: [
+      [
+        'domain/desired.rs',
+        'sort_by_key(|(balancer, _)| balancer.scheme)',
+        'sort_by_key(|(balancer, _)| std::cmp::Reverse(balancer.scheme))',
+      ],
+    ],
+  },
+  {
+    name: 'an AAAA record for every alias',
+    seeds: 4_000,
+    edits: [['domain/desired.rs', 'dualstack.then_some(RecordType::Aaaa)', '(*dualstack || true).then_some(RecordType::Aaaa)']],
+  },
+  {
+    name: 'underscores dropped from names',
+    seeds: 4_000,
+    edits: [['domain/dns.rs', ".to_ascii_lowercase().replace('_', \"-\")", ".to_ascii_lowercase().replace('_', \"\")"]],
   },
 ];
 

@@ -63,11 +63,14 @@ impl Ecs {
     ///
     /// For some seconds ECS may not find a service or a cluster that exists. So the services that are missing
     /// are described a second time after a pause.
+    ///
+    /// A deployment that has not changed for a long time before `now` does not count as one.
     pub async fn describe(
         &self,
         arns: &BTreeSet<ServiceArn>,
+        now: SystemTime,
     ) -> BTreeMap<ServiceArn, ReadResult<Service>> {
-        let mut described = self.describe_once(arns).await;
+        let mut described = self.describe_once(arns, now).await;
         let is_missing = |result: &ReadResult<Service>| *result == Ok(Service::Gone(Gone::Missing));
         let missing: BTreeSet<ServiceArn> = described
             .iter()
@@ -76,7 +79,7 @@ impl Ecs {
             .collect();
         if !missing.is_empty() {
             tokio::time::sleep(CONFIRMATION_DELAY).await;
-            described.extend(self.describe_once(&missing).await);
+            described.extend(self.describe_once(&missing, now).await);
         }
         described
     }
@@ -84,6 +87,7 @@ impl Ecs {
     async fn describe_once(
         &self,
         arns: &BTreeSet<ServiceArn>,
+        now: SystemTime,
     ) -> BTreeMap<ServiceArn, ReadResult<Service>> {
         let mut clusters: BTreeMap<&str, Vec<&ServiceArn>> = BTreeMap::new();
         for arn in arns {
@@ -96,7 +100,7 @@ impl Ecs {
             })
             .collect();
         stream::iter(chunks)
-            .map(|(cluster, chunk)| self.describe_chunk(cluster, chunk))
+            .map(|(cluster, chunk)| self.describe_chunk(cluster, chunk, now))
             .buffer_unordered(MAX_CONCURRENT_REQUESTS)
             .fold(BTreeMap::new(), |mut all, some| async move {
                 all.extend(some);
@@ -109,6 +113,7 @@ impl Ecs {
         &self,
         cluster: &str,
         arns: &[&ServiceArn],
+        now: SystemTime,
     ) -> Vec<(ServiceArn, ReadResult<Service>)> {
         // By cluster and name: a service with the short form of ARN is not found by the long one.
         let names = arns.iter().map(|arn| arn.service().to_owned()).collect();
@@ -125,7 +130,7 @@ impl Ecs {
             arns.iter().map(|arn| ((*arn).clone(), result(arn))).collect()
         };
         match answer {
-            Ok(answer) => each(&|arn| found(arn, &answer)),
+            Ok(answer) => each(&|arn| found(arn, &answer, now)),
             // ECS deletes a cluster only when it has no services left.
             Err(error)
                 if error
@@ -234,7 +239,11 @@ impl Ecs {
 }
 
 /// One service in an answer of DescribeServices.
-fn found(arn: &ServiceArn, answer: &DescribeServicesOutput) -> ReadResult<Service> {
+fn found(
+    arn: &ServiceArn,
+    answer: &DescribeServicesOutput,
+    now: SystemTime,
+) -> ReadResult<Service> {
     let named =
         answer.services().iter().filter(|service| service.service_name() == Some(arn.service()));
     // After a service was deleted and created again, an answer may describe both. The live one counts.
@@ -251,7 +260,7 @@ fn found(arn: &ServiceArn, answer: &DescribeServicesOutput) -> ReadResult<Servic
                     .and_then(|at| at.to_millis().ok())
                     .unwrap_or_default(),
                 load_balancers: load_balancers(service),
-                is_deploying: is_deploying(service),
+                is_deploying: is_deploying(service, now),
                 uses_shared_ingress: service.resource_management_type()
                     == Some(&ResourceManagementType::Ecs),
                 tags: service
@@ -279,10 +288,10 @@ fn found(arn: &ServiceArn, answer: &DescribeServicesOutput) -> ReadResult<Servic
 /// rolled back. With the controllers CODE_DEPLOY and EXTERNAL, the primary task set keeps its load balancer until
 /// its successor takes over, so only a primary task set that is not stable yet counts. A deployment that has not
 /// changed for a long time does not.
-fn is_deploying(service: &aws_sdk_ecs::types::Service) -> bool {
+fn is_deploying(service: &aws_sdk_ecs::types::Service, now: SystemTime) -> bool {
     let is_recent = |changed: Option<&DateTime>| {
         let changed = changed.and_then(|at| SystemTime::try_from(*at).ok());
-        changed.is_some_and(|at| at + MAX_DEPLOYMENT_DURATION > SystemTime::now())
+        changed.is_some_and(|at| at + MAX_DEPLOYMENT_DURATION > now)
     };
     let deployment = service.deployments().iter().find(|one| one.status() == Some("PRIMARY"));
     let task_set = service.task_sets().iter().find(|set| set.status() == Some("PRIMARY"));

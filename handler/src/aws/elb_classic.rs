@@ -15,6 +15,8 @@ use crate::domain::service::{ClassicName, LoadBalancer, ReadResult, Scheme, VpcI
 /// AWS documents no limit for names in one request. 20 is the limit of the newer API.
 const MAX_NAMES_PER_DESCRIBE: usize = 20;
 
+const MAX_PAGE_SIZE: i32 = 400;
+
 const DESCRIBE: &str = "elasticloadbalancing:DescribeLoadBalancers";
 
 /// `None` for a load balancer that does not exist.
@@ -36,11 +38,33 @@ impl ElbClassic {
         ElbClassic { config, client: OnceLock::new(), counter }
     }
 
+    fn client(&self) -> &Client {
+        self.client.get_or_init(|| Client::from_conf(self.config.clone()))
+    }
+
+    pub async fn all_load_balancers(&self) -> Result<ClassicBalancers, AwsError> {
+        let mut all = ClassicBalancers::new();
+        let mut marker = None;
+        loop {
+            let request =
+                self.client().describe_load_balancers().page_size(MAX_PAGE_SIZE).set_marker(marker);
+            let page = request
+                .send()
+                .await
+                .map_err(|error| AwsError::sdk(DESCRIBE, "all classic load balancers", &error))?;
+            all.extend(page.load_balancer_descriptions().iter().filter_map(read));
+            marker = page.next_marker;
+            if marker.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
     pub async fn load_balancers(&self, names: &BTreeSet<ClassicName>) -> ClassicBalancers {
-        let client = || self.client.get_or_init(|| Client::from_conf(self.config.clone()));
         let request = async |names: Vec<String>| {
             let subject = names.join(", ");
-            let request = client().describe_load_balancers().set_load_balancer_names(Some(names));
+            let request =
+                self.client().describe_load_balancers().set_load_balancer_names(Some(names));
             let answer = request.send().await.map_err(|error| match error.as_service_error() {
                 Some(error) if error.is_access_point_not_found_exception() => {
                     DescribeError::NotFound

@@ -15,6 +15,7 @@ use aws_sdk_route53::types::{
     AliasTarget, Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::aws::rate_limiter::RateLimiter;
 use crate::aws::{AwsError, RequestCounter};
@@ -61,6 +62,9 @@ pub enum ChangeError {
     /// At least one change does not fit the zone's records. Route 53 applied nothing of the batch.
     #[error("Route 53 refused the change: {0}")]
     Refused(Refusal),
+    /// The role may not make one of the changes. Nothing of the batch was applied.
+    #[error(transparent)]
+    Denied(AwsError),
     /// Route 53 may or may not have applied the batch.
     #[error(transparent)]
     Failed(AwsError),
@@ -247,7 +251,13 @@ impl Route53 {
             .map(drop)
             .map_err(|error| match refusal(&error) {
                 Some(messages) => ChangeError::Refused(Refusal(messages)),
-                None => ChangeError::Failed(AwsError::sdk(CHANGE, subject(), &error)),
+                None => {
+                    let is_denied = error
+                        .as_service_error()
+                        .is_some_and(|error| error.code() == Some("AccessDenied"));
+                    let error = AwsError::sdk(CHANGE, subject(), &error);
+                    if is_denied { ChangeError::Denied(error) } else { ChangeError::Failed(error) }
+                }
             })
     }
 }

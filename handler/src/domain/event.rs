@@ -144,13 +144,17 @@ fn api_call(detail: &Value, sent: Option<&str>, location: &AwsLocation) -> Trigg
                 calls.contains(&call).then(|| service.clone()).into_iter().collect()
             };
             let since = detail["eventTime"].as_str().or(sent).map(str::to_owned);
+            let created = service_if(&["CreateService", "CreateExpressGatewayService"]);
+            let deleted: BTreeSet<ServiceArn> =
+                service_if(&["DeleteService", "DeleteExpressGatewayService"]);
+            let times = created.union(&deleted).zip(since.clone());
             let targets = Targets {
                 services: BTreeSet::new(),
                 hint: hint(detail),
-                created: service_if(&["CreateService", "CreateExpressGatewayService"]),
-                times: since.iter().map(|at| (service.clone(), at.clone())).collect(),
+                times: times.map(|(service, at)| (service.clone(), at)).collect(),
+                created,
                 retagged: service_if(&["TagResource", "UntagResource"]),
-                deleted: service_if(&["DeleteService", "DeleteExpressGatewayService"]),
+                deleted,
                 since,
             };
             Trigger::service(service, targets, location)

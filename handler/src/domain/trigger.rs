@@ -87,12 +87,12 @@ pub struct Targets {
     pub hint: BTreeSet<LoadBalancerRef>,
     /// Services whose tags changed. They may still own a name that their current tags no longer give.
     pub retagged: BTreeSet<ServiceArn>,
-    /// Services that were created.
+    /// Services that were created, and not deleted after that.
     pub created: BTreeSet<ServiceArn>,
     /// Services that were deleted. One that is alive was created again, maybe with other tags.
     pub deleted: BTreeSet<ServiceArn>,
-    /// The time of the latest event about a service, taken from the event. An answer of ECS that contradicts a
-    /// recent event is outdated.
+    /// The time of the latest creation or deletion of a service, taken from the event. An answer of ECS that
+    /// contradicts a recent one is outdated.
     pub times: BTreeMap<ServiceArn, String>,
     /// The time of the first event, taken from the event. Only a metric uses it.
     pub since: Option<String>,
@@ -199,11 +199,20 @@ impl Trigger {
 }
 
 impl Targets {
+    /// The services that were created, and not deleted after that according to `other`. Of two events in the same
+    /// second the deletion counts.
+    fn created_since<'a>(&'a self, other: &'a Targets) -> impl Iterator<Item = &'a ServiceArn> {
+        self.created.iter().filter(|service| {
+            let was_deleted = other.deleted.contains(service);
+            !was_deleted || other.times.get(service) < self.times.get(service)
+        })
+    }
+
     fn extend(&mut self, more: &Targets) {
         self.services.extend(more.services.iter().cloned());
         self.hint.extend(more.hint.iter().cloned());
         self.retagged.extend(more.retagged.iter().cloned());
-        self.created.extend(more.created.iter().cloned());
+        self.created = self.created_since(more).chain(more.created_since(self)).cloned().collect();
         self.deleted.extend(more.deleted.iter().cloned());
         for (service, at) in &more.times {
             let latest = self.times.entry(service.clone()).or_default();
@@ -377,6 +386,37 @@ mod tests {
         let all = runs(&messages);
         let since: Vec<_> = all.iter().map(|(trigger, _)| trigger.since()).collect();
         assert_eq!(since, [Some("2026-11-01T10:00:03Z")]);
+    }
+
+    #[test]
+    fn in_a_batch_the_later_of_a_creation_and_a_deletion_counts() {
+        let event = |call: &str, key: &str, second: u8| {
+            let time = json!({"eventTime": format!("2026-01-01T00:00:0{second}Z")});
+            let body = api_call(call, json!({"cluster": "dev", key: "orders"}), time);
+            Value::from(body.to_string())
+        };
+        let creation = |second| event("CreateService", "serviceName", second);
+        let deletion = |second| event("DeleteService", "service", second);
+        let is_created = |bodies: &[Value]| match &runs(&batch(bodies))[0].0 {
+            Trigger::Reconcile { scope: Scope::Services(targets), .. } => {
+                assert_eq!(targets.deleted.len(), 1, "a name from an earlier tag is searched");
+                !targets.created.is_empty()
+            }
+            other => panic!("{other:?}"),
+        };
+        assert!(!is_created(&[creation(1), deletion(2)]));
+        assert!(!is_created(&[deletion(2), creation(1)]));
+        assert!(is_created(&[deletion(1), creation(2)]));
+        assert!(is_created(&[creation(2), deletion(1)]));
+        assert!(!is_created(&[creation(1), deletion(1)]));
+
+        // Another event has no part in this.
+        let update = event("CreateTaskSet", "service", 3);
+        let messages = batch(&[update, deletion(2)]);
+        let all = runs(&messages);
+        let Trigger::Reconcile { scope, .. } = &all[0].0 else { panic!("{all:?}") };
+        let times: Vec<&String> = scope.targets().times.values().collect();
+        assert_eq!(times, ["2026-01-01T00:00:02Z"]);
     }
 
     #[test]

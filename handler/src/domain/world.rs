@@ -12,7 +12,7 @@ use crate::domain::service::{
     ReadResult, Service, ServiceArn, TargetGroupArn,
 };
 use crate::domain::tags::Tags;
-use crate::domain::zone::{EnvironmentIdentity, NameState, ZoneName, ZoneView};
+use crate::domain::zone::{EnvironmentIdentity, Managed, NameState, ZoneName, ZoneView};
 
 /// The answers of ECS, Elastic Load Balancing and Route 53, and the errors in their place. A failed read
 /// affects only decisions that depend on it.
@@ -55,6 +55,10 @@ pub enum LifecycleEvent {
         at_ms: i64,
     },
 }
+
+/// CloudTrail writes the time of an event in whole seconds. A service that was created in the second of its
+/// deletion counts as created before it.
+const EVENT_TIME_PRECISION_MS: i64 = 1_000;
 
 /// A zone with more pending names than this is listed whole. A page has 300 record sets and a zone at most
 /// 10,000, so that takes 34 requests at most, and 7 for a thousand services.
@@ -126,7 +130,7 @@ impl World {
                 "ECS does not return the service yet, although it was created a moment ago"
             }
             (LifecycleEvent::Deleted { at_ms }, Service::Live { created_at_ms, .. })
-                if *created_at_ms < at_ms =>
+                if *created_at_ms < at_ms + EVENT_TIME_PRECISION_MS =>
             {
                 "ECS still returns the service as alive, although it was deleted a moment ago"
             }
@@ -263,20 +267,26 @@ impl World {
             .collect()
     }
 
-    /// Whether a service that is being deployed has a record whose target is none of the load balancers that
-    /// were read. All load balancers have to be read to know whether that one still exists.
-    pub fn has_unknown_target(&self, identity: &EnvironmentIdentity) -> bool {
+    /// The services that are being deployed and have a record whose target is none of the load balancers that were
+    /// read. All load balancers have to be read to know whether that one still exists.
+    pub fn services_with_unknown_target(
+        &self,
+        identity: &EnvironmentIdentity,
+    ) -> BTreeSet<ServiceArn> {
         let is_deploying = |service: &ServiceArn| {
             matches!(self.services.get(service), Some(Ok(Service::Live { is_deploying: true, .. })))
         };
         let targets = self.targets();
-        self.zones.values().flat_map(|zone| zone.managed(identity)).any(|(_, managed)| {
-            is_deploying(&managed.service)
-                && managed
-                    .records
-                    .iter()
-                    .any(|rrset| rrset.leads_to().is_some_and(|target| !targets.contains(&target)))
-        })
+        let has_unknown_target = |managed: &Managed| {
+            let mut records = managed.records.iter();
+            records.any(|rrset| rrset.leads_to().is_some_and(|target| !targets.contains(&target)))
+        };
+        self.zones
+            .values()
+            .flat_map(|zone| zone.managed(identity))
+            .filter(|(_, managed)| is_deploying(&managed.service) && has_unknown_target(managed))
+            .map(|(_, managed)| managed.service)
+            .collect()
     }
 
     /// Whether a service may hold a name that neither its tags nor the template give.
@@ -491,7 +501,8 @@ mod tests {
         assert!(after(Service::Gone(Gone::Missing), LifecycleEvent::Created));
         assert!(after(live(900), deleted));
         assert!(!after(live(900), LifecycleEvent::Created));
-        assert!(!after(live(1_000), deleted), "it was created again");
+        assert!(after(live(1_900), deleted), "the event was sent at 1.9 s or before");
+        assert!(!after(live(2_000), deleted), "it was created again");
         assert!(!after(Service::Gone(Gone::Missing), deleted));
         assert!(!after(Service::Gone(Gone::Inactive), LifecycleEvent::Created));
     }

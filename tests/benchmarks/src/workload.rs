@@ -89,6 +89,7 @@ pub fn environment() -> EnvironmentConfig {
         template: "{service}".into(),
         alias: false,
         ttl: 60,
+        delete_limit: (3, 30),
     }
 }
 
@@ -112,7 +113,7 @@ pub fn fleet(services: usize) -> Account {
 fn add(account: &mut Account, number: usize) {
     let name = name(number);
     let load_balancer =
-        StoredLoadBalancer { vpc: VPC.into(), internal: true, dualstack: false, classic: false };
+        StoredLoadBalancer { vpc: VPC.into(), internal: true, ..StoredLoadBalancer::default() };
     account.load_balancers.insert(name.1.clone(), load_balancer);
     account.target_groups.insert(name.1.clone(), vec![name.1.clone()]);
     let service = StoredService {
@@ -121,6 +122,7 @@ fn add(account: &mut Account, number: usize) {
         load_balancers: vec![Attachment::TargetGroup(name.1.clone())],
         task_sets: vec![],
         tags: BTreeMap::new(),
+        deployment: None,
     };
     account.ecs.services.insert(name, service);
 }
@@ -136,10 +138,13 @@ pub fn created(number: usize, with_target_groups: bool) -> String {
     call("CreateService", number, parameters)
 }
 
+/// The time in all events: the beginning of the virtual time.
+const EVENT_TIME: &str = "2026-01-01T00:00:00Z";
+
 /// The event of an API call for a service.
 pub fn call(call: &str, number: usize, parameters: Value) -> String {
     let delivery = EventDelivery { with_response: true, ..EventDelivery::default() };
-    event(call, &name(number), parameters, &delivery, false).to_string()
+    event(call, &name(number), parameters, &delivery, false, EVENT_TIME).to_string()
 }
 
 pub fn delete(account: &mut Account, number: usize) {

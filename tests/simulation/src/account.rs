@@ -40,11 +40,30 @@ pub type ServiceName = (String, String);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredService {
     pub status: ServiceStatus,
+    /// Seconds since 1970.
     pub created_at: u64,
     pub load_balancers: Vec<Attachment>,
     /// The status and the load balancers of each task set.
     pub task_sets: Vec<(String, Vec<Attachment>)>,
     pub tags: BTreeMap<String, String>,
+    /// The primary deployment, if it is known.
+    pub deployment: Option<Deployment>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    pub state: RolloutState,
+    /// Seconds since 1970.
+    pub updated_at: u64,
+    /// Identifies the deployment.
+    pub began: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RolloutState {
+    InProgress,
+    Completed,
+    Failed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +80,14 @@ pub enum Attachment {
     Classic(String),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredLoadBalancer {
     pub vpc: String,
     pub internal: bool,
     pub dualstack: bool,
     pub classic: bool,
+    /// Whether it is in the state `failed`. Classic load balancers have no states.
+    pub has_failed: bool,
 }
 
 /// An HTTP status and a body.
@@ -233,6 +254,7 @@ impl StoredService {
             "status": self.status.as_str(), "createdAt": self.created_at,
             "loadBalancers": attachments_to_json(&self.load_balancers),
             "taskSets": sets.collect::<Vec<_>>(), "tags": tags.collect::<Vec<_>>(),
+            "deployments": self.deployment.map(Deployment::to_json).into_iter().collect::<Vec<_>>(),
         })
     }
 
@@ -240,6 +262,17 @@ impl StoredService {
     pub fn attachments(&self) -> impl Iterator<Item = &Attachment> {
         let of_sets = self.task_sets.iter().flat_map(|(_, attachments)| attachments);
         self.load_balancers.iter().chain(of_sets)
+    }
+}
+
+impl Deployment {
+    fn to_json(self) -> Value {
+        let state = match self.state {
+            RolloutState::InProgress => "IN_PROGRESS",
+            RolloutState::Completed => "COMPLETED",
+            RolloutState::Failed => "FAILED",
+        };
+        json!({"status": "PRIMARY", "rolloutState": state, "updatedAt": self.updated_at})
     }
 }
 
@@ -281,7 +314,14 @@ impl Account {
             || xml_error(400, "ValidationError", "Up to 20 resources can be described per request");
         match (operation, classic) {
             ("DescribeLoadBalancers", true) => {
-                let names = members("LoadBalancerNames");
+                let mut names = members("LoadBalancerNames");
+                let mut next = None;
+                if names.is_empty() {
+                    let all = self.load_balancers.iter().filter(|(_, one)| one.classic);
+                    names = all.map(|(name, _)| name.as_str()).collect();
+                    let (some, more) = page(&names, token, size);
+                    (names, next) = (some.to_vec(), more);
+                }
                 let mut body = String::new();
                 for name in names {
                     let Some(load_balancer) =
@@ -298,7 +338,7 @@ impl Account {
                         dns_name(name), load_balancer.scheme(), load_balancer.vpc
                     ));
                 }
-                wrap(&format!("<LoadBalancerDescriptions>{body}</LoadBalancerDescriptions>"), None)
+                wrap(&format!("<LoadBalancerDescriptions>{body}</LoadBalancerDescriptions>"), next)
             }
             ("DescribeLoadBalancers", false) => {
                 let requested: Vec<&str> =
@@ -330,11 +370,12 @@ impl Account {
                     let load_balancer = &self.load_balancers[*name];
                     let stack = if load_balancer.dualstack { "dualstack" } else { "ipv4" };
                     format!(
-                        "<member><LoadBalancerArn>{}</LoadBalancerArn><LoadBalancerName>{name}</LoadBalancerName><DNSName>{}</DNSName><CanonicalHostedZoneId>{LOAD_BALANCER_ZONE}</CanonicalHostedZoneId><IpAddressType>{stack}</IpAddressType><Scheme>{}</Scheme><VpcId>{}</VpcId></member>",
+                        "<member><LoadBalancerArn>{}</LoadBalancerArn><LoadBalancerName>{name}</LoadBalancerName><DNSName>{}</DNSName><CanonicalHostedZoneId>{LOAD_BALANCER_ZONE}</CanonicalHostedZoneId><IpAddressType>{stack}</IpAddressType><Scheme>{}</Scheme><VpcId>{}</VpcId><State><Code>{}</Code></State></member>",
                         load_balancer_arn(name),
                         dns_name(name),
                         load_balancer.scheme(),
-                        load_balancer.vpc
+                        load_balancer.vpc,
+                        if load_balancer.has_failed { "failed" } else { "active" }
                     )
                 };
                 let body: String = names.iter().map(member).collect();

@@ -12,10 +12,11 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use aws_types::SdkConfig;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::account::{REGION, Reply, xml_error};
 use crate::faults::Fate;
+use crate::invariants::Violation;
 use crate::state::{Simulation, TracedRequest, lock};
 
 /// The connection between the clients of one container and the account.
@@ -34,13 +35,24 @@ pub struct Request {
     /// The parameters, from the URI or from a form in the body.
     pub(crate) query: BTreeMap<String, String>,
     pub(crate) body: String,
+    /// Whether the SDK does not repeat an earlier request.
+    pub(crate) is_first_attempt: bool,
 }
+
+/// The handler starts no change batch in its last ten seconds. The second half is for a batch that waits for the
+/// handler's own rate limit.
+const LATEST_CHANGE: Duration = Duration::from_secs(5);
 
 impl Request {
     fn of_sdk(request: &HttpRequest) -> Request {
         let body = String::from_utf8_lossy(request.body().bytes().unwrap_or_default()).into_owned();
         let target = request.headers().get("x-amz-target");
-        Request::parse(request.method(), request.uri(), target, body)
+        let attempt = request.headers().get("amz-sdk-request").unwrap_or_default();
+        let is_first_attempt = attempt.contains("attempt=1");
+        Request {
+            is_first_attempt,
+            ..Request::parse(request.method(), request.uri(), target, body)
+        }
     }
 
     /// `target` is the header `X-Amz-Target`.
@@ -56,7 +68,8 @@ impl Request {
             (None, None) if method == "GET" => ("ListResourceRecordSets".into(), query),
             (None, None) => ("ChangeResourceRecordSets".into(), query),
         };
-        Request { operation, method: method.to_owned(), path: path.to_owned(), query, body }
+        let (method, path) = (method.to_owned(), path.to_owned());
+        Request { operation, method, path, query, body, is_first_attempt: true }
     }
 
     pub(crate) fn is_ecs(&self) -> bool {
@@ -101,6 +114,7 @@ impl SdkConnector {
     }
 
     async fn send(self, request: Request) -> Result<HttpResponse, ConnectorError> {
+        let sent = Instant::now();
         let reset = || {
             let cause = std::io::Error::other("Connection reset by peer (os error 104)");
             ConnectorError::io(cause.into())
@@ -108,6 +122,15 @@ impl SdkConnector {
         let (there, back, fate) = {
             let mut simulation = lock(&self.simulation);
             simulation.count(format!("calls of {}", request.operation));
+            let log = simulation.invocations.get(&self.invocation.load(Ordering::Relaxed));
+            let left = log.map(|log| log.deadline.saturating_duration_since(sent));
+            if left.is_some_and(|left| left < LATEST_CHANGE)
+                && request.operation == "ChangeResourceRecordSets"
+                && request.is_first_attempt
+            {
+                let message = format!("a change batch was sent {left:?} before the deadline");
+                simulation.violate(Violation::new(11, message));
+            }
             let (there, back) = (simulation.latency(), simulation.latency());
             (there, back, Fate::of(&request, &mut simulation))
         };

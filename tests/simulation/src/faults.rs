@@ -31,10 +31,45 @@ pub struct Faults {
     pub max_page: Option<usize>,
     /// The greatest age of the state that ECS describes.
     pub stale_ms: u64,
-    /// An operation that the handler may not call.
-    pub denied: Option<String>,
-    /// The time when somebody withdraws that permission. Until then the handler registers services.
-    pub denied_from_ms: u64,
+    /// The longest time until a creation or a deletion is visible in ECS.
+    pub visible_ms: u64,
+    /// Services and clusters that ECS does not find once, although they exist.
+    pub not_found: u32,
+    /// Answers that lack a service or a field.
+    pub incomplete: u32,
+    /// A permission that the handler lacks.
+    pub denied: Option<Denied>,
+}
+
+/// A permission that somebody withdraws at some time. Until then the handler registers services.
+#[derive(Clone, Debug)]
+pub struct Denied {
+    pub operation: String,
+    /// `None` for all subjects.
+    pub subject: Option<Subject>,
+    pub from_ms: u64,
+    /// Whether it is still withdrawn after all other faults have ended.
+    pub is_permanent: bool,
+}
+
+#[derive(Clone, Debug)]
+pub enum Subject {
+    Cluster(String),
+    Zone(String),
+    /// A name in any zone, with the last dot.
+    Name(String),
+}
+
+impl Subject {
+    pub(crate) fn is_in(&self, request: &Request) -> bool {
+        match self {
+            Subject::Cluster(name) => request.body.contains(&format!("\"cluster\":\"{name}\"")),
+            Subject::Zone(id) => request.path.contains(&format!("hostedzone/{id}/")),
+            Subject::Name(name) => {
+                request.body.contains(&format!("<Name>{}</Name>", name.trim_end_matches('.')))
+            }
+        }
+    }
 }
 
 /// The course of one request.
@@ -52,13 +87,20 @@ impl Fate {
     /// Draws the fate of a request.
     pub(crate) fn of(request: &Request, simulation: &mut Simulation) -> Fate {
         let faults = simulation.faults.clone();
-        let (counted, fate) = if simulation.is_denied(&request.operation) {
+        let (counted, fate) = if simulation.is_denied(request) {
             let denied = if request.is_ecs() {
                 (400, r#"{"__type":"AccessDeniedException","message":"not authorized"}"#.into())
             } else {
                 xml_error(403, "AccessDenied", "not authorized")
             };
-            ("requests denied", Fate::Rejected(denied))
+            let subject = faults.denied.as_ref().and_then(|denied| denied.subject.as_ref());
+            let counted = match subject {
+                None => "requests denied",
+                Some(Subject::Cluster(_)) => "requests denied for one cluster",
+                Some(Subject::Zone(_)) => "requests denied for one zone",
+                Some(Subject::Name(_)) => "requests denied for one name",
+            };
+            (counted, Fate::Rejected(denied))
         } else if simulation.happens(faults.throttled) {
             ("requests throttled", Fate::Rejected(request.throttled()))
         } else if simulation.happens(faults.server_errors) {

@@ -11,13 +11,20 @@
 //! 8. No payload crashes the handler.
 //! 9. The order of AWS's answers does not change the plan.
 //! 10. A live service that should have a name never loses the one it has before it has another, and a name
-//!     that live services should have passes between them in one change.
+//!     that live services should have passes between them in one change. A record does not move to a load
+//!     balancer that a deployment has not reached yet.
+//! 11. The handler starts no change shortly before its deadline.
+//! 12. A full pass deletes no more names than the delete limit allows, and an event deletes none because of the
+//!     configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
-use crate::account::{ServiceName, service_arn};
-use crate::oracle::{EnvironmentConfig, Expected, expected};
-use crate::route53::{Action, Author, HostedZone, StoredRrset};
+use serde_json::Value;
+
+use crate::account::{ACCOUNT, REGION, ServiceName, ServiceStatus, dns_name, service_arn};
+use crate::oracle::{Described, EnvironmentConfig, Expected, expected};
+use crate::route53::{Action, Author, HostedZone, Key, StoredRrset, Writer, key};
 use crate::state::Simulation;
 
 /// A broken invariant.
@@ -50,33 +57,42 @@ impl NameRecords {
     /// The service in the marker, if the marker belongs to `environment`.
     pub fn holder(&self, environment: &EnvironmentConfig) -> Option<ServiceName> {
         let prefix =
-            format!("\"heritage=ecs-discovery,version=1,environment={},service=", environment.name);
-        let arn = self.marker_text()?.strip_prefix(&prefix)?.split([',', '"']).next()?;
-        let (cluster, name) = arn.rsplit_once("service/")?.1.split_once('/')?;
+            format!("heritage=ecs-discovery,version=1,environment={},service=", environment.name);
+        let text = self.marker_text()?;
+        let arn = text.strip_prefix(&prefix)?.split(',').next()?;
+        let local = arn.strip_prefix(&format!("arn:aws:ecs:{REGION}:{ACCOUNT}:service/"))?;
+        let (cluster, name) = local.split_once('/')?;
         Some((cluster.to_owned(), name.to_owned()))
     }
 
-    fn marker_text(&self) -> Option<&str> {
-        let [(marker, _)] = self.at_marker.as_slice() else { return None };
-        let [value] = marker.values.as_slice() else { return None };
-        (marker.kind == "TXT").then_some(value)
+    /// The text of the marker, without its quotes. Values of others beside it do not matter, but a second marker or
+    /// one of an unknown version makes all of them unreadable.
+    fn marker_text(&self) -> Option<String> {
+        let plain = self.at_marker.iter().map(|(rrset, _)| rrset).filter(|rrset| {
+            rrset.kind == "TXT" && rrset.set_identifier.is_none() && rrset.health_check.is_none()
+        });
+        let mut texts =
+            plain.flat_map(|rrset| &rrset.values).filter_map(|value| text_of_marker(value));
+        texts.next().filter(|_| texts.next().is_none())
     }
 
     /// Whether the marker notes that another service should have the name.
     fn is_contested(&self) -> bool {
-        self.marker_text().is_some_and(|text| text.ends_with(",contested\""))
+        self.marker_text().is_some_and(|text| text.ends_with(",contested"))
     }
 
     /// The record sets that a handler may have written: those of the types in the marker.
     pub fn addresses(&self) -> Vec<&StoredRrset> {
-        let types = self.marker_text().and_then(|text| text.split_once(",records="));
-        let types = types.and_then(|(_, rest)| rest.split([',', '"']).next());
+        let text = self.marker_text();
+        let types = text.as_ref().and_then(|text| text.split_once(",records="));
+        let types = types.and_then(|(_, rest)| rest.split(',').next());
         let is_address = |rrset: &&StoredRrset| {
             let is_written =
                 types.is_none_or(|types| types.split('+').any(|one| one == rrset.kind));
+            let is_plain = rrset.set_identifier.is_none() && rrset.health_check.is_none();
             let leads_to_a_target = rrset.kind == "CNAME"
                 || (rrset.alias.is_some() && (rrset.kind == "A" || rrset.kind == "AAAA"));
-            is_written && leads_to_a_target
+            is_written && is_plain && leads_to_a_target
         };
         self.at_name.iter().map(|(rrset, _)| rrset).filter(is_address).collect()
     }
@@ -88,6 +104,19 @@ impl NameRecords {
     fn is_empty(&self) -> bool {
         self.at_name.is_empty() && self.at_marker.is_empty()
     }
+}
+
+/// The text of a TXT value that claims to be a marker. A long text consists of several strings.
+fn text_of_marker(value: &str) -> Option<String> {
+    let text = value.strip_prefix('"')?.strip_suffix('"')?.replace("\" \"", "");
+    text.starts_with("heritage=ecs-discovery,version=").then_some(text)
+}
+
+/// Whether external-dns marks a record. It does so at `<type>-<name>`.
+fn is_of_external_dns(zone: &HostedZone, rrset: &StoredRrset) -> bool {
+    let at = format!("{}-{}", rrset.kind.to_lowercase(), rrset.name);
+    let mut values = zone.at(&at).flat_map(|(other, _)| &other.values);
+    values.any(|value| value.starts_with("\"heritage=external-dns"))
 }
 
 fn marker_name(name: &str) -> String {
@@ -114,8 +143,16 @@ pub fn check_change(
     invocation: u64,
 ) -> Option<Violation> {
     let invocation = simulation.invocations.get(&invocation)?;
-    let environment = &simulation.environments[invocation.environment];
+    let environment = &invocation.config;
     let after = &simulation.account.zones[zone];
+    let now = simulation.seconds();
+    for (marker, read) in deleted_markers(zone, before, changes) {
+        if read.2.invocation > 0 && !invocation.described.rrsets.contains(&read) {
+            let message =
+                format!("{marker:?} in {zone} was deleted, but a marker before it was read");
+            return Some(Violation::new(5, message));
+        }
+    }
     let names: BTreeSet<&str> = changes.iter().map(|(_, rrset)| name_of(rrset)).collect();
     for name in names {
         let (was, is) = (NameRecords::read(before, name), NameRecords::read(after, name));
@@ -150,9 +187,17 @@ pub fn check_change(
             let was_managed = old_holder.is_some() && is_address;
             let is_adopted = was.at_marker.is_empty()
                 && is_address
+                && !is_of_external_dns(before, rrset)
                 && new_holder.is_some()
                 && is.addresses().iter().any(|new| target(new) == target(rrset));
-            if !was_managed && !is_adopted {
+            // Whoever changed the marker of a managed name last, the values of others in it stay.
+            let stays_without_marker = old_holder.is_some()
+                && was.at_marker.iter().any(|(other, _)| other == rrset)
+                && rrset.values.iter().all(|value| {
+                    let mut after = is.at_marker.iter().flat_map(|(other, _)| &other.values);
+                    text_of_marker(value).is_some() || after.any(|other| other == value)
+                });
+            if !was_managed && !is_adopted && !stays_without_marker {
                 return Some(Violation::new(
                     4,
                     format!("{at}: {rrset:?} by {author:?} was changed or deleted"),
@@ -165,14 +210,22 @@ pub fn check_change(
         }
         let described = &invocation.described;
         let justified = |service: &ServiceName| match described.services.get(service) {
-            Some(found) => expected(environment, service, found.as_ref(), described),
+            Some(found) => expected(environment, service, found.as_ref(), described, now),
             None if environment.cluster.as_ref().is_some_and(|only| *only != service.0) => {
                 Expected::Nothing
             }
             None => Expected::Unknown,
         };
         if let Some(loser) = old_holder.as_ref().filter(|held| new_holder.as_ref() != Some(*held)) {
-            let expected = justified(loser);
+            // If answers are outdated, a later one may describe a service as it was before its end.
+            let expected = match simulation.faults.stale_ms > 0 && described.ended.contains(loser) {
+                true => Expected::Nothing,
+                false => justified(loser),
+            };
+            if is_missing_once(described, loser) {
+                let message = format!("{at}: {loser:?} lost it after it was missing only once");
+                return Some(Violation::new(5, message));
+            }
             let should_have_it = matches!(&expected, Expected::Record { zone: at, name: other, .. } if at == zone && other == name);
             if should_have_it || matches!(expected, Expected::Unchanged | Expected::Unknown) {
                 return Some(Violation::new(
@@ -182,7 +235,16 @@ pub fn check_change(
             }
             if let Expected::Record { zone: at_zone, name: other, .. } = &expected {
                 let other_records = NameRecords::read(&simulation.account.zones[at_zone], other);
-                if other_records.holder(environment).as_ref() != Some(loser) {
+                // Two runs may move a service in opposite directions. Each of them then deletes the name that the other
+                // one relies on, and the run with the outdated view rechecks the service. Zones have no common
+                // changes, so nothing prevents this between zones.
+                let other_name = (at_zone.clone(), other.clone(), loser.clone());
+                let had_it = (at_zone != zone || simulation.faults.stale_ms > 0)
+                    && invocation
+                        .losses
+                        .as_ref()
+                        .is_some_and(|losses| losses.taken.contains(&other_name));
+                if other_records.holder(environment).as_ref() != Some(loser) && !had_it {
                     return Some(Violation::new(
                         10,
                         format!("{at}: {loser:?} lost it before it had {other} in {at_zone}"),
@@ -193,7 +255,10 @@ pub fn check_change(
                 let expected = justified(service);
                 matches!(expected, Expected::Record { zone: at, name: other, .. } if at == zone && other == name)
             });
-            if let (None, Some(heir), true) = (&new_holder, heir, is.is_empty()) {
+            let is_heir_known = !described.is_incomplete;
+            if let (None, Some(heir), true, true) =
+                (&new_holder, heir, is.is_empty(), is_heir_known)
+            {
                 return Some(Violation::new(
                     10,
                     format!(
@@ -209,16 +274,39 @@ pub fn check_change(
             ));
         }
         let is_noted_only = new_holder == old_holder && was.addresses() == is.addresses();
+        if let Some(holder) =
+            new_holder.as_ref().filter(|_| new_holder == old_holder && !is_noted_only)
+            && waits(simulation, environment, described, holder, &was)
+        {
+            let message =
+                format!("{at}: {holder:?} got {:?} before it was deployed", is.addresses());
+            return Some(Violation::new(10, message));
+        }
         if let Some(winner) = new_holder.as_ref().filter(|_| !is_noted_only) {
             let expected = justified(winner);
             let is_proven = match &expected {
-                Expected::Record { zone: at, name: other, rrsets } => {
+                Expected::Record { zone: at, name: other, rrsets, .. } => {
                     at == zone
                         && other == name
                         && is.addresses() == rrsets.iter().collect::<Vec<_>>()
                 }
                 _ => false,
             };
+            let is_full_pass = invocation.losses.as_ref().is_some_and(|losses| losses.is_full_pass);
+            let age = |service: &ServiceName| {
+                let stored = described.services.get(service).and_then(Option::as_ref);
+                stored.map(|stored| (stored.created_at, service_arn(service)))
+            };
+            let older = described.services.keys().find(|other| {
+                let should_have_it = matches!(justified(other), Expected::Record { zone: at, name: other, .. } if at == zone && other == name);
+                should_have_it && age(other) < age(winner)
+            });
+            if let (true, true, Some(older), false) =
+                (is_full_pass, was.is_empty(), older, described.is_incomplete)
+            {
+                let message = format!("{at}: {winner:?} got it although {older:?} is older");
+                return Some(Violation::new(3, message));
+            }
             if !is_proven {
                 return Some(Violation::new(
                     5,
@@ -231,6 +319,227 @@ pub fn check_change(
         }
     }
     None
+}
+
+/// The markers that a change deletes, each as the invocation must have read it.
+fn deleted_markers<'a>(
+    zone: &'a str,
+    before: &'a HostedZone,
+    changes: &'a [(Action, StoredRrset)],
+) -> impl Iterator<Item = (&'a StoredRrset, (String, Key, Writer))> {
+    let deleted = changes.iter().filter(|(action, _)| *action == Action::Delete);
+    let markers = deleted.filter(|(_, rrset)| rrset.name.starts_with("_discovery."));
+    markers.map(move |(_, marker)| {
+        let key = key(marker);
+        let writer = before.writer_of(&key);
+        (marker, (zone.to_owned(), key, writer))
+    })
+}
+
+/// Whether a change deletes a marker that was not read, but an earlier one of the same invocation was. Both have the
+/// same TTL.
+pub(crate) fn deletes_repeated_marker(
+    simulation: &Simulation,
+    zone: &str,
+    before: &HostedZone,
+    changes: &[(Action, StoredRrset)],
+    invocation: u64,
+) -> bool {
+    let Some(log) = simulation.invocations.get(&invocation) else { return false };
+    let rrsets = &log.described.rrsets;
+    deleted_markers(zone, before, changes).any(|(_, read)| {
+        let is_same = |other: &&(String, Key, Writer)| {
+            (&other.0, &other.1, other.2.invocation) == (&read.0, &read.1, read.2.invocation)
+        };
+        !rrsets.contains(&read) && read.2.invocation > 0 && rrsets.iter().find(is_same).is_some()
+    })
+}
+
+/// Whether a service counts as gone because it was missing, and no second answer confirmed this.
+fn is_missing_once(described: &Described, service: &ServiceName) -> bool {
+    let times = described.missing.get(service).map(Vec::as_slice).unwrap_or_default();
+    let is_confirmed = times
+        .first()
+        .zip(times.last())
+        .is_some_and(|(first, last)| last.duration_since(*first) >= Duration::from_millis(500));
+    described.services.get(service) == Some(&None) && !is_confirmed
+}
+
+/// Whether the records of a service stay because its deployment is in progress and their load balancers exist.
+fn waits(
+    simulation: &Simulation,
+    environment: &EnvironmentConfig,
+    described: &Described,
+    service: &ServiceName,
+    current: &NameRecords,
+) -> bool {
+    let Some(Some(stored)) = described.services.get(service) else { return false };
+    match expected(environment, service, Some(stored), described, simulation.seconds()) {
+        Expected::Record { rrsets, is_deploying: true, .. } => {
+            stays(simulation, current, &rrsets)
+                && current.addresses().len() == current.at_name.len()
+        }
+        _ => false,
+    }
+}
+
+/// Whether the records lead to load balancers that exist, other than the expected one.
+fn stays(simulation: &Simulation, current: &NameRecords, expected: &[StoredRrset]) -> bool {
+    let load_balancers = &simulation.account.load_balancers;
+    let exists = |target: &str| {
+        load_balancers.iter().any(|(name, load_balancer)| {
+            dns_name(name).to_lowercase() == target && !load_balancer.has_failed
+        })
+    };
+    let new = expected.first().and_then(target);
+    let addresses = current.addresses();
+    !addresses.is_empty()
+        && addresses.iter().all(|rrset| {
+            target(rrset).is_some_and(|target| Some(&target) != new.as_ref() && exists(&target))
+        })
+}
+
+/// The names that services lose because of one invocation.
+#[derive(Clone, Debug)]
+pub struct Losses {
+    pub(crate) is_full_pass: bool,
+    /// Services that it names do not count if they are gone.
+    payload: String,
+    lost: usize,
+    /// All names that were managed since the invocation began.
+    managed: BTreeSet<(String, String)>,
+    /// The names that services lost since then, because of any invocation.
+    taken: BTreeSet<(String, String, ServiceName)>,
+    /// Whether the handler may not know what it changed, since a response was lost.
+    pub(crate) is_uncertain: bool,
+}
+
+impl Losses {
+    /// `None` if the payload requests deletions, or is no event.
+    pub(crate) fn of(text: &str) -> Option<Losses> {
+        let payload: Value = serde_json::from_str(text).ok()?;
+        let is_full_pass = |event: &Value| {
+            let request = &event["detail"]["requestParameters"];
+            event["detail-type"] == "Scheduled Event"
+                || event["reconcile"] == "all"
+                || request["omitted"] == true
+        };
+        if payload.get("deregister").is_some() || payload.get("overrideDeleteLimit").is_some() {
+            return None;
+        }
+        let messages: Vec<Value> = match payload["Records"].as_array() {
+            None => vec![payload],
+            Some(records) => records
+                .iter()
+                .filter_map(|record| serde_json::from_str(record["body"].as_str()?).ok())
+                .collect(),
+        };
+        Some(Losses {
+            is_full_pass: messages.iter().any(is_full_pass),
+            payload: text.to_owned(),
+            lost: 0,
+            managed: BTreeSet::new(),
+            taken: BTreeSet::new(),
+            is_uncertain: false,
+        })
+    }
+
+    pub(crate) fn add_managed(
+        &mut self,
+        simulation_zones: &BTreeMap<String, HostedZone>,
+        config: &EnvironmentConfig,
+    ) {
+        for (id, zone) in simulation_zones {
+            if config.has_zone(id) {
+                self.managed.extend(managed(zone, config).map(|name| (id.clone(), name)));
+            }
+        }
+    }
+}
+
+/// The names of a zone that belong to an environment.
+fn managed<'a>(
+    zone: &'a HostedZone,
+    environment: &'a EnvironmentConfig,
+) -> impl Iterator<Item = String> + 'a {
+    let markers = zone.all().filter(|(rrset, _)| rrset.name.starts_with("_discovery."));
+    let names = markers.map(|(rrset, _)| name_of(rrset));
+    names
+        .filter(|name| NameRecords::read(zone, name).holder(environment).is_some())
+        .map(str::to_owned)
+}
+
+/// Checks invariant 12 on an applied change.
+pub fn check_losses(
+    simulation: &mut Simulation,
+    zone: &str,
+    before: &HostedZone,
+    changes: &[(Action, StoredRrset)],
+    invocation: u64,
+) -> Option<Violation> {
+    let now = simulation.seconds();
+    let after = &simulation.account.zones[zone];
+    let names: BTreeSet<&str> = changes.iter().map(|(_, rrset)| name_of(rrset)).collect();
+    for log in simulation.invocations.values_mut() {
+        let Some(losses) = &mut log.losses else { continue };
+        let added = names
+            .iter()
+            .filter(|name| NameRecords::read(after, name).holder(&log.config).is_some());
+        losses.managed.extend(added.map(|name| (zone.to_owned(), (*name).to_owned())));
+        let taken = names.iter().filter_map(|name| {
+            let holder = NameRecords::read(before, name).holder(&log.config)?;
+            let is_kept =
+                NameRecords::read(after, name).holder(&log.config).as_ref() == Some(&holder);
+            (!is_kept).then(|| (zone.to_owned(), (*name).to_owned(), holder))
+        });
+        losses.taken.extend(taken);
+    }
+    let log = simulation.invocations.get_mut(&invocation)?;
+    let (environment, described) = (&log.config, &log.described);
+    let losses = log.losses.as_mut()?;
+    let mut lost = 0;
+    for name in names {
+        let new_holder = NameRecords::read(after, name).holder(environment);
+        let Some(loser) = NameRecords::read(before, name).holder(environment) else { continue };
+        if new_holder.as_ref() == Some(&loser) {
+            continue;
+        }
+        let service = described.services.get(&loser).cloned().flatten();
+        let is_outside = environment.cluster.as_ref().is_some_and(|only| *only != loser.0);
+        let is_alive = service.as_ref().is_some_and(|one| one.status == ServiceStatus::Active);
+        let is_of_the_environment = is_outside
+            || matches!(
+                expected(environment, &loser, service.as_ref(), described, now),
+                Expected::NoZone
+            );
+        let has_another_name = matches!(
+            expected(environment, &loser, service.as_ref(), described, now),
+            Expected::Record { .. }
+        );
+        if !losses.is_full_pass && is_of_the_environment {
+            let message = format!("an event took {name} in {zone} from {loser:?}, which is alive");
+            return Some(Violation::new(12, message));
+        }
+        let is_named = !is_alive && !is_outside && losses.payload.contains(&loser.1);
+        if losses.is_full_pass
+            && !has_another_name
+            && !is_named
+            && (new_holder.is_none() || is_of_the_environment)
+        {
+            lost += 1;
+        }
+    }
+    losses.lost += lost;
+    let (free, percent) = environment.delete_limit;
+    let (lost_all, all) = (losses.lost, losses.managed.len());
+    (lost > 0 && !losses.is_uncertain && lost_all > free && lost_all * 100 > all * percent).then(
+        || {
+            let message = format!(
+                "a full pass deleted {lost_all} of {all} names, the limit is {free} or {percent} %"
+            );
+            Violation::new(12, message)
+        },
+    )
 }
 
 /// The names and services for which invariant 2 makes no promise, collected while a history runs.
@@ -256,7 +565,12 @@ pub fn check_zones(
         .ecs
         .services
         .iter()
-        .map(|(name, service)| (name.clone(), expected(environment, name, Some(service), account)))
+        .map(|(name, service)| {
+            (
+                name.clone(),
+                expected(environment, name, Some(service), account, simulation.seconds()),
+            )
+        })
         .collect();
     let is_disturbed = |service: &ServiceName| {
         exemptions.is_some_and(|exemptions| {
@@ -269,13 +583,20 @@ pub fn check_zones(
     };
     let is_exempt =
         |name: &str| exemptions.is_some_and(|exemptions| exemptions.names.contains(name));
-    let is_rejected = |name: &str| simulation.rejected_name.as_deref() == Some(name);
-    // With a name that Route 53 rejects, a difference at any other name breaks invariant 7.
+    // If some names cannot change, a difference at any other name breaks invariant 7.
     let invariant =
-        if simulation.rejected_name.is_some() && exemptions.is_none() { 7 } else { invariant };
+        if simulation.has_lasting_failure() && exemptions.is_none() { 7 } else { invariant };
+    let is_stuck = |service: &ServiceName, zone: &str, name: &str| {
+        simulation.rejected_name.as_deref() == Some(name)
+            || simulation.is_out_of_reach(service, zone, name)
+    };
+    // Without all reads, nobody knows the heir of a contested name.
+    let keeps_contested = simulation.faults.denied.as_ref().is_some_and(|denied| {
+        denied.is_permanent && denied.operation != "ChangeResourceRecordSets"
+    });
 
     for (id, zone) in &account.zones {
-        if !environment.zones.iter().any(|(_, other, _)| other == id) {
+        if !environment.has_zone(id) {
             continue;
         }
         let names: BTreeSet<&str> = zone.all().map(|(rrset, _)| name_of(rrset)).collect();
@@ -286,10 +607,12 @@ pub fn check_zones(
                 None | Some(Expected::Nothing) => true,
                 Some(Expected::NoZone) => exemptions.is_none(),
                 Some(Expected::Unchanged | Expected::Unknown) => false,
-                Some(Expected::Record { zone: at, name: other, rrsets }) => {
+                Some(Expected::Record { zone: at, name: other, rrsets, is_deploying }) => {
                     let has_others = current.at_name.len() > current.addresses().len();
                     if at == id && other == name {
-                        !has_others && current.addresses() != rrsets.iter().collect::<Vec<_>>()
+                        let is_met = current.addresses() == rrsets.iter().collect::<Vec<_>>();
+                        let stays = *is_deploying && stays(simulation, &current, rrsets);
+                        !has_others && !is_met && !stays && !simulation.is_full(id)
                     } else {
                         // A service keeps a former name until it has its new one.
                         let other =
@@ -298,7 +621,11 @@ pub fn check_zones(
                     }
                 }
             };
-            if is_wrong && !is_disturbed(&holder) && !is_exempt(name) && !is_rejected(name) {
+            let is_excused = is_disturbed(&holder)
+                || is_exempt(name)
+                || is_stuck(&holder, id, name)
+                || (keeps_contested && current.is_contested());
+            if is_wrong && !is_excused {
                 return Some(Violation::new(
                     invariant,
                     format!(
@@ -312,7 +639,11 @@ pub fn check_zones(
     }
     for (service, expected) in &all_expected {
         let Expected::Record { zone: id, name, .. } = expected else { continue };
-        if is_disturbed(service) || is_exempt(name) || is_rejected(name) {
+        if is_disturbed(service)
+            || is_exempt(name)
+            || is_stuck(service, id, name)
+            || simulation.is_full(id)
+        {
             continue;
         }
         let Some(zone) = account.zones.get(id) else { continue };
@@ -346,7 +677,8 @@ pub fn check_zones(
             None => {
                 // The name is occupied. At least one of its records must be foreign.
                 let ours = Author::Handler(environment.name.clone());
-                if current.all().all(|(_, author)| *author == ours) {
+                let is_remainder = !current.at_marker.is_empty();
+                if !is_remainder && current.all().all(|(_, author)| *author == ours) {
                     return Some(Violation::new(
                         invariant,
                         format!(

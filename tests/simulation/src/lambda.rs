@@ -14,10 +14,10 @@ use handler::aws::elb::Elb;
 use handler::aws::elb_classic::ElbClassic;
 use handler::aws::route53::Route53;
 use handler::domain::config::Config;
-use handler::domain::marker::Nonce;
 use handler::domain::report::Report;
 use handler::invocation::{Answer, SHUTDOWN_RESERVE, answer_until};
 use handler::reconcile::Reconciler;
+use tokio::sync::RwLock;
 use tokio::time::{Instant, timeout};
 
 use crate::connector::SdkConnector;
@@ -32,17 +32,13 @@ pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A container, with the handler that it created once.
 struct Container {
-    environment: usize,
+    config: EnvironmentConfig,
     connector: SdkConnector,
     reconciler: Reconciler,
 }
 
 impl Container {
-    fn new(
-        environment: usize,
-        config: &EnvironmentConfig,
-        simulation: &Arc<Mutex<Simulation>>,
-    ) -> Container {
+    fn new(config: EnvironmentConfig, simulation: &Arc<Mutex<Simulation>>) -> Container {
         let connector =
             SdkConnector { simulation: Arc::clone(simulation), invocation: Arc::default() };
         let sdk = connector.sdk_config();
@@ -64,7 +60,7 @@ impl Container {
                 route53: Route53::new(client!(aws_sdk_route53)),
             },
         };
-        Container { environment, connector, reconciler }
+        Container { config, connector, reconciler }
     }
 }
 
@@ -73,11 +69,19 @@ pub struct Lambda {
     simulation: Arc<Mutex<Simulation>>,
     idle: Mutex<Vec<Container>>,
     next_invocation: AtomicU64,
+    /// Every invocation of an environment shares one of these. A deployment needs it alone, so that no two versions
+    /// of an environment run at once.
+    versions: Vec<RwLock<()>>,
+    /// The full passes that run now.
+    full_passes: AtomicU64,
 }
 
 impl Lambda {
     pub fn new(simulation: Simulation) -> Lambda {
+        let versions = simulation.environments.iter().map(|_| RwLock::default()).collect();
         Lambda {
+            versions,
+            full_passes: AtomicU64::new(0),
             simulation: Arc::new(Mutex::new(simulation)),
             idle: Mutex::default(),
             next_invocation: AtomicU64::new(1),
@@ -92,35 +96,53 @@ impl Lambda {
     ///
     /// A crash breaks invariant 8. Lambda gives up a container that crashed or was ended.
     pub async fn invoke(&self, environment: usize, payload: &str) -> Option<Answer> {
+        let _version = self.versions[environment].read().await;
         let container = self.container(environment);
         let invocation = self.next_invocation.fetch_add(1, Ordering::Relaxed);
         container.connector.invocation.store(invocation, Ordering::Relaxed);
-        let ended_after = {
+        let begun = Instant::now();
+        let (now, deadline, killed_after, is_full_pass) = {
             let mut simulation = self.simulation();
-            let deregisters = payload.contains("deregister");
-            let log = InvocationLog { environment, deregisters, ..InvocationLog::default() };
+            let deadline = begun + simulation.function_timeout;
+            let mut log = InvocationLog::new(container.config.clone(), payload, deadline);
+            let full_pass = log.losses.as_mut().filter(|losses| losses.is_full_pass);
+            let is_full_pass = full_pass.is_some();
+            if let Some(losses) = full_pass {
+                losses.add_managed(&simulation.account.zones, &container.config);
+            }
             simulation.invocations.insert(invocation, log);
             simulation.count("invocations");
             let killed = simulation.faults.killed;
-            if simulation.happens(killed) {
-                Duration::from_millis(simulation.rng.u64(0..3_000))
-            } else {
-                FUNCTION_TIMEOUT
-            }
+            let killed_after = simulation
+                .happens(killed)
+                .then(|| Duration::from_millis(simulation.rng.u64(0..3_000)));
+            // Virtual time has milliseconds, real time has more digits.
+            let now = simulation.now() + Duration::from_micros(invocation % 1_000);
+            (now, deadline, killed_after, is_full_pass)
         };
-        let stop_at = Instant::now() + FUNCTION_TIMEOUT - SHUTDOWN_RESERVE;
-        let nonce = Nonce::new(invocation);
-        let run = answer_until(&container.reconciler, FUNCTION_ARN, nonce, stop_at, payload);
+        let stop_at = deadline.checked_sub(SHUTDOWN_RESERVE).unwrap_or(begun);
+        let run = answer_until(&container.reconciler, FUNCTION_ARN, now, stop_at, payload);
+        let ended_after = killed_after.unwrap_or(deadline - begun);
+        if is_full_pass && self.full_passes.fetch_add(1, Ordering::Relaxed) > 0 {
+            self.simulation().count("full passes at once");
+        }
         let result = timeout(ended_after, AssertUnwindSafe(run).catch_unwind()).await;
+        if is_full_pass {
+            self.full_passes.fetch_sub(1, Ordering::Relaxed);
+        }
 
         let mut simulation = self.simulation();
         // A request that is still under way keeps its log, but the reads are not needed any more.
         if let Some(log) = simulation.invocations.get_mut(&invocation) {
             log.described = Described::default();
+            log.losses = None;
         }
         match result {
             Err(_) => {
-                simulation.count("invocations killed");
+                simulation.count(match killed_after {
+                    Some(_) => "invocations killed",
+                    None => "invocations out of time",
+                });
                 None
             }
             Ok(Err(panic)) => {
@@ -147,17 +169,20 @@ impl Lambda {
         }
     }
 
-    /// An idle container of the environment, or a new one.
+    /// Deploys an environment with another configuration, as soon as nothing runs with the present one.
+    pub async fn configure(&self, environment: usize, change: impl FnOnce(&mut EnvironmentConfig)) {
+        let _version = self.versions[environment].write().await;
+        change(&mut self.simulation().environments[environment]);
+    }
+
+    /// An idle container with the environment's configuration, or a new one.
     fn container(&self, environment: usize) -> Container {
-        let idle = {
-            let mut idle = self.idle.lock().expect("no holder panics");
-            let position = idle.iter().position(|container| container.environment == environment);
-            position.map(|position| idle.swap_remove(position))
-        };
-        idle.unwrap_or_else(|| {
-            let config = self.simulation().environments[environment].clone();
-            Container::new(environment, &config, &self.simulation)
-        })
+        let config = self.simulation().environments[environment].clone();
+        let mut idle = self.idle.lock().expect("no holder panics");
+        match idle.iter().position(|container| container.config == config) {
+            Some(position) => idle.swap_remove(position),
+            None => Container::new(config, &self.simulation),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub mod state;
 pub mod virtual_time;
 
 // The histories.
+pub mod acts;
 pub mod history;
 pub mod invariants;
 pub mod oracle;

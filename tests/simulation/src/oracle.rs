@@ -2,16 +2,18 @@
 //!
 //! It shares no code with the handler. A mistake in one of them therefore shows as a difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio::time::Instant;
 
 use crate::account::{
-    Account, Attachment, LOAD_BALANCER_ZONE, ServiceName, ServiceStatus, StoredLoadBalancer,
-    StoredService, dns_name,
+    Account, Attachment, LOAD_BALANCER_ZONE, RolloutState, ServiceName, ServiceStatus,
+    StoredLoadBalancer, StoredService, dns_name,
 };
-use crate::route53::StoredRrset;
+use crate::route53::{Key, StoredRrset, Writer};
 
 /// The configuration of an environment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EnvironmentConfig {
     pub name: String,
     /// The VPC, the id and the name of each hosted zone.
@@ -21,9 +23,16 @@ pub struct EnvironmentConfig {
     pub template: String,
     pub alias: bool,
     pub ttl: i64,
+    /// `free` and `percent`.
+    pub delete_limit: (usize, usize),
 }
 
 impl EnvironmentConfig {
+    /// Whether a hosted zone belongs to the environment.
+    pub fn has_zone(&self, id: &str) -> bool {
+        self.zones.iter().any(|(_, other, _)| other == id)
+    }
+
     /// The handler's configuration.
     pub fn to_json(&self) -> String {
         let zone = |(vpc, id, name): &(String, String, String)| serde_json::json!({"vpcId": vpc, "hostedZoneId": id, "name": name});
@@ -31,6 +40,7 @@ impl EnvironmentConfig {
             "environment": self.name, "zones": self.zones.iter().map(zone).collect::<Vec<_>>(),
             "clusters": [self.cluster.as_deref().unwrap_or("*")], "nameTemplate": self.template,
             "record": if self.alias { "ALIAS" } else { "CNAME" }, "ttlSeconds": self.ttl,
+            "deleteLimit": {"free": self.delete_limit.0, "percent": self.delete_limit.1},
         })
         .to_string()
     }
@@ -44,6 +54,9 @@ pub enum Expected {
         zone: String,
         name: String,
         rrsets: Vec<StoredRrset>,
+        /// Whether a deployment is in progress. Until it is completed, a present record stays that leads to
+        /// another load balancer, as long as that one exists.
+        is_deploying: bool,
     },
     Nothing,
     /// No record, because no load balancer of the service is in a VPC with a zone. Only a full pass acts on
@@ -64,12 +77,17 @@ pub trait LoadBalancerSource {
     fn load_balancer(&self, name: &str) -> Option<Option<StoredLoadBalancer>>;
 }
 
-/// The records that a service should have, as far as the facts in `source` decide it.
+/// A deployment without a change for this time, in seconds, does not count as one in progress.
+const MAX_DEPLOYMENT_SECONDS: u64 = 3_600;
+
+/// The records that a service should have at `now`, in seconds since 1970, as far as the facts in `source` decide
+/// it.
 pub fn expected(
     environment: &EnvironmentConfig,
     name: &ServiceName,
     service: Option<&StoredService>,
     source: &impl LoadBalancerSource,
+    now: u64,
 ) -> Expected {
     let (cluster, plain) = name;
     if environment.cluster.as_ref().is_some_and(|only| only != cluster) {
@@ -108,6 +126,7 @@ pub fn expected(
     }
     let mut candidates: Vec<(String, StoredLoadBalancer)> = Vec::new();
     let mut is_waiting = false;
+    let mut has_failed = false;
     for attachment in attachments {
         let names = match attachment {
             Attachment::Classic(name) => Some(vec![name.clone()]),
@@ -119,7 +138,10 @@ pub fn expected(
             match source.load_balancer(&name) {
                 None => return Expected::Unknown,
                 Some(None) => {}
-                Some(Some(load_balancer)) => candidates.push((name, load_balancer)),
+                Some(Some(load_balancer)) => {
+                    has_failed |= load_balancer.has_failed;
+                    candidates.push((name, load_balancer));
+                }
             }
         }
         is_waiting |= candidates.len() == before;
@@ -131,12 +153,17 @@ pub fn expected(
     let usable = |internal: bool| {
         candidates.iter().find(|(name, load_balancer)| {
             load_balancer.internal == internal
+                && !load_balancer.has_failed
                 && zone_of(load_balancer).is_some()
                 && tagged.is_none_or(|tagged| tagged == name)
         })
     };
     let Some((chosen, load_balancer)) = usable(true).or_else(|| usable(false)) else {
-        return if is_waiting || tagged.is_some() { Expected::Unchanged } else { Expected::NoZone };
+        return if is_waiting || has_failed || tagged.is_some() {
+            Expected::Unchanged
+        } else {
+            Expected::NoZone
+        };
     };
     let Some((_, zone, zone_name)) = zone_of(load_balancer) else { return Expected::NoZone };
     let relative = tag("name").map_or_else(
@@ -154,6 +181,10 @@ pub fn expected(
         return Expected::Unchanged;
     }
     let name = format!("{relative}.{zone_name}.");
+    // A name has at most 253 characters without its last dot, the marker's name included.
+    if "_discovery.".len() + name.len() > 254 {
+        return Expected::Unchanged;
+    }
     let target = dns_name(chosen).to_lowercase();
     let alias = tag("record").map_or(environment.alias, |kind| kind == "ALIAS");
     let rrset = |kind: &str| StoredRrset {
@@ -162,13 +193,18 @@ pub fn expected(
         ttl: (!alias).then(|| ttl.flatten().unwrap_or(environment.ttl)),
         values: if alias { vec![] } else { vec![target.clone()] },
         alias: alias.then(|| (LOAD_BALANCER_ZONE.to_owned(), format!("{target}."))),
+        ..StoredRrset::default()
     };
     let rrsets = match (alias, load_balancer.dualstack) {
         (false, _) => vec![rrset("CNAME")],
         (true, false) => vec![rrset("A")],
         (true, true) => vec![rrset("A"), rrset("AAAA")],
     };
-    Expected::Record { zone: zone.clone(), name, rrsets }
+    let is_deploying = service.deployment.is_some_and(|deployment| {
+        deployment.state != RolloutState::Completed
+            && deployment.updated_at + MAX_DEPLOYMENT_SECONDS > now
+    });
+    Expected::Record { zone: zone.clone(), name, rrsets, is_deploying }
 }
 
 impl LoadBalancerSource for Account {
@@ -186,15 +222,42 @@ impl LoadBalancerSource for Account {
 #[derive(Clone, Debug, Default)]
 pub struct Described {
     pub services: BTreeMap<ServiceName, Option<StoredService>>,
+    /// Services that one of the answers described as DRAINING or INACTIVE.
+    pub ended: BTreeSet<ServiceName>,
+    /// When a service was missing from an answer, and from the answers before it without a break.
+    pub missing: BTreeMap<ServiceName, Vec<Instant>>,
     pub target_groups: BTreeMap<String, Vec<String>>,
     pub load_balancers: BTreeMap<String, Option<StoredLoadBalancer>>,
+    /// Whether an answer lacked a service or a field, so that the state of some service was unknown in one round.
+    pub is_incomplete: bool,
+    /// The record sets that were listed, by zone, key and writer.
+    pub(crate) rrsets: BTreeSet<(String, Key, Writer)>,
 }
 
 impl Described {
+    /// Notes when the services were missing that do not exist according to this answer.
+    pub(crate) fn miss_all(&mut self) {
+        let missing = self.services.iter().filter(|(_, service)| service.is_none());
+        self.missing = missing.map(|(name, _)| (name.clone(), vec![Instant::now()])).collect();
+    }
+
     pub(crate) fn extend(&mut self, more: Described) {
+        let ended = more.services.iter().filter(|(_, service)| {
+            service.as_ref().is_some_and(|service| service.status != ServiceStatus::Active)
+        });
+        self.ended.extend(ended.map(|(name, _)| name.clone()));
+        for name in more.services.iter().filter(|(_, found)| found.is_some()).map(|(name, _)| name)
+        {
+            self.missing.remove(name);
+        }
+        for (name, times) in more.missing {
+            self.missing.entry(name).or_default().extend(times);
+        }
         self.services.extend(more.services);
         self.target_groups.extend(more.target_groups);
         self.load_balancers.extend(more.load_balancers);
+        self.rrsets.extend(more.rrsets);
+        self.is_incomplete |= more.is_incomplete;
     }
 }
 

@@ -3,7 +3,7 @@
 //! Atomic batches, exact deletes, exclusive CNAMEs, limits, order, pages and refusals are Route 53's. This
 //! module contains no time and no quotas: those are in [`faults`](crate::faults).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use roxmltree::{Document, Node};
 
@@ -13,6 +13,10 @@ const MAX_PAGE: usize = 300;
 const MAX_ELEMENTS: usize = 1_000;
 /// Characters in all values of one batch.
 const MAX_CHARACTERS: usize = 32_000;
+/// Record sets in one zone.
+const MAX_RRSETS: usize = 10_000;
+/// The end of a refusal of a batch that is too large.
+pub(crate) const EXCEEDED: &str = "exceeded.";
 
 /// The author of a record set. Route 53 does not store it, but the invariants need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +27,16 @@ pub enum Author {
     Handler(String),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The change that created a record set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Writer {
+    /// Zero for people.
+    pub(crate) invocation: u64,
+    /// The number of the change in its zone.
+    pub(crate) change: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoredRrset {
     /// In lower case, with the trailing dot and octal escapes.
     pub name: String,
@@ -32,22 +45,34 @@ pub struct StoredRrset {
     pub values: Vec<String>,
     /// The zone and the name of an alias target.
     pub alias: Option<(String, String)>,
+    /// Whether the alias evaluates the health of its target.
+    pub evaluates_health: bool,
+    /// Identifies one of several weighted record sets with the same name and type.
+    pub set_identifier: Option<String>,
+    pub health_check: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Action {
     Create,
     Delete,
     Upsert,
 }
 
-/// The reversed labels, each with its dot, and the type. Route 53 lists record sets in this order.
-type Key = (String, String);
+/// The reversed labels, each with its dot, the type, and the set identifier. Route 53 lists record sets in this
+/// order.
+pub(crate) type Key = (String, String, String);
 
 #[derive(Clone, Debug)]
 pub struct HostedZone {
     pub name: String,
+    /// The quota of record sets.
+    pub max_rrsets: usize,
     rrsets: BTreeMap<Key, (StoredRrset, Author)>,
+    /// The writer of each record set.
+    writers: BTreeMap<Key, Writer>,
+    /// The writer that creates record sets now.
+    pub(crate) writer: Writer,
 }
 
 /// A name as Route 53 stores it: in lower case, with the trailing dot, and with octal escapes for everything
@@ -69,17 +94,28 @@ pub fn normalize(name: &str) -> String {
     out + "."
 }
 
-fn key(name: &str, kind: &str) -> Key {
+/// A name as Route 53 sorts it.
+fn reversed(name: &str) -> String {
     let mut labels: Vec<&str> = name.trim_end_matches('.').split('.').collect();
     labels.reverse();
-    (labels.join(".") + ".", kind.to_owned())
+    labels.join(".") + "."
+}
+
+pub(crate) fn key(rrset: &StoredRrset) -> Key {
+    (reversed(&rrset.name), rrset.kind.clone(), rrset.set_identifier.clone().unwrap_or_default())
 }
 
 impl HostedZone {
     /// A new zone, which contains its SOA and NS.
     pub fn new(name: &str) -> HostedZone {
         let name = normalize(name);
-        let mut zone = HostedZone { name: name.clone(), rrsets: BTreeMap::new() };
+        let mut zone = HostedZone {
+            name: name.clone(),
+            max_rrsets: MAX_RRSETS,
+            rrsets: BTreeMap::new(),
+            writers: BTreeMap::new(),
+            writer: Writer::default(),
+        };
         for (kind, value) in [
             ("NS", "ns-0.awsdns-00.com."),
             ("SOA", "ns-0.awsdns-00.com. awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400"),
@@ -89,20 +125,35 @@ impl HostedZone {
                 kind: kind.into(),
                 ttl: Some(900),
                 values: vec![value.into()],
-                alias: None,
+                ..StoredRrset::default()
             };
-            zone.rrsets.insert(key(&name, kind), (rrset, Author::Route53));
+            zone.rrsets.insert(key(&rrset), (rrset, Author::Route53));
         }
         zone
     }
 
     /// All record sets at a name.
     pub fn at(&self, name: &str) -> impl Iterator<Item = &(StoredRrset, Author)> {
-        let (labels, _) = key(&normalize(name), "");
+        let labels = reversed(&normalize(name));
         self.rrsets
-            .range((labels.clone(), String::new())..)
-            .take_while(move |((at, _), _)| *at == labels)
+            .range((labels.clone(), String::new(), String::new())..)
+            .take_while(move |((at, ..), _)| *at == labels)
             .map(|(_, found)| found)
+    }
+
+    /// The writer that created a record set.
+    pub(crate) fn writer_of(&self, key: &Key) -> Writer {
+        self.writers.get(key).copied().unwrap_or_default()
+    }
+
+    /// The number of record sets.
+    pub fn len(&self) -> usize {
+        self.rrsets.len()
+    }
+
+    /// Never true: a zone contains its SOA and NS.
+    pub fn is_empty(&self) -> bool {
+        self.rrsets.is_empty()
     }
 
     /// All record sets, in Route 53's order.
@@ -129,31 +180,35 @@ impl HostedZone {
                 times * rrset.values.iter().map(|value| value.chars().count()).sum::<usize>();
         }
         if elements > MAX_ELEMENTS {
-            return Err(vec![format!("Number of records limit of {MAX_ELEMENTS} exceeded.")]);
+            return Err(vec![format!("Number of records limit of {MAX_ELEMENTS} {EXCEEDED}")]);
         }
         if characters > MAX_CHARACTERS {
-            return Err(vec![format!("Number of characters limit of {MAX_CHARACTERS} exceeded.")]);
+            return Err(vec![format!("Number of characters limit of {MAX_CHARACTERS} {EXCEEDED}")]);
         }
         let mut next = self.clone();
         let mut messages = Vec::new();
-        let mut seen: Vec<(Action, Key)> = Vec::new();
+        let mut seen: BTreeSet<(Action, Key)> = BTreeSet::new();
         for (action, rrset) in changes {
             let rrset = StoredRrset { name: normalize(&rrset.name), ..rrset.clone() };
-            let key = key(&rrset.name, &rrset.kind);
-            if seen.contains(&(*action, key.clone())) {
+            if !seen.insert((*action, key(&rrset))) {
                 messages.push(format!(
                     "The request contains an invalid set of changes for a resource record set '{} {}'",
                     rrset.kind, rrset.name
                 ));
                 continue;
             }
-            seen.push((*action, key));
             if let Err(message) = next.apply(*action, rrset, author) {
                 messages.push(message);
             }
         }
         if !messages.is_empty() {
             return Err(messages);
+        }
+        if next.len() > self.max_rrsets.max(self.len()) {
+            return Err(vec![format!(
+                "The hosted zone cannot have more than {} resource record sets",
+                self.max_rrsets
+            )]);
         }
         *self = next;
         Ok(())
@@ -162,7 +217,7 @@ impl HostedZone {
     fn apply(&mut self, action: Action, rrset: StoredRrset, author: &Author) -> Result<(), String> {
         let StoredRrset { name, kind, .. } = &rrset;
         let zone = &self.name;
-        let key = key(name, kind);
+        let key = key(&rrset);
         let subject = format!("resource record set [name='{name}', type='{kind}']");
         if !(name == zone || name.ends_with(&format!(".{zone}"))) {
             return Err(format!("RRSet with DNS name {name} is not permitted in zone {zone}"));
@@ -181,6 +236,7 @@ impl HostedZone {
                     return Err(format!("A HostedZone must contain at least one {kind} record"));
                 }
                 self.rrsets.remove(&key);
+                self.writers.remove(&key);
                 return Ok(());
             }
             (Action::Create, Some(_)) => {
@@ -209,36 +265,55 @@ impl HostedZone {
                 "RRSet of type {kind} with DNS name {name} is not permitted because a conflicting RRSet of type CNAME with the same DNS name already exists in zone {zone}"
             ));
         }
+        let is_weighted = |rrset: &StoredRrset| rrset.set_identifier.is_some();
+        let same_type = self
+            .at(name)
+            .find(|(other, _)| other.kind == *kind && is_weighted(other) != is_weighted(&rrset));
+        if same_type.is_some() {
+            return Err(format!(
+                "RRSet with DNS name {name}, type {kind} cannot be created as other RRSets exist with the same name and type."
+            ));
+        }
+        self.writers.insert(key.clone(), self.writer);
         self.rrsets.insert(key, (rrset, author.clone()));
         Ok(())
     }
 
-    /// One page, as XML, with at most `max_items` and at most `max_page` record sets.
-    pub fn list(
+    /// One page, as XML, with at most `max_items` and at most `max_page` record sets, and the record sets in it
+    /// with their writers.
+    pub(crate) fn list(
         &self,
-        start: Option<(&str, Option<&str>)>,
+        (name, kind, set_identifier): (&str, &str, &str),
         max_items: usize,
         max_page: usize,
-    ) -> String {
-        let from = match start {
-            Some((name, kind)) => key(&normalize(name), kind.unwrap_or_default()),
-            None => (String::new(), String::new()),
-        };
+    ) -> (String, Vec<(Key, Writer)>) {
+        let labels = if name.is_empty() { String::new() } else { reversed(&normalize(name)) };
+        let from: Key = (labels, kind.to_owned(), set_identifier.to_owned());
         let size = max_items.min(MAX_PAGE).min(max_page).max(1);
         let mut rest = self.rrsets.range(from..);
         let mut body = String::from("<ListResourceRecordSetsResponse><ResourceRecordSets>");
-        for (rrset, _) in rest.by_ref().take(size).map(|(_, found)| found) {
+        let mut writers = Vec::new();
+        for (key, (rrset, _)) in rest.by_ref().take(size) {
             body.push_str(&rrset.to_xml());
+            writers.push((key.clone(), self.writer_of(key)));
         }
         body.push_str("</ResourceRecordSets>");
         match rest.next() {
-            Some((_, (next, _))) => body.push_str(&format!(
-                "<IsTruncated>true</IsTruncated><NextRecordName>{}</NextRecordName><NextRecordType>{}</NextRecordType>",
-                next.name, next.kind
-            )),
+            Some((_, (next, _))) => {
+                body.push_str(&format!(
+                    "<IsTruncated>true</IsTruncated><NextRecordName>{}</NextRecordName><NextRecordType>{}</NextRecordType>",
+                    next.name, next.kind
+                ));
+                if let Some(identifier) = &next.set_identifier {
+                    body.push_str(&format!(
+                        "<NextRecordIdentifier>{identifier}</NextRecordIdentifier>"
+                    ));
+                }
+            }
             None => body.push_str("<IsTruncated>false</IsTruncated>"),
         }
-        body + &format!("<MaxItems>{size}</MaxItems></ListResourceRecordSetsResponse>")
+        body.push_str(&format!("<MaxItems>{size}</MaxItems></ListResourceRecordSetsResponse>"));
+        (body, writers)
     }
 }
 
@@ -278,7 +353,8 @@ impl StoredRrset {
     fn to_xml(&self) -> String {
         let data = match &self.alias {
             Some((zone, target)) => format!(
-                "<AliasTarget><HostedZoneId>{zone}</HostedZoneId><DNSName>{target}</DNSName><EvaluateTargetHealth>false</EvaluateTargetHealth></AliasTarget>"
+                "<AliasTarget><HostedZoneId>{zone}</HostedZoneId><DNSName>{target}</DNSName><EvaluateTargetHealth>{}</EvaluateTargetHealth></AliasTarget>",
+                self.evaluates_health
             ),
             None => {
                 let value = |value: &String| {
@@ -292,8 +368,15 @@ impl StoredRrset {
             }
         };
         let StoredRrset { name, kind, .. } = self;
+        let set = self.set_identifier.as_ref().map_or(String::new(), |identifier| {
+            format!("<SetIdentifier>{identifier}</SetIdentifier><Weight>1</Weight>")
+        });
+        let check = self
+            .health_check
+            .as_ref()
+            .map_or(String::new(), |id| format!("<HealthCheckId>{id}</HealthCheckId>"));
         format!(
-            "<ResourceRecordSet><Name>{name}</Name><Type>{kind}</Type>{data}</ResourceRecordSet>"
+            "<ResourceRecordSet><Name>{name}</Name><Type>{kind}</Type>{set}{data}{check}</ResourceRecordSet>"
         )
     }
 
@@ -312,6 +395,11 @@ impl StoredRrset {
             alias: child("AliasTarget").and_then(|alias| {
                 Some((text(alias, "HostedZoneId")?, normalize(&text(alias, "DNSName")?)))
             }),
+            evaluates_health: child("AliasTarget")
+                .and_then(|alias| text(alias, "EvaluateTargetHealth"))
+                .is_some_and(|text| text == "true"),
+            set_identifier: text(node, "SetIdentifier"),
+            health_check: text(node, "HealthCheckId"),
         })
     }
 }
@@ -374,7 +462,7 @@ mod tests {
             kind: kind.into(),
             ttl: Some(60),
             values: vec![value.into()],
-            alias: None,
+            ..StoredRrset::default()
         }
     }
 
@@ -482,7 +570,7 @@ mod tests {
                 "_discovery.orders.internal."
             ]
         );
-        let page = zone.list(Some(("orders.internal", None)), 300, 1);
+        let (page, _) = zone.list(("orders.internal", "", ""), 300, 1);
         assert!(page.contains("<Name>orders.internal.</Name>"), "{page}");
         assert!(
             page.contains(

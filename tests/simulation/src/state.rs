@@ -1,20 +1,25 @@
 //! The state of a simulation: the account, its quotas, its past, and everything that is counted and checked
 //! while a history runs. All chance comes from one seed, and all time is virtual.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use aws_smithy_types::date_time::{DateTime, Format};
 use fastrand::Rng;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::account::{Account, EcsState, Reply, name_in_arn, xml_error};
+use crate::account::{Account, EcsState, Reply, ServiceName, name_in_arn, service_arn, xml_error};
 use crate::connector::Request;
-use crate::faults::Faults;
-use crate::invariants::{Violation, check_change};
+use crate::faults::{Faults, Subject};
+use crate::invariants::{Losses, Violation, check_change, check_losses, deletes_repeated_marker};
+use crate::lambda::FUNCTION_TIMEOUT;
 use crate::oracle::{Described, EnvironmentConfig};
-use crate::route53::{Action, Author, read_changes, refusal};
+use crate::route53::{Action, Author, EXCEEDED, Writer, read_changes, refusal};
+
+/// The beginning of the virtual time, in seconds since 1970: the first of January 2026.
+pub const EPOCH: u64 = 1_767_225_600;
 
 /// How often each thing happened. A simulation in which nothing goes wrong proves nothing.
 pub type Tally = BTreeMap<String, u64>;
@@ -32,10 +37,17 @@ pub struct Simulation {
     /// The first violation.
     pub violation: Option<Violation>,
     pub tally: Tally,
+    /// The timeout of the functions.
+    pub function_timeout: Duration,
     /// Whether requests count towards the quotas.
     pub has_quotas: bool,
     /// All requests, if they are collected.
     pub trace: Option<Vec<TracedRequest>>,
+    /// Whether an invocation created the same marker twice, and another one took the second for the first. The nonce
+    /// does not distinguish them, so the rest of the history proves nothing.
+    pub is_compromised: bool,
+    /// Services whose creation or deletion is not visible in ECS yet.
+    pub invisible: BTreeSet<ServiceName>,
     /// The state of ECS before each of its changes, and the time of the change.
     past: Vec<(Instant, EcsState)>,
     quotas: BTreeMap<&'static str, Quota>,
@@ -44,11 +56,30 @@ pub struct Simulation {
 }
 
 /// An invocation of a handler, with everything that AWS described to it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct InvocationLog {
-    pub environment: usize,
+    pub config: EnvironmentConfig,
     pub deregisters: bool,
     pub described: Described,
+    /// When Lambda ends the invocation.
+    pub deadline: Instant,
+    /// The names that services lose, if the invocation is limited in that.
+    pub losses: Option<Losses>,
+    /// Clusters that ECS did not find once, or a service of them, although they exist.
+    not_found: BTreeSet<String>,
+}
+
+impl InvocationLog {
+    pub fn new(config: EnvironmentConfig, payload: &str, deadline: Instant) -> InvocationLog {
+        InvocationLog {
+            config,
+            deregisters: payload.contains("deregister"),
+            described: Described::default(),
+            deadline,
+            losses: Losses::of(payload),
+            not_found: BTreeSet::new(),
+        }
+    }
 }
 
 /// A request that reached the account.
@@ -105,8 +136,11 @@ impl Simulation {
             invocations: BTreeMap::new(),
             violation: None,
             tally: Tally::new(),
+            function_timeout: FUNCTION_TIMEOUT,
             has_quotas: true,
             trace: None,
+            is_compromised: false,
+            invisible: BTreeSet::new(),
             past: Vec::new(),
             quotas: BTreeMap::new(),
             busy: BTreeMap::new(),
@@ -118,7 +152,21 @@ impl Simulation {
     }
 
     pub fn violate(&mut self, violation: Violation) {
+        if self.is_compromised {
+            return;
+        }
         self.violation.get_or_insert(violation);
+    }
+
+    /// The time until a creation or a deletion of a service is visible, if it is not visible at once.
+    pub fn visibility_delay(&mut self, service: &ServiceName) -> Option<Duration> {
+        let max = self.faults.visible_ms;
+        if max == 0 || !self.has_faults() {
+            return None;
+        }
+        self.count("creations and deletions that are visible late");
+        self.invisible.insert(service.clone());
+        Some(Duration::from_millis(self.rng.u64(0..max)))
     }
 
     /// Stores the state of ECS, for stale reads after the change that follows.
@@ -126,16 +174,57 @@ impl Simulation {
         self.past.push((Instant::now(), self.account.ecs.clone()));
     }
 
+    /// The virtual time.
+    pub fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(EPOCH) + self.begun.elapsed()
+    }
+
+    /// The virtual time in seconds since 1970.
+    pub fn seconds(&self) -> u64 {
+        EPOCH + self.begun.elapsed().as_secs()
+    }
+
+    /// The virtual time as CloudTrail writes it, in whole seconds.
+    pub fn event_time(&self) -> String {
+        let time = DateTime::from_secs(i64::try_from(self.seconds()).unwrap_or_default());
+        time.fmt(Format::DateTime).unwrap_or_default()
+    }
+
     /// Whether faults can happen now.
     pub fn has_faults(&self) -> bool {
         self.begun.elapsed() < Duration::from_millis(self.faults.until_ms)
     }
 
-    pub(crate) fn is_denied(&self, operation: &str) -> bool {
-        let from = Duration::from_millis(self.faults.denied_from_ms);
-        self.has_faults()
-            && self.begun.elapsed() >= from
-            && self.faults.denied.as_deref() == Some(operation)
+    pub(crate) fn is_denied(&self, request: &Request) -> bool {
+        self.faults.denied.as_ref().is_some_and(|denied| {
+            self.begun.elapsed() >= Duration::from_millis(denied.from_ms)
+                && (denied.is_permanent || self.has_faults())
+                && denied.operation == request.operation
+                && denied.subject.as_ref().is_none_or(|subject| subject.is_in(request))
+        })
+    }
+
+    /// Whether a fault of this history is left when all others have ended.
+    pub fn has_lasting_failure(&self) -> bool {
+        self.rejected_name.is_some()
+            || self.faults.denied.as_ref().is_some_and(|denied| denied.is_permanent)
+            || self.account.zones.keys().any(|id| self.is_full(id))
+    }
+
+    /// Whether a zone may lack the room for one more name.
+    pub fn is_full(&self, zone: &str) -> bool {
+        self.account.zones.get(zone).is_some_and(|zone| zone.len() + 3 > zone.max_rrsets)
+    }
+
+    /// Whether a permission is denied for good without which nothing about a service or a name is decided.
+    pub(crate) fn is_out_of_reach(&self, service: &ServiceName, zone: &str, name: &str) -> bool {
+        let denied = self.faults.denied.as_ref().filter(|denied| denied.is_permanent);
+        denied.is_some_and(|denied| match &denied.subject {
+            None => true,
+            Some(Subject::Cluster(cluster)) => *cluster == service.0,
+            Some(Subject::Zone(id)) => id == zone,
+            Some(Subject::Name(other)) => other == name,
+        })
     }
 
     pub(crate) fn happens(&mut self, per_mille: u32) -> bool {
@@ -185,15 +274,20 @@ impl Simulation {
     pub fn answer(&mut self, request: &Request, invocation: u64) -> (Reply, Described) {
         let max_page = self.faults.max_page.filter(|_| self.has_faults()).unwrap_or(usize::MAX);
         if request.is_route53() {
-            (self.answer_route53(request, invocation, max_page), Described::default())
+            self.answer_route53(request, invocation, max_page)
         } else if request.is_ecs() {
-            self.answer_ecs(request, max_page)
+            self.answer_ecs(request, invocation, max_page)
         } else {
             self.answer_elb(request, invocation, max_page)
         }
     }
 
-    fn answer_ecs(&mut self, request: &Request, max_page: usize) -> (Reply, Described) {
+    fn answer_ecs(
+        &mut self,
+        request: &Request,
+        invocation: u64,
+        max_page: usize,
+    ) -> (Reply, Described) {
         let mut described = Described::default();
         let (quota, burst) = if request.operation == "ListClusters" {
             ("ECS clusters", 50.0)
@@ -219,6 +313,19 @@ impl Simulation {
                 }
             }
         }
+        if request.operation == "DescribeServices" && status == 200 {
+            let cluster = body["cluster"].as_str().unwrap_or("default");
+            if self.happens(self.faults.not_found) && self.once(invocation, cluster.to_owned()) {
+                self.count("clusters not found once");
+                described.services.values_mut().for_each(|service| *service = None);
+                described.miss_all();
+                let body =
+                    json!({"__type": "ClusterNotFoundException", "message": "Cluster not found."});
+                return ((400, body.to_string()), described);
+            }
+            self.spoil(&mut reply, &mut described, invocation);
+        }
+        described.miss_all();
         // AWS documents no order.
         for list in ["services", "failures"] {
             if let Some(list) = reply[list].as_array_mut() {
@@ -226,6 +333,39 @@ impl Simulation {
             }
         }
         ((status, reply.to_string()), described)
+    }
+
+    /// Leaves out a service, or reports it as missing.
+    fn spoil(&mut self, reply: &mut Value, described: &mut Described, invocation: u64) {
+        let Some(services) = reply["services"].as_array_mut().filter(|all| !all.is_empty()) else {
+            return;
+        };
+        let at = self.rng.usize(0..services.len());
+        let name = services[at]["serviceName"].as_str().unwrap_or_default().to_owned();
+        let Some(name) = described.services.keys().find(|(_, other)| *other == name).cloned()
+        else {
+            return;
+        };
+        if self.happens(self.faults.incomplete) {
+            services.remove(at);
+            self.count("services omitted from an answer");
+            described.services.remove(&name);
+            described.is_incomplete = true;
+        } else if self.happens(self.faults.not_found) && self.once(invocation, name.0.clone()) {
+            services.remove(at);
+            self.count("services not found once");
+            let failure = json!({"arn": service_arn(&name), "reason": "MISSING"});
+            if let Some(failures) = reply["failures"].as_array_mut() {
+                failures.push(failure);
+            }
+            described.services.insert(name, None);
+        }
+    }
+
+    /// Whether this is the first time for `cluster` in the invocation. So a second read corrects the first.
+    fn once(&mut self, invocation: u64, cluster: String) -> bool {
+        let log = self.invocations.get_mut(&invocation);
+        log.is_some_and(|log| log.not_found.insert(cluster))
     }
 
     fn answer_elb(
@@ -239,12 +379,24 @@ impl Simulation {
         if !self.within_quota(quota, 40.0, 10.0, 1.0) {
             return (request.throttled(), Described::default());
         }
-        let reply = self.account.answer_elb(&request.operation, &request.query, max_page);
-        let described = if self.invocations.contains_key(&invocation) {
+        let mut reply = self.account.answer_elb(&request.operation, &request.query, max_page);
+        let mut described = if self.invocations.contains_key(&invocation) {
             self.described_by_elb(request, &reply)
         } else {
             Described::default()
         };
+        if !described.load_balancers.is_empty() && self.happens(self.faults.incomplete) {
+            let fields = ["VpcId", "VPCId", "IpAddressType", "Scheme"];
+            let field = fields[self.rng.usize(0..fields.len())];
+            let at = self.rng.usize(0..described.load_balancers.len());
+            let name = described.load_balancers.keys().nth(at).cloned().unwrap_or_default();
+            if let Some(body) = without_field(&reply.1, &name, field) {
+                reply.1 = body;
+                self.count("fields missing from an answer");
+                described.load_balancers.remove(&name);
+                described.is_incomplete = true;
+            }
+        }
         (reply, described)
     }
 
@@ -289,9 +441,14 @@ impl Simulation {
         described
     }
 
-    fn answer_route53(&mut self, request: &Request, invocation: u64, max_page: usize) -> Reply {
+    fn answer_route53(
+        &mut self,
+        request: &Request,
+        invocation: u64,
+        max_page: usize,
+    ) -> (Reply, Described) {
         if !self.within_quota("Route 53 requests", 50.0, 10.0, 1.0) {
-            return request.throttled();
+            return (request.throttled(), Described::default());
         }
         let id = request
             .path
@@ -301,21 +458,22 @@ impl Simulation {
             .unwrap_or_default()
             .to_owned();
         let Some(zone) = self.account.zones.get(&id) else {
-            return xml_error(
-                404,
-                "NoSuchHostedZone",
-                &format!("No hosted zone found with ID: {id}"),
-            );
+            let message = format!("No hosted zone found with ID: {id}");
+            return (xml_error(404, "NoSuchHostedZone", &message), Described::default());
         };
         if request.method == "GET" {
-            let start = request
-                .query
-                .get("name")
-                .map(|name| (name.as_str(), request.query.get("type").map(String::as_str)));
+            let query = |key: &str| request.query.get(key).map_or("", String::as_str);
+            let start = (query("name"), query("type"), query("identifier"));
             let max_items =
                 request.query.get("maxitems").and_then(|items| items.parse().ok()).unwrap_or(300);
-            return (200, zone.list(start, max_items, max_page));
+            let (page, writers) = zone.list(start, max_items, max_page);
+            let rrsets = writers.into_iter().map(|(key, writer)| (id.clone(), key, writer));
+            return ((200, page), Described { rrsets: rrsets.collect(), ..Described::default() });
         }
+        (self.answer_change(request, invocation, &id), Described::default())
+    }
+
+    fn answer_change(&mut self, request: &Request, invocation: u64, id: &str) -> Reply {
         let Some(changes) = read_changes(&request.body) else {
             return xml_error(400, "InvalidInput", "Invalid XML");
         };
@@ -325,7 +483,7 @@ impl Simulation {
             return request.throttled();
         }
         let now = Instant::now();
-        if self.busy.get(&id).is_some_and(|until| *until > now) {
+        if self.busy.get(id).is_some_and(|until| *until > now) {
             self.count("prior request not complete");
             return xml_error(
                 400,
@@ -340,13 +498,22 @@ impl Simulation {
             self.count("refusals that name no change");
             return (400, refusal(&["The request was refused".to_owned()], bare));
         }
-        let environment =
-            self.invocations.get(&invocation).map_or(0, |invocation| invocation.environment);
-        let author = Author::Handler(self.environments[environment].name.clone());
-        let zone = self.account.zones.get_mut(&id).expect("it was found above");
+        let config = self.invocations.get(&invocation).map(|invocation| &invocation.config);
+        let author = Author::Handler(config.unwrap_or(&self.environments[0]).name.clone());
+        let Some(zone) = self.account.zones.get_mut(id) else {
+            return xml_error(404, "NoSuchHostedZone", "the zone was deleted");
+        };
         let before = zone.clone();
+        zone.writer = Writer { invocation, change: zone.writer.change + 1 };
         match zone.change(&changes, &author) {
             Err(messages) => {
+                if messages.iter().any(|message| message.ends_with(EXCEEDED)) {
+                    let message = format!("a batch was too large: {}", messages.join(", "));
+                    self.violate(Violation::new(7, message));
+                }
+                if messages.iter().any(|message| message.contains("cannot have more than")) {
+                    self.count("refusals of a full zone");
+                }
                 self.count(if bare {
                     "refusals without an error code"
                 } else {
@@ -356,14 +523,31 @@ impl Simulation {
             }
             Ok(()) => {
                 self.count("change batches applied");
-                self.busy.insert(id.clone(), now + Duration::from_millis(self.rng.u64(1..60)));
-                if let Some(violation) = check_change(self, &id, &before, &changes, invocation) {
+                if deletes_repeated_marker(self, id, &before, &changes, invocation) {
+                    self.count("markers deleted that an invocation created twice");
+                    self.is_compromised = true;
+                }
+                self.busy.insert(id.to_owned(), now + Duration::from_millis(self.rng.u64(1..60)));
+                if let Some(violation) = check_change(self, id, &before, &changes, invocation) {
+                    self.violate(violation);
+                }
+                if let Some(violation) = check_losses(self, id, &before, &changes, invocation) {
                     self.violate(violation);
                 }
                 (200, "<ChangeResourceRecordSetsResponse><ChangeInfo><Id>C1</Id><Status>PENDING</Status><SubmittedAt>2026-01-01T00:00:00Z</SubmittedAt></ChangeInfo></ChangeResourceRecordSetsResponse>".into())
             }
         }
     }
+}
+
+/// An answer of Elastic Load Balancing without one field of the load balancer `name`, if it has that field.
+fn without_field(body: &str, name: &str, field: &str) -> Option<String> {
+    let at = body.find(&format!("<LoadBalancerName>{name}<"))?;
+    let end = at + body[at..].find("</member>")?;
+    let from = at + body[at..end].find(&format!("<{field}>"))?;
+    let close = format!("</{field}>");
+    let to = from + body[from..end].find(&close)? + close.len();
+    Some(format!("{}{}", &body[..from], &body[to..]))
 }
 
 /// Every text in `body` between `before` and the next `after`.
