@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { AssetHashType, Duration, FileSystem, type RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
@@ -45,7 +46,9 @@ export class Handler extends Construct {
       removalPolicy: props.removalPolicy,
     });
     this.role = this.makeRole(discovery);
-    this.configuration = Stack.of(this).toJsonString({
+    this.codeHash =
+      props.handlerCode === undefined ? sourceHash(discovery.architecture) : FileSystem.fingerprint(props.handlerCode);
+    const configuration = {
       environment,
       formerNames: discovery.formerNames,
       zones: zones.map(({ vpcId, hostedZoneId, name }) => ({ vpcId, hostedZoneId, name })),
@@ -55,6 +58,10 @@ export class Handler extends Construct {
       ttlSeconds: discovery.ttlSeconds,
       deleteLimit: discovery.deleteLimit,
       adopt: discovery.adopt,
+    };
+    this.configuration = Stack.of(this).toJsonString({
+      ...configuration,
+      generation: this.generation(configuration),
     });
     const common = {
       description: `Registers the ECS services of ${environment} in Route 53`,
@@ -75,7 +82,6 @@ export class Handler extends Construct {
     };
     let made: LambdaFunction;
     if (props.handlerCode === undefined) {
-      this.codeHash = sourceHash(discovery.architecture);
       made = new RustFunction(this, 'Function', {
         ...common,
         manifestPath: path.join(WORKSPACE, 'Cargo.toml'),
@@ -92,7 +98,6 @@ export class Handler extends Construct {
         handler: 'bootstrap',
         runtime: Runtime.PROVIDED_AL2023,
       });
-      this.codeHash = FileSystem.fingerprint(props.handlerCode);
     }
     this.function = made;
     const reason =
@@ -105,6 +110,13 @@ export class Handler extends Construct {
           'One function calls three APIs, and its log and metrics cover every call. Tracing would add a daemon and its requests to every cold start.',
       },
     );
+  }
+
+  /** Differs between any two versions of the function, so that the older one yields during a deployment. */
+  private generation(configuration: object): string {
+    // Tokens have other numbers in each synthesis.
+    const resolved: unknown = Stack.of(this).resolve(configuration);
+    return createHash('sha256').update(this.codeHash).update(JSON.stringify(resolved)).digest('hex').slice(0, 16);
   }
 
   private makeRole(discovery: Discovery): Role {

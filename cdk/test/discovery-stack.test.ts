@@ -389,6 +389,18 @@ describe('a deployment', () => {
     expect(pass({ fullPassMinutes: 5, alarmTopicArn: 'arn:aws:sns:eu-west-1:111122223333:oncall' })).toEqual(pass({}));
   });
 
+  test('gives the handler another generation with each configuration, and the same one for the same', () => {
+    const generation = (options: object) => {
+      const configuration = JSON.stringify(properties(template(options), 'Custom::EcsDiscoveryFullPass').Properties);
+      return /generation[\\":]+([0-9a-f]{16})/.exec(configuration)?.[1];
+    };
+    expect(generation({})).toBeDefined();
+    expect(generation({ fullPassMinutes: 5 })).toEqual(generation({}));
+    expect(generation({ ttlSeconds: 5 })).not.toEqual(generation({}));
+    const other = [{ vpcId: VPC, zoneName: 'dev.internal', hostedZoneId: 'Z0GIVEN' }];
+    expect(generation({ vpcs: other })).not.toEqual(generation({}));
+  });
+
   test('that removes a zone deletes rules and mappings, then managed records, then the permission to delete them', () => {
     const made = template({ vpcs: [{ vpcId: VPC, zoneName: 'dev.internal', hostedZoneId: 'Z0GIVEN' }] });
     const end = properties(made, 'Custom::EcsDiscoveryZone');

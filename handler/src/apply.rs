@@ -2,9 +2,10 @@
 
 use tokio::time::Instant;
 
-use crate::aws::route53::{ChangeError, Priority, Route53};
+use crate::aws::route53::{ChangeError, Priority, Refusal, Route53};
 use crate::domain::check::{Batch, SafePlan};
 use crate::domain::plan::NameChange;
+use crate::turns::Turns;
 
 /// Changes that were not applied, with the reason.
 pub(crate) type NotApplied<'a> = (Vec<&'a NameChange>, String);
@@ -23,6 +24,9 @@ pub(crate) struct Applied<'a> {
 /// role without the permission would cost two requests for each name.
 const MAX_DENIALS: usize = 30;
 
+/// The most refused proofs of a round. Versions that take over a zone from each other must not keep a round busy.
+const MAX_REFUSED_PROOFS: usize = 20;
+
 /// Applies `plan`, and starts no batch after `stop_at`.
 ///
 /// One refused change takes its whole batch with it. The groups of the changes that the refusal names are set
@@ -31,11 +35,13 @@ const MAX_DENIALS: usize = 30;
 pub(crate) async fn apply<'a>(
     route53: &Route53,
     plan: &'a SafePlan,
+    turns: &mut Turns<'_>,
     priority: Priority,
     stop_at: Instant,
 ) -> Applied<'a> {
     let mut applied = Applied::default();
     let mut denials = 0;
+    let mut proofs = MAX_REFUSED_PROOFS;
     let mut batches = plan.batches();
     batches.reverse();
     while let Some(batch) = batches.pop() {
@@ -45,8 +51,25 @@ pub(crate) async fn apply<'a>(
             applied.failed.push((changes, reason));
             continue;
         }
-        match route53.change(&changes, priority).await {
+        let Some(zone) = changes.first().map(|change| change.zone.clone()) else { continue };
+        let proof = match turns.proof(&zone) {
+            Ok(proof) => proof,
+            Err(reason) => {
+                applied.failed.push((changes, reason));
+                continue;
+            }
+        };
+        let is_about_proof = |refusal: &Refusal| {
+            proof.as_ref().is_some_and(|proof| refusal.blames_within(&proof.name))
+        };
+        match route53.change(proof.as_ref(), &changes, priority).await {
             Ok(()) => applied.done.extend(changes),
+            // The zone belongs to another version of the function, or to none yet.
+            Err(ChangeError::Refused(refusal)) if is_about_proof(&refusal) && proofs > 0 => {
+                proofs -= 1;
+                turns.decide(&zone, priority).await;
+                batches.push(batch);
+            }
             // The policy of the role may exclude single names. IAM does not report which of them.
             Err(ChangeError::Denied(_)) if batch.len() > 1 && denials < MAX_DENIALS => {
                 denials += 1;

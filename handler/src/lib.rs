@@ -16,6 +16,7 @@ pub mod domain;
 pub mod invocation;
 pub mod metrics;
 pub mod reconcile;
+mod turns;
 
 mod apply;
 mod observe;

@@ -26,6 +26,7 @@ use tracing::Instrument;
 // At most memory sizes Lambda gives a function a part of one processor, and a run mostly waits for AWS.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
+    let started_at = std::time::SystemTime::now();
     tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
@@ -48,7 +49,7 @@ async fn main() -> ExitCode {
         elb_classic: ElbClassic::new((&sdk).into()),
         route53: Route53::new((&sdk).into()),
     };
-    let reconciler = Reconciler { config, aws };
+    let reconciler = Reconciler { config, aws, started_at };
 
     let metrics = Metrics::new(&reconciler.config.environment);
     let (reconciler, metrics) = (&reconciler, &metrics);

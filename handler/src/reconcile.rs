@@ -16,6 +16,7 @@ use crate::domain::check::{LossPolicy, SafePlan};
 use crate::domain::config::Config;
 use crate::domain::desired::{Basis, Desired, DesiredState, desired};
 use crate::domain::dns::DnsName;
+use crate::domain::generation::Version;
 use crate::domain::marker::Nonce;
 use crate::domain::plan::{NameChange, Plan, plan};
 use crate::domain::report::{
@@ -27,6 +28,7 @@ use crate::domain::trigger::{Options, Scope, Trigger};
 use crate::domain::world::{LIST_ZONE_THRESHOLD, World};
 use crate::domain::zone::{EnvironmentIdentity, ZoneName, ZoneView};
 use crate::observe::Observer;
+use crate::turns::Turns;
 
 /// The most rounds of a run. A run takes another round if Route 53 refused a change, if a service changed in ECS
 /// during the write, or if a name became free that another one waits for. After the last round the run fails, and
@@ -45,6 +47,8 @@ const NEGATIVE_TTL_ATTEMPTS: usize = 6;
 pub struct Reconciler {
     pub config: Config,
     pub aws: Aws,
+    /// When this process started.
+    pub started_at: SystemTime,
 }
 
 /// The invocation that a run belongs to.
@@ -180,6 +184,11 @@ impl Reconciler {
         let observer = Observer { config, aws, identity, priority, now };
         let mut progress = Progress::default();
         let mut task = task.clone();
+        let mut turns = self.turns(&task, options, invocation);
+        let mut errors = Vec::new();
+        if options.is_deployment && !options.dry_run {
+            errors = turns.decide_all(priority).await;
+        }
         for round in 1..=MAX_ROUNDS {
             let (world, plan) =
                 self.decide(&observer, &mut task, &mut progress, invocation.nonce).await;
@@ -190,7 +199,8 @@ impl Reconciler {
                 plan.changes().for_each(|change| progress.changes += change.count());
                 break;
             }
-            let applied = apply(&self.aws.route53, &plan, priority, invocation.stop_at).await;
+            let applied =
+                apply(&aws.route53, &plan, &mut turns, priority, invocation.stop_at).await;
             progress.record(&plan, &applied, &policy);
             if let Task::Reconcile(Scope::FullPass(_)) = &task {
                 progress.full_pass = Some(full_pass(&config.zones(), &world, &plan, &applied.done));
@@ -218,7 +228,40 @@ impl Reconciler {
                 progress.give_up(&plan, &applied, &changed, &unfinished);
             }
         }
+        if let Task::Deregister(zones) = &task
+            && !options.dry_run
+        {
+            for zone in zones {
+                errors.extend(turns.leave(zone).await.err());
+            }
+        }
+        progress.read_errors.extend(errors);
         progress
+    }
+
+    /// A deregistration was requested, so it needs no proof.
+    fn turns(&self, task: &Task, options: Options, invocation: &Invocation) -> Turns<'_> {
+        let version = self.config.generation.clone().map(|generation| Version {
+            generation,
+            newest_at_ms: millis(if options.is_deployment {
+                invocation.now
+            } else {
+                self.started_at
+            }),
+            now_ms: millis(invocation.now),
+        });
+        let identity = self.identity(invocation);
+        let turns = Turns::new(
+            &self.aws.route53,
+            version,
+            &identity,
+            self.config.zones(),
+            invocation.stop_at,
+        );
+        match task {
+            Task::Reconcile(_) => turns,
+            Task::Deregister(_) => turns.without_proof(),
+        }
     }
 
     /// Reads the world, and plans the changes. If a contested name ends, the services that should have it join
@@ -436,6 +479,11 @@ fn full_pass(
         unreadable_markers: world.zones.iter().flat_map(unreadable).collect(),
         long_negative_ttls: zones.iter().filter_map(long_negative_ttl).collect(),
     }
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let time = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(time.as_millis()).unwrap_or_default()
 }
 
 fn is_unknown(desired: &BTreeMap<ServiceArn, Desired>, service: &ServiceArn) -> bool {

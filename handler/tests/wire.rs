@@ -156,7 +156,12 @@ impl MockAws {
             if change.starts_with("<Action>DELETE") {
                 match present {
                     Some(at) => drop(zone.remove(at)),
-                    None => return refused("it was not found"),
+                    None => {
+                        return refused(&format!(
+                            "Tried to delete resource record set [name='{}'] but it was not found",
+                            text(inside, "Name")
+                        ));
+                    }
                 }
             } else {
                 if present.is_some() {
@@ -247,6 +252,12 @@ fn refused(message: &str) -> MockResponse {
     )
 }
 
+/// The text of the first element with this tag.
+fn text(xml: &str, tag: &str) -> String {
+    let rest = xml.split_once(&format!("<{tag}>")).map_or("", |(_, rest)| rest);
+    rest.split_once("</").map_or("", |(text, _)| text).to_owned()
+}
+
 struct TestRun {
     report: Report,
     aws: Arc<Mutex<MockAws>>,
@@ -291,10 +302,6 @@ impl TestRun {
     /// The change batches, one change per line.
     fn batches(&self) -> String {
         let aws = self.aws.lock().expect("no holder panics");
-        let text = |change: &str, tag: &str| {
-            let rest = change.split_once(&format!("<{tag}>")).map_or("", |(_, rest)| rest);
-            rest.split_once("</").map_or("", |(text, _)| text).to_owned()
-        };
         let batch = |body: &String| {
             let line = |change: &str| {
                 let [action, name, kind, ttl, value, alias] =
@@ -351,6 +358,9 @@ fn invocation(time: Duration) -> Invocation {
 }
 
 fn mock(zone: Vec<String>, script: Script) -> Arc<Mutex<MockAws>> {
+    // Without any subscriber in another thread, tracing may remember that nobody wants an event.
+    static LOG_EVERYTHING: std::sync::Once = std::sync::Once::new();
+    LOG_EVERYTHING.call_once(|| tracing_subscriber::fmt().with_writer(std::io::sink).init());
     Arc::new(Mutex::new(MockAws { zone, script, log: Vec::new(), batches: Vec::new() }))
 }
 
@@ -375,6 +385,7 @@ fn reconciler(aws: &Arc<Mutex<MockAws>>) -> Reconciler {
             elb_classic: ElbClassic::new((&sdk).into()),
             route53: Route53::new((&sdk).into()),
         },
+        started_at: std::time::SystemTime::now(),
     }
 }
 
@@ -1808,4 +1819,86 @@ async fn a_long_chain_of_names_from_tags_is_not_followed() {
     assert_eq!(outcome.report.read_errors, Vec::<String>::new());
     assert!(outcome.statuses().lines().all(|status| status == "unchanged"));
     assert_eq!(outcome.count("DescribeServices"), 2);
+}
+
+/// The configuration of a version of the function.
+fn version(generation: &str, name_template: &str) -> Config {
+    let zones = json!([{"vpcId": "vpc-1", "hostedZoneId": "Z1", "name": "internal"}]);
+    let config = json!({
+        "environment": "dev", "zones": zones, "nameTemplate": name_template,
+        "generation": generation,
+    });
+    Config::parse(Some(&config.to_string())).expect("valid")
+}
+
+/// The request of a deployment, as CloudFormation sends it.
+fn deployment() -> Value {
+    let request = json!({"reconcile": "all"}).to_string();
+    json!({"RequestType": "Update", "ResourceProperties": {"Update": request}})
+}
+
+const OUTDATED: &str = "failed: another version of the function or of its configuration took over the zone Z1 1 s ago, \
+    and this invocation belongs to an older one, so it changes nothing; a retry uses the newer version";
+
+#[tokio::test(start_paused = true)]
+async fn after_a_deployment_the_former_version_changes_nothing() {
+    let aws = mock(vec![], usual());
+    let now = std::time::SystemTime::now();
+    let at = |seconds: u64| now + Duration::from_secs(seconds);
+    let container = |config: Config, started: u64| Reconciler {
+        config,
+        started_at: at(started),
+        ..reconciler(&aws)
+    };
+    let old = container(version("a", "{service}"), 0);
+    let new = container(version("b", "{service}-new"), 20);
+    let invoke = async |container: &Reconciler, payload: Value, seconds: u64| {
+        let invocation = Invocation { now: at(seconds), ..invocation(Duration::from_secs(300)) };
+        let trigger = Trigger::parse(&payload, &location());
+        let report = container.run(&trigger, &invocation).await;
+        TestRun { report, aws: Arc::clone(&aws) }
+    };
+    let names = || {
+        let zone = aws.lock().expect("no holder panics").zone.clone();
+        let names = zone.iter().map(|rrset| text(rrset, "Name"));
+        let mut names: Vec<String> = names.filter(|name| !name.contains("_discovery")).collect();
+        names.sort();
+        names
+    };
+
+    // The first version takes the zone over with its first event.
+    assert_eq!(invoke(&old, one(), 1).await.report.changes.created, 2);
+    assert_eq!(names(), ["orders.internal"]);
+    let generation = "_discovery-dev-eu-west-1.internal";
+    assert!(aws.lock().expect("no holder panics").zone.concat().contains(generation));
+    let deployed = invoke(&new, deployment(), 21).await;
+    assert_eq!(deployed.report.read_errors, [] as [String; 0]);
+    assert_eq!(names(), ["orders-new.internal"]);
+
+    for payload in [one(), json!({"reconcile": "all"})] {
+        let outcome = invoke(&old, payload, 22).await;
+        assert!(outcome.statuses().starts_with(OUTDATED), "{}", outcome.statuses());
+        assert_eq!(names(), ["orders-new.internal"]);
+    }
+    // A rollback starts the former version again.
+    let former = container(version("a", "{service}"), 30);
+    invoke(&former, json!({"reconcile": "all"}), 31).await;
+    assert_eq!(names(), ["orders.internal"]);
+    invoke(&former, json!({"deregister": "all"}), 32).await;
+    assert_eq!(aws.lock().expect("no holder panics").zone, [] as [String; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_zone_does_not_stop_changes_of_records_that_exist() {
+    let full = |call: &Call| {
+        (call.operation == "ChangeResourceRecordSets"
+            && call.body.contains("<Value>&quot;heritage=ecs-discovery,version=1,since="))
+        .then(|| refused("The zone internal cannot have more than 10000 records"))
+    };
+    let aws = mock(registered("internal-former-1.eu-west-1.elb.amazonaws.com"), Box::new(full));
+    let reconciler = Reconciler { config: version("a", "{service}"), ..reconciler(&aws) };
+    let trigger = Trigger::parse(&one(), &location());
+    let report = reconciler.run(&trigger, &invocation(Duration::from_secs(300))).await;
+    let outcome = TestRun { report, aws };
+    assert_snapshot!(outcome.statuses(), @"updated: the record was CNAME internal-former-1.eu-west-1.elb.amazonaws.com, TTL 60 s");
 }

@@ -18,7 +18,9 @@ export const mutations = [
   {
     name: 'no recheck after writing',
     seeds: 4_000,
-    edits: [['reconcile.rs', 'self.recheck(&applied.done, &world, now, &mut progress.outcomes).await', 'BTreeSet::new()']],
+    edits: [
+      ['reconcile.rs', 'self.recheck(&applied.done, &world, now, &mut progress.outcomes).await', 'BTreeSet::new()'],
+    ],
   },
   {
     name: 'absence from a list treated as deletion',
@@ -134,7 +136,11 @@ export const mutations = [
     name: 'an UpdateServicePrimaryTaskSet event ignored',
     seeds: 4_000,
     edits: [
-      ['domain/event.rs', 'if call == "UpdateService" &&', 'if call == "UpdateServicePrimaryTaskSet" || call == "UpdateService" &&'],
+      [
+        'domain/event.rs',
+        'if call == "UpdateService" &&',
+        'if call == "UpdateServicePrimaryTaskSet" || call == "UpdateService" &&',
+      ],
     ],
   },
   {
@@ -287,11 +293,7 @@ export const mutations = [
     name: 'a deployment in progress not waited for',
     seeds: 4_000,
     edits: [
-      [
-        'aws/ecs.rs',
-        'is_deploying: is_deploying(service, now),',
-        'is_deploying: false && is_deploying(service, now),',
-      ],
+      ['aws/ecs.rs', 'is_deploying: is_deploying(service, now),', 'is_deploying: false && is_deploying(service, now),'],
     ],
   },
   {
@@ -303,6 +305,16 @@ export const mutations = [
     name: 'a failed load balancer used',
     seeds: 4_000,
     edits: [['domain/desired.rs', 'has_tagged_name(balancer) && !balancer.has_failed', 'has_tagged_name(balancer)']],
+  },
+  {
+    name: 'an older version that changes a zone of a newer one',
+    seeds: 4_000,
+    edits: [['turns.rs', 'Ok(Some(proof(zone, name, &version.generation)))', 'Ok(None)']],
+  },
+  {
+    name: 'an older version that takes a zone over from a newer one',
+    seeds: 4_000,
+    edits: [['domain/generation.rs', 'self.newest_at_ms > taken_at', 'true']],
   },
   {
     name: 'an internet-facing load balancer preferred',
@@ -318,12 +330,18 @@ export const mutations = [
   {
     name: 'an AAAA record for every alias',
     seeds: 4_000,
-    edits: [['domain/desired.rs', 'dualstack.then_some(RecordType::Aaaa)', '(*dualstack || true).then_some(RecordType::Aaaa)']],
+    edits: [
+      [
+        'domain/desired.rs',
+        'dualstack.then_some(RecordType::Aaaa)',
+        '(*dualstack || true).then_some(RecordType::Aaaa)',
+      ],
+    ],
   },
   {
     name: 'underscores dropped from names',
     seeds: 4_000,
-    edits: [['domain/dns.rs', ".to_ascii_lowercase().replace('_', \"-\")", ".to_ascii_lowercase().replace('_', \"\")"]],
+    edits: [['domain/dns.rs', '.to_ascii_lowercase().replace(\'_\', "-")', '.to_ascii_lowercase().replace(\'_\', "")']],
   },
 ];
 

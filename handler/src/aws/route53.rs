@@ -94,12 +94,18 @@ impl Refusal {
     /// Whether one of Route 53's messages contains the name of the change or of its marker. The messages have
     /// several forms. All of them contain the whole name.
     pub fn blames(&self, change: &NameChange) -> bool {
-        let is_separator = |c: char| c.is_whitespace() || "'\"[]()=,;".contains(c);
         let (name, marker) = (&change.name, change.name.marker());
-        self.0
-            .split(is_separator)
-            .filter_map(|word| DnsName::parse(word).ok())
-            .any(|word| word == *name || word == marker)
+        self.names().any(|word| word == *name || word == marker)
+    }
+
+    /// Whether one of Route 53's messages contains `name` or a name below it.
+    pub fn blames_within(&self, name: &DnsName) -> bool {
+        self.names().any(|word| word.is_within(name))
+    }
+
+    fn names(&self) -> impl Iterator<Item = DnsName> {
+        let is_separator = |c: char| c.is_whitespace() || "'\"[]()=,;".contains(c);
+        self.0.split(is_separator).filter_map(|word| DnsName::parse(word).ok())
     }
 }
 
@@ -214,9 +220,11 @@ impl Route53 {
         sent.map(drop).map_err(|error| AwsError::sdk(CHANGE, subject(), &error))
     }
 
-    /// Applies a batch of changes of one zone. Route 53 applies all of them or none.
+    /// Applies a batch of changes of one zone, after the proof that the zone belongs to this version of the function.
+    /// Route 53 applies all of them or none.
     pub async fn change(
         &self,
+        proof: Option<&NameChange>,
         batch: &[&NameChange],
         priority: Priority,
     ) -> Result<(), ChangeError> {
@@ -229,7 +237,7 @@ impl Route53 {
         };
         let failed = |cause: String| ChangeError::Failed(AwsError::new(CHANGE, subject(), cause));
         let mut changes = Vec::new();
-        for name_change in batch {
+        for name_change in proof.iter().chain(batch) {
             // Deletes come first: a CNAME can only be created at a name without other records.
             let deletes = name_change.deletes.iter().map(|rrset| (ChangeAction::Delete, rrset));
             let creates = name_change.creates.iter().map(|rrset| (ChangeAction::Create, rrset));

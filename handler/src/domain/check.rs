@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::domain::config::DeleteLimit;
 use crate::domain::desired::Basis;
 use crate::domain::dns::DnsName;
+use crate::domain::generation;
 use crate::domain::plan::{NameChange, Plan};
 use crate::domain::report::{Outcome, Status};
 use crate::domain::service::{HostedZoneId, ServiceArn};
@@ -263,7 +264,8 @@ impl Size {
     }
 
     fn fits(self) -> bool {
-        self.values <= MAX_VALUES_PER_BATCH && self.characters <= MAX_CHARACTERS_PER_BATCH
+        self.values + generation::PROOF_VALUES <= MAX_VALUES_PER_BATCH
+            && self.characters + generation::PROOF_CHARACTERS <= MAX_CHARACTERS_PER_BATCH
     }
 }
 

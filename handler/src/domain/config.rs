@@ -29,6 +29,8 @@ pub struct Config {
     pub delete_limit: DeleteLimit,
     /// Whether an unmarked record that already leads to a service's load balancer is taken over.
     pub adopt: bool,
+    /// A hash of the function's code and configuration, for the time in which two versions run side by side.
+    pub generation: Option<String>,
 }
 
 /// The private hosted zone of a VPC.
@@ -75,6 +77,7 @@ struct RawConfig {
     delete_limit: DeleteLimit,
     #[serde(default = "yes")]
     adopt: bool,
+    generation: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -187,6 +190,13 @@ impl Config {
                 ));
             }
         }
+        if let Some(generation) = &raw.generation
+            && !((1..=64).contains(&generation.len())
+                && generation.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))
+        {
+            let expected = "1 to 64 characters of a-z and 0-9";
+            return Err(invalid("generation", expected, format!("{generation:?}")));
+        }
         let name_template = NameTemplate::parse(&raw.name_template).map_err(|found| {
             let expected =
                 "labels of a-z, 0-9, -, {service} and {cluster}, with {service} in at least one";
@@ -211,6 +221,7 @@ impl Config {
             ttl,
             delete_limit: raw.delete_limit,
             adopt: raw.adopt,
+            generation: raw.generation,
         })
     }
 
@@ -371,7 +382,7 @@ mod tests {
         assert_snapshot!(check("record", json!("AAAA")), @r#"DISCOVERY_CONFIG: record: expected CNAME or ALIAS; found "AAAA""#);
         assert_snapshot!(check("ttlSeconds", json!(0)), @"DISCOVERY_CONFIG: ttlSeconds: expected 1 to 86400 seconds; found 0");
         assert_snapshot!(check("deleteLimit", json!({"free":1,"percent":101})), @"DISCOVERY_CONFIG: deleteLimit.percent: expected 0 to 100 percent; found 101");
-        assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: expected one of `environment`, `formerNames`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`, `adopt`; found unknown field `ttl`");
+        assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: expected one of `environment`, `formerNames`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`, `adopt`, `generation`; found unknown field `ttl`");
     }
 
     proptest! {

@@ -25,6 +25,9 @@ pub mod desired;
 pub mod plan;
 pub mod world;
 
+// Two versions at once.
+pub mod generation;
+
 // The answer.
 pub mod report;
 

@@ -14,10 +14,19 @@ pub(super) fn parse_custom_resource(payload: &Value, location: &AwsLocation) -> 
         Some(text) => match serde_json::from_str::<Value>(text) {
             Ok(request) => match request.get("negativeTtl") {
                 Some(subject) => negative_ttl(subject),
-                None => parse(&request, location),
+                None => of_deployment(parse(&request, location)),
             },
             Err(error) => Trigger::not_json(&error),
         },
+    }
+}
+
+fn of_deployment(trigger: Trigger) -> Trigger {
+    match trigger {
+        Trigger::Reconcile { scope, options } => {
+            Trigger::Reconcile { scope, options: Options { is_deployment: true, ..options } }
+        }
+        other => other,
     }
 }
 

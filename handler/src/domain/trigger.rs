@@ -105,6 +105,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Ignore the delete limit of the full pass.
     pub override_delete_limit: bool,
+    /// A deployment requested the run, so the present version of the function is the newest one.
+    pub is_deployment: bool,
 }
 
 impl Trigger {

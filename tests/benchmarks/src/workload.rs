@@ -90,6 +90,7 @@ pub fn environment() -> EnvironmentConfig {
         alias: false,
         ttl: 60,
         delete_limit: (3, 30),
+        version: 1,
     }
 }
 

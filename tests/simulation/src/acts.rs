@@ -13,6 +13,7 @@ use crate::account::{
 };
 use crate::history::{Act, EventDelivery, RecordChange, Rollout, Step, Tampering, event};
 use crate::invariants::Exemptions;
+use crate::lambda::DEPLOYMENT;
 use crate::route53::{Action, Author, StoredRrset, Writer};
 use crate::runner::{FULL_PASS, Runner};
 use crate::state::Simulation;
@@ -187,9 +188,8 @@ impl Runner {
                     let change = |config: &mut crate::oracle::EnvironmentConfig| {
                         (config.template, config.alias, config.ttl) = (template, alias, ttl);
                     };
-                    runner.lambda.configure(environment, change).await;
-                    let request = r#"{"reconcile":"all"}"#.to_owned();
-                    runner.deliver(environment, request, Duration::ZERO).await;
+                    runner.lambda.configure(environment, change);
+                    runner.deliver(environment, DEPLOYMENT.to_owned(), Duration::ZERO).await;
                 });
                 Vec::new()
             }

@@ -357,6 +357,7 @@ fn environments(rng: &mut Rng, theme: Theme) -> Vec<EnvironmentConfig> {
         alias: rng.u8(0..if theme == Theme::Strangers { 2 } else { 3 }) == 0,
         ttl: 60,
         delete_limit,
+        version: 1,
     };
     let second = if is_shared { "ZDEV" } else { "ZPROD" };
     vec![

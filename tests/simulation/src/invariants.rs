@@ -16,6 +16,7 @@
 //! 11. The handler starts no change shortly before its deadline.
 //! 12. A full pass deletes no more names than the delete limit allows, and an event deletes none because of the
 //!     configuration.
+//! 13. No older version of the function changes a zone after a newer one did.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -134,6 +135,36 @@ fn target(rrset: &StoredRrset) -> Option<String> {
     Some(text.trim_end_matches('.').to_lowercase())
 }
 
+/// The names with their markers, without the generation of the zone.
+fn changed_names(changes: &[(Action, StoredRrset)]) -> BTreeSet<&str> {
+    let names = changes.iter().map(|(_, rrset)| name_of(rrset));
+    names.filter(|name| !is_generation(name)).collect()
+}
+
+/// Whether this is the name of a record with the generation that a zone belongs to.
+fn is_generation(name: &str) -> bool {
+    name.strip_prefix("since.").unwrap_or(name).starts_with("_discovery-")
+}
+
+/// Checks invariant 13: an older version changes no zone after a newer one did.
+pub fn check_version(
+    simulation: &mut Simulation,
+    zone: &str,
+    invocation: u64,
+) -> Option<Violation> {
+    let log = simulation.invocations.get(&invocation).filter(|log| !log.deregisters)?;
+    let EnvironmentConfig { name, version, .. } = &log.config;
+    let at = (name.clone(), zone.to_owned());
+    let newest = simulation.versions.entry(at).or_default();
+    if *version < *newest {
+        let message =
+            format!("version {version} of {name} changed {zone} after version {newest} did");
+        return Some(Violation::new(13, message));
+    }
+    *newest = *version;
+    None
+}
+
 /// Checks the invariants 4, 5 and 6 on an applied change.
 pub fn check_change(
     simulation: &Simulation,
@@ -153,8 +184,7 @@ pub fn check_change(
             return Some(Violation::new(5, message));
         }
     }
-    let names: BTreeSet<&str> = changes.iter().map(|(_, rrset)| name_of(rrset)).collect();
-    for name in names {
+    for name in changed_names(changes) {
         let (was, is) = (NameRecords::read(before, name), NameRecords::read(after, name));
         let at = format!("{name} in {zone}, changed by the handler of {}", environment.name);
         let (old_holder, new_holder) = (was.holder(environment), is.holder(environment));
@@ -422,6 +452,7 @@ impl Losses {
             let request = &event["detail"]["requestParameters"];
             event["detail-type"] == "Scheduled Event"
                 || event["reconcile"] == "all"
+                || event["RequestType"] == "Update"
                 || request["omitted"] == true
         };
         if payload.get("deregister").is_some() || payload.get("overrideDeleteLimit").is_some() {
@@ -479,7 +510,7 @@ pub fn check_losses(
 ) -> Option<Violation> {
     let now = simulation.seconds();
     let after = &simulation.account.zones[zone];
-    let names: BTreeSet<&str> = changes.iter().map(|(_, rrset)| name_of(rrset)).collect();
+    let names = changed_names(changes);
     for log in simulation.invocations.values_mut() {
         let Some(losses) = &mut log.losses else { continue };
         let added = names

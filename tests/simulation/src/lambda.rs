@@ -1,6 +1,7 @@
 //! A simulated Lambda function: containers that run one invocation at a time, each invocation with its
 //! deadline, and the pool of idle containers.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,7 +18,6 @@ use handler::domain::config::Config;
 use handler::domain::report::Report;
 use handler::invocation::{Answer, SHUTDOWN_RESERVE, answer_until};
 use handler::reconcile::Reconciler;
-use tokio::sync::RwLock;
 use tokio::time::{Instant, timeout};
 
 use crate::connector::SdkConnector;
@@ -29,6 +29,13 @@ pub const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:111122223333:function:d
 
 /// The timeout that the stack configures.
 pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// How long containers of a former version are invoked after a deployment.
+const MAX_OVERLAP: Duration = Duration::from_secs(20);
+
+/// The request of a deployment, as CloudFormation sends it.
+pub const DEPLOYMENT: &str =
+    r#"{"RequestType":"Update","ResourceProperties":{"Update":"{\"reconcile\":\"all\"}"}}"#;
 
 /// A container, with the handler that it created once.
 struct Container {
@@ -59,6 +66,7 @@ impl Container {
                 elb_classic: ElbClassic::new(client!(aws_sdk_elasticloadbalancing)),
                 route53: Route53::new(client!(aws_sdk_route53)),
             },
+            started_at: lock(simulation).now(),
         };
         Container { config, connector, reconciler }
     }
@@ -69,18 +77,16 @@ pub struct Lambda {
     simulation: Arc<Mutex<Simulation>>,
     idle: Mutex<Vec<Container>>,
     next_invocation: AtomicU64,
-    /// Every invocation of an environment shares one of these. A deployment needs it alone, so that no two versions
-    /// of an environment run at once.
-    versions: Vec<RwLock<()>>,
+    /// Until when containers of the former version of an environment may still be invoked.
+    overlaps: Mutex<BTreeMap<usize, Instant>>,
     /// The full passes that run now.
     full_passes: AtomicU64,
 }
 
 impl Lambda {
     pub fn new(simulation: Simulation) -> Lambda {
-        let versions = simulation.environments.iter().map(|_| RwLock::default()).collect();
         Lambda {
-            versions,
+            overlaps: Mutex::default(),
             full_passes: AtomicU64::new(0),
             simulation: Arc::new(Mutex::new(simulation)),
             idle: Mutex::default(),
@@ -96,8 +102,7 @@ impl Lambda {
     ///
     /// A crash breaks invariant 8. Lambda gives up a container that crashed or was ended.
     pub async fn invoke(&self, environment: usize, payload: &str) -> Option<Answer> {
-        let _version = self.versions[environment].read().await;
-        let container = self.container(environment);
+        let container = self.container(environment, payload);
         let invocation = self.next_invocation.fetch_add(1, Ordering::Relaxed);
         container.connector.invocation.store(invocation, Ordering::Relaxed);
         let begun = Instant::now();
@@ -169,17 +174,38 @@ impl Lambda {
         }
     }
 
-    /// Deploys an environment with another configuration, as soon as nothing runs with the present one.
-    pub async fn configure(&self, environment: usize, change: impl FnOnce(&mut EnvironmentConfig)) {
-        let _version = self.versions[environment].write().await;
-        change(&mut self.simulation().environments[environment]);
+    /// Deploys an environment with another configuration. Invocations of the former version go on.
+    pub fn configure(&self, environment: usize, change: impl FnOnce(&mut EnvironmentConfig)) {
+        let mut simulation = self.simulation();
+        let config = &mut simulation.environments[environment];
+        change(config);
+        config.version += 1;
+        let until = Instant::now() + MAX_OVERLAP;
+        self.overlaps.lock().expect("no holder panics").insert(environment, until);
     }
 
-    /// An idle container with the environment's configuration, or a new one.
-    fn container(&self, environment: usize) -> Container {
-        let config = self.simulation().environments[environment].clone();
+    /// An idle container with the environment's configuration, or a new one. For some time after a deployment, events
+    /// may reach containers of the former version.
+    fn container(&self, environment: usize, payload: &str) -> Container {
+        let overlaps = self.overlaps.lock().expect("no holder panics");
+        let is_overlap = overlaps.get(&environment).is_some_and(|until| Instant::now() < *until);
+        let mut simulation = self.simulation();
+        let config = simulation.environments[environment].clone();
         let mut idle = self.idle.lock().expect("no holder panics");
-        match idle.iter().position(|container| container.config == config) {
+        let is_former = |container: &Container| {
+            container.config.name == config.name && container.config.version + 1 == config.version
+        };
+        let former = idle
+            .iter()
+            .position(is_former)
+            .filter(|_| is_overlap && payload != DEPLOYMENT && simulation.rng.bool());
+        if former.is_some() {
+            simulation.count("invocations of a former version");
+        }
+        drop(simulation);
+        let position =
+            former.or_else(|| idle.iter().position(|container| container.config == config));
+        match position {
             Some(position) => idle.swap_remove(position),
             None => Container::new(config, &self.simulation),
         }

@@ -25,6 +25,8 @@ pub struct EnvironmentConfig {
     pub ttl: i64,
     /// `free` and `percent`.
     pub delete_limit: (usize, usize),
+    /// Grows with each deployment.
+    pub version: u64,
 }
 
 impl EnvironmentConfig {
@@ -41,6 +43,7 @@ impl EnvironmentConfig {
             "clusters": [self.cluster.as_deref().unwrap_or("*")], "nameTemplate": self.template,
             "record": if self.alias { "ALIAS" } else { "CNAME" }, "ttlSeconds": self.ttl,
             "deleteLimit": {"free": self.delete_limit.0, "percent": self.delete_limit.1},
+            "generation": format!("v{}", self.version),
         })
         .to_string()
     }

@@ -13,7 +13,9 @@ use tokio::time::Instant;
 use crate::account::{Account, EcsState, Reply, ServiceName, name_in_arn, service_arn, xml_error};
 use crate::connector::Request;
 use crate::faults::{Faults, Subject};
-use crate::invariants::{Losses, Violation, check_change, check_losses, deletes_repeated_marker};
+use crate::invariants::{
+    Losses, Violation, check_change, check_losses, check_version, deletes_repeated_marker,
+};
 use crate::lambda::FUNCTION_TIMEOUT;
 use crate::oracle::{Described, EnvironmentConfig};
 use crate::route53::{Action, Author, EXCEEDED, Writer, read_changes, refusal};
@@ -50,6 +52,8 @@ pub struct Simulation {
     pub invisible: BTreeSet<ServiceName>,
     /// The state of ECS before each of its changes, and the time of the change.
     past: Vec<(Instant, EcsState)>,
+    /// The newest version of each environment that changed a zone.
+    pub versions: BTreeMap<(String, String), u64>,
     quotas: BTreeMap<&'static str, Quota>,
     /// Until when Route 53 processes the latest change of a zone.
     busy: BTreeMap<String, Instant>,
@@ -142,6 +146,7 @@ impl Simulation {
             is_compromised: false,
             invisible: BTreeSet::new(),
             past: Vec::new(),
+            versions: BTreeMap::new(),
             quotas: BTreeMap::new(),
             busy: BTreeMap::new(),
         }
@@ -529,6 +534,9 @@ impl Simulation {
                 }
                 self.busy.insert(id.to_owned(), now + Duration::from_millis(self.rng.u64(1..60)));
                 if let Some(violation) = check_change(self, id, &before, &changes, invocation) {
+                    self.violate(violation);
+                }
+                if let Some(violation) = check_version(self, id, invocation) {
                     self.violate(violation);
                 }
                 if let Some(violation) = check_losses(self, id, &before, &changes, invocation) {
