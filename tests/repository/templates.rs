@@ -17,8 +17,9 @@ fn simplify(value: &mut Value) {
     match value {
         Value::String(text) => {
             let words = text.split(|c: char| !c.is_ascii_hexdigit());
-            let hashes: Vec<String> =
-                words.filter(|word| word.len() == 64).map(str::to_owned).collect();
+            // The hash of an asset, or the generation of the handler.
+            let is_hash = |word: &&str| [16, 64].contains(&word.len());
+            let hashes: Vec<String> = words.filter(is_hash).map(str::to_owned).collect();
             for hash in hashes {
                 *text = text.replace(&hash, "HASH");
             }
