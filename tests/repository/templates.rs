@@ -18,7 +18,10 @@ fn simplify(value: &mut Value) {
         Value::String(text) => {
             let words = text.split(|c: char| !c.is_ascii_hexdigit());
             // The hash of an asset, or the generation of the handler.
-            let is_hash = |word: &&str| [16, 64].contains(&word.len());
+            let is_hash = |word: &&str| match word.len() {
+                16 => !word.contains(|c: char| c.is_ascii_uppercase()),
+                length => length == 64,
+            };
             let hashes: Vec<String> = words.filter(is_hash).map(str::to_owned).collect();
             for hash in hashes {
                 *text = text.replace(&hash, "HASH");
