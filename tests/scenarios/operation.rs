@@ -53,11 +53,21 @@ impl<'a> Role<'a> {
                 less["Statement"].as_array_mut().context("the policy has no statements")?;
             let before = statements.len();
             statements.retain(|statement| statement["Sid"] != sid);
+            // IAM refuses a policy without statements.
+            if statements.is_empty() {
+                return self.delete(policy).await;
+            }
             if statements.len() < before {
                 return self.put(policy, &less).await;
             }
         }
         bail!("the role {} has no statement {sid}: {:?}", self.name, self.policies)
+    }
+
+    async fn delete(&self, policy: &str) -> Result<()> {
+        let command = ["iam", "delete-role-policy", "--role-name", &self.name];
+        self.system.aws.cli(&[command.as_slice(), &["--policy-name", policy]].concat()).await?;
+        Ok(())
     }
 
     async fn restore(&self) -> Result<()> {
