@@ -4,6 +4,7 @@
 //! All scenarios share one local AWS and run concurrently, each with its own services.
 
 mod operation;
+mod resolution;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,6 +29,16 @@ use operation::{
     an_unreadable_message_ends_in_the_dead_letter_queue, each_alarm_fires,
     each_permission_is_granted_by_one_statement,
     the_handler_cannot_read_or_change_a_zone_of_another_environment,
+};
+use resolution::{
+    a_contested_name_passes_on_when_both_events_arrive_at_once,
+    a_contested_name_passes_on_when_the_deletion_arrives_after_the_event_of_the_heir,
+    a_contested_name_passes_on_when_the_deletion_arrives_before_the_event_of_the_heir,
+    a_name_moves_when_the_deployment_of_its_new_load_balancer_is_completed,
+    a_name_passes_to_a_service_whose_creation_arrives_after_the_deletion_of_the_holder,
+    a_name_stays_when_the_deployment_of_its_new_load_balancer_fails,
+    a_resolver_that_was_asked_too_early_finds_the_name_after_the_negative_ttl,
+    each_service_resolves_while_a_new_template_renames_all_of_them, resolves_to, while_checking,
 };
 use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
@@ -82,6 +93,8 @@ fn run(arguments: &Arguments, runtime: &Runtime, delivery: &str, permissions: Pe
         ("lab", json!({"nameTemplate": "{service}.{cluster}", "ttlSeconds": 5})),
         // Full passes run here at any time, and may be faster than an event.
         ("passes", json!({})),
+        // A scenario changes its template.
+        ("renamed", json!({"nameTemplate": "{cluster}-{service}"})),
         // A scenario deletes all of its names.
         ("scratch", json!({"deleteLimit": {"free": 1, "percent": 10}})),
         // A scenario deletes its zone.
@@ -170,6 +183,14 @@ fn trials(delivery: &str, system: Option<&Arc<System>>, runtime: &Handle) -> Vec
             a_record_made_by_a_person_is_never_changed,
             a_record_of_another_environment_is_never_changed,
             a_contested_name_passes_to_the_other_service_when_its_holder_is_deleted,
+            a_contested_name_passes_on_when_the_deletion_arrives_before_the_event_of_the_heir,
+            a_contested_name_passes_on_when_the_deletion_arrives_after_the_event_of_the_heir,
+            a_contested_name_passes_on_when_both_events_arrive_at_once,
+            a_name_passes_to_a_service_whose_creation_arrives_after_the_deletion_of_the_holder,
+            a_name_moves_when_the_deployment_of_its_new_load_balancer_is_completed,
+            a_name_stays_when_the_deployment_of_its_new_load_balancer_fails,
+            each_service_resolves_while_a_new_template_renames_all_of_them,
+            a_resolver_that_was_asked_too_early_finds_the_name_after_the_negative_ttl,
             the_full_pass_repairs_lost_events,
             invariant_1_a_second_run_changes_nothing,
             concurrent_duplicates_of_an_event_create_one_record,
@@ -606,19 +627,12 @@ async fn a_contested_name_passes_to_the_other_service_when_its_holder_is_deleted
     status(&outcome, "conflict", &format!("the name is held by {holder_arn}"))?;
     ensure!(passes.resolver.query("rival.internal").await? == cname(&holder));
     let mut deliveries = system.relay.deliveries();
-    system.aws.delete_service("passes", "Rival").await?;
-    let deleted = passes.outcome(&system.aws, &mut deliveries, "DeleteService", "Rival");
-    let mut deleted = std::pin::pin!(deleted);
-    // The name resolves to one of the two services at every moment.
-    let outcome = loop {
-        tokio::select! {
-            outcome = &mut deleted => break outcome?,
-            answer = passes.resolver.query("rival.internal") => {
-                let answer = answer?;
-                ensure!(answer == cname(&holder) || answer == cname(&rival), "{answer:?}");
-            }
-        }
+    let deletion = async {
+        system.aws.delete_service("passes", "Rival").await?;
+        passes.outcome(&system.aws, &mut deliveries, "DeleteService", "Rival").await
     };
+    let resolves = async || resolves_to(passes, "rival.internal", &[&holder, &rival]).await;
+    let outcome = while_checking(resolves, deletion).await?;
     status(&outcome, "deregistered", "ECS reports")?;
     passes.resolves("rival.internal", &cname(&rival)).await?;
     Ok(())
@@ -710,18 +724,25 @@ async fn matching_call(system: &System, detail: &Value) -> Result<usize> {
     matching(system, &event("AWS API Call via CloudTrail", &[], detail)).await
 }
 
+/// The outcome of an event about the deployment of a service of the environment dev. MiniStack does not send such
+/// events, so the scenarios match the event and invoke the handler with it.
+async fn deployment_event(system: &System, service: &str, name: &str) -> Result<Value> {
+    let arn = &service_arn("dev", service);
+    let kind = if name.ends_with("FAILED") { "ERROR" } else { "INFO" };
+    let detail = json!({"eventType": kind, "eventName": name});
+    let event = event("ECS Deployment State Change", &[arn], &detail);
+    ensure!(matching(system, &event).await? == 1);
+    let answer = system.invoke(system.environment("dev"), &event).await?;
+    Ok(outcome_of(&answer, "dev", service).context("no outcome")?.clone())
+}
+
 async fn a_deployment_event_of_ecs_registers_its_service(system: &System) -> Result<()> {
     let dev = system.environment("dev");
     let balancer = balancer(system, dev, "deployed").await?;
     system.relay.lose("deployed");
     system.aws.create_service("dev", "deployed", &[&balancer.target_group]).await?;
-    // MiniStack does not send such events, so the scenario matches the event and invokes the handler with it.
-    let arn = &service_arn("dev", "deployed");
-    let detail = json!({"eventType": "INFO", "eventName": "SERVICE_DEPLOYMENT_IN_PROGRESS"});
-    let event = event("ECS Deployment State Change", &[arn], &detail);
-    ensure!(matching(system, &event).await? == 1);
-    let answer = system.invoke(dev, &event).await?;
-    status(outcome_of(&answer, "dev", "deployed").context("no outcome")?, "registered", "")?;
+    let outcome = deployment_event(system, "deployed", "SERVICE_DEPLOYMENT_IN_PROGRESS").await?;
+    status(&outcome, "registered", "")?;
     ensure!(dev.resolver.query("deployed.internal").await? == cname(&balancer));
     Ok(())
 }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use super::{balancer, cname, registered, status};
 
 /// The longest time for a step that takes milliseconds on an idle machine. The tests' machines are busy.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The handler's role.
 struct Role<'a> {
@@ -53,11 +53,21 @@ impl<'a> Role<'a> {
                 less["Statement"].as_array_mut().context("the policy has no statements")?;
             let before = statements.len();
             statements.retain(|statement| statement["Sid"] != sid);
+            // IAM refuses a policy without statements.
+            if statements.is_empty() {
+                return self.delete(policy).await;
+            }
             if statements.len() < before {
                 return self.put(policy, &less).await;
             }
         }
         bail!("the role {} has no statement {sid}: {:?}", self.name, self.policies)
+    }
+
+    async fn delete(&self, policy: &str) -> Result<()> {
+        let command = ["iam", "delete-role-policy", "--role-name", &self.name];
+        self.system.aws.cli(&[command.as_slice(), &["--policy-name", policy]].concat()).await?;
+        Ok(())
     }
 
     async fn restore(&self) -> Result<()> {
@@ -130,9 +140,7 @@ pub(crate) async fn a_failed_event_is_handled_after_a_redrive(system: &System) -
     let balancer = balancer(system, outage, "redriven").await?;
     system.relay.lose("redriven");
     system.aws.create_service("outage", "redriven", &[&balancer.target_group]).await?;
-    let before = configuration(system, outage).await?;
-    let before = before["Environment"]["Variables"]["DISCOVERY_CONFIG"].as_str();
-    let before = before.context("the function has no configuration")?.to_owned();
+    let before = settings(system, outage).await?;
     configure(system, outage, "{}").await?;
     ensure!(
         system.invoke(outage, &System::scheduled()).await.is_err(),
@@ -163,8 +171,19 @@ async fn configuration(system: &System, environment: &LocalEnvironment) -> Resul
     system.aws.cli(&command).await
 }
 
+/// The handler's configuration.
+pub(crate) async fn settings(system: &System, environment: &LocalEnvironment) -> Result<String> {
+    let configuration = configuration(system, environment).await?;
+    let settings = configuration["Environment"]["Variables"]["DISCOVERY_CONFIG"].as_str();
+    Ok(settings.context("the function has no configuration")?.to_owned())
+}
+
 /// Sets the handler's configuration.
-async fn configure(system: &System, environment: &LocalEnvironment, config: &str) -> Result<()> {
+pub(crate) async fn configure(
+    system: &System,
+    environment: &LocalEnvironment,
+    config: &str,
+) -> Result<()> {
     let function = &environment.discovery.function;
     let variables = json!({"Variables": {"DISCOVERY_CONFIG": config}}).to_string();
     let command = ["lambda", "update-function-configuration", "--function-name", function];

@@ -1,6 +1,7 @@
 //! Load balancers, services and records, created through the same APIs that users call.
 
 use anyhow::{Context, Result};
+use aws_sdk_ecs::types::DeploymentConfiguration;
 use aws_sdk_elasticloadbalancingv2::types::{
     Action, ActionTypeEnum, LoadBalancerSchemeEnum, ProtocolEnum, TargetTypeEnum,
 };
@@ -140,6 +141,42 @@ impl LocalAws {
         Ok(())
     }
 
+    /// Sets the number of tasks of a service.
+    pub async fn scale_service(&self, cluster: &str, name: &str, count: i32) -> Result<()> {
+        let request = self.ecs.update_service().cluster(cluster).service(name).desired_count(count);
+        request.send().await.with_context(|| format!("UpdateService {name}"))?;
+        Ok(())
+    }
+
+    /// Replaces the target groups of a service with one task. The deployment stays in progress until
+    /// [`LocalAws::let_deployment_complete`], because it may neither stop the old task nor start a second one.
+    pub async fn begin_deployment(
+        &self,
+        cluster: &str,
+        name: &str,
+        target_groups: &[&str],
+    ) -> Result<()> {
+        self.ecs
+            .update_service()
+            .cluster(cluster)
+            .service(name)
+            .set_load_balancers(Some(ecs_load_balancers(target_groups)))
+            .force_new_deployment(true)
+            .deployment_configuration(percent_of_tasks(100, 100))
+            .send()
+            .await
+            .with_context(|| format!("UpdateService {name}"))?;
+        Ok(())
+    }
+
+    /// Allows the deployment of a service to start its task.
+    pub async fn let_deployment_complete(&self, cluster: &str, name: &str) -> Result<()> {
+        let request = self.ecs.update_service().cluster(cluster).service(name);
+        let request = request.deployment_configuration(percent_of_tasks(100, 200));
+        request.send().await.with_context(|| format!("UpdateService {name}"))?;
+        Ok(())
+    }
+
     /// Sets a tag of a service.
     pub async fn tag_service(
         &self,
@@ -243,6 +280,14 @@ impl LocalAws {
 /// The long form of a service's ARN.
 pub fn service_arn(cluster: &str, name: &str) -> String {
     format!("arn:aws:ecs:{REGION}:{ACCOUNT}:service/{cluster}/{name}")
+}
+
+/// How many of its tasks a service may have during a deployment.
+fn percent_of_tasks(minimum: i32, maximum: i32) -> DeploymentConfiguration {
+    DeploymentConfiguration::builder()
+        .minimum_healthy_percent(minimum)
+        .maximum_percent(maximum)
+        .build()
 }
 
 fn ecs_load_balancers(target_groups: &[&str]) -> Vec<aws_sdk_ecs::types::LoadBalancer> {

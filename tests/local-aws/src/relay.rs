@@ -5,8 +5,8 @@
 //! deployed rule, and invokes the targets of the rules that match, with the input that the target has configured.
 //! It contains no knowledge of the handler: if the deployed pattern is wrong, the relay invokes nothing.
 
-use std::collections::{BTreeSet, HashSet};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
@@ -48,8 +48,34 @@ pub struct DeliveredEvent {
 #[derive(Debug)]
 pub struct Relay {
     deliveries: broadcast::Sender<DeliveredEvent>,
-    lost: Arc<Mutex<BTreeSet<String>>>,
+    withheld: Arc<Mutex<Withheld>>,
     task: JoinHandle<()>,
+}
+
+/// The services whose events the relay does not deliver at once.
+#[derive(Debug, Default)]
+struct Withheld {
+    lost: BTreeSet<String>,
+    /// The events of each service since [`Relay::hold`], the oldest first.
+    held: BTreeMap<String, Vec<Value>>,
+    /// Held events that the relay delivers next.
+    released: Vec<Value>,
+}
+
+impl Withheld {
+    /// The events to deliver now: the released ones, and those of `new` that are neither lost nor held.
+    fn deliverable(&mut self, new: Vec<Value>) -> Vec<Value> {
+        let mut deliverable = std::mem::take(&mut self.released);
+        for detail in new {
+            let service = service(&detail);
+            if let Some(held) = self.held.get_mut(&service) {
+                held.push(detail);
+            } else if !self.lost.contains(&service) {
+                deliverable.push(detail);
+            }
+        }
+        deliverable
+    }
 }
 
 impl Drop for Relay {
@@ -66,10 +92,10 @@ impl Relay {
             endpoint: aws.endpoint.clone(),
             deliveries: broadcast::channel(1_000).0,
         };
-        let lost = Arc::new(Mutex::new(BTreeSet::new()));
+        let withheld = Arc::new(Mutex::new(Withheld::default()));
         let deliveries = deliverer.deliveries.clone();
-        let task = tokio::spawn(relay(Arc::new(deliverer), Arc::clone(&lost)));
-        Relay { deliveries, lost, task }
+        let task = tokio::spawn(relay(Arc::new(deliverer), Arc::clone(&withheld)));
+        Relay { deliveries, withheld, task }
     }
 
     /// Receives every event that is delivered from now on.
@@ -79,12 +105,30 @@ impl Relay {
 
     /// Loses the events about a service from now on. CloudTrail may lose events, too.
     pub fn lose(&self, service: &str) {
-        self.lost.lock().expect("no thread panics with the lock").insert(service.to_owned());
+        self.withheld().lost.insert(service.to_owned());
     }
 
     /// Delivers events about a service again.
     pub fn stop_losing(&self, service: &str) {
-        self.lost.lock().expect("no thread panics with the lock").remove(service);
+        self.withheld().lost.remove(service);
+    }
+
+    /// Holds the events about a service back until [`Relay::release`]. CloudTrail delivers events in any order.
+    pub fn hold(&self, service: &str) {
+        self.withheld().held.entry(service.to_owned()).or_default();
+    }
+
+    /// Delivers the held events about services, all at once, and holds no more of them.
+    pub fn release(&self, services: &[&str]) {
+        let mut withheld = self.withheld();
+        for service in services {
+            let held = withheld.held.remove(*service).unwrap_or_default();
+            withheld.released.extend(held);
+        }
+    }
+
+    fn withheld(&self) -> MutexGuard<'_, Withheld> {
+        self.withheld.lock().expect("no thread panics with the lock")
     }
 }
 
@@ -110,7 +154,7 @@ fn event_rules(rules: &[Value]) -> Vec<EventRule> {
     rules.iter().filter_map(event_rule).collect()
 }
 
-async fn relay(deliverer: Arc<Deliverer>, lost: Arc<Mutex<BTreeSet<String>>>) {
+async fn relay(deliverer: Arc<Deliverer>, withheld: Arc<Mutex<Withheld>>) {
     let mut seen: HashSet<String> = HashSet::new();
     let mut tasks = JoinSet::new();
     let since = SystemTime::now();
@@ -131,8 +175,9 @@ async fn relay(deliverer: Arc<Deliverer>, lost: Arc<Mutex<BTreeSet<String>>>) {
             }
         }
         first &= events.is_empty();
+        let events = withheld.lock().expect("no thread panics with the lock").deliverable(events);
         if !events.is_empty() {
-            deliver_all(&deliverer, events, &lost, &mut tasks).await;
+            deliver_all(&deliverer, events, &mut tasks).await;
         }
         while let Some(done) = tasks.try_join_next() {
             if let Ok(Err(error)) = done {
@@ -148,7 +193,6 @@ async fn relay(deliverer: Arc<Deliverer>, lost: Arc<Mutex<BTreeSet<String>>>) {
 async fn deliver_all(
     deliverer: &Arc<Deliverer>,
     events: Vec<Value>,
-    lost: &Mutex<BTreeSet<String>>,
     tasks: &mut JoinSet<Result<()>>,
 ) {
     let rules = match deliverer.api.rules().await {
@@ -159,12 +203,8 @@ async fn deliver_all(
         }
     };
     for detail in events {
-        let is_lost =
-            lost.lock().expect("no thread panics with the lock").contains(&service(&detail));
-        if !is_lost {
-            let (deliverer, rules) = (Arc::clone(deliverer), Arc::clone(&rules));
-            tasks.spawn(async move { deliverer.deliver(&detail, &rules).await });
-        }
+        let (deliverer, rules) = (Arc::clone(deliverer), Arc::clone(&rules));
+        tasks.spawn(async move { deliverer.deliver(&detail, &rules).await });
     }
 }
 
@@ -307,6 +347,20 @@ mod tests {
             assert_eq!(service(&json!({ "requestParameters": request })), "orders");
         }
         assert_eq!(service(&json!({"requestParameters": null})), "");
+    }
+
+    #[test]
+    fn held_events_are_delivered_after_their_release_and_lost_ones_never() {
+        let call = |service: &str| json!({"requestParameters": {"serviceName": service}});
+        let mut withheld = Withheld::default();
+        withheld.lost.insert("lost".into());
+        withheld.held.insert("held".into(), Vec::new());
+        let new = vec![call("held"), call("lost"), call("orders")];
+        assert_eq!(withheld.deliverable(new), [call("orders")]);
+        assert_eq!(withheld.held["held"], [call("held")]);
+        withheld.released = withheld.held.remove("held").unwrap_or_default();
+        assert_eq!(withheld.deliverable(vec![call("held")]), [call("held"), call("held")]);
+        assert!(withheld.deliverable(Vec::new()).is_empty());
     }
 
     #[test]

@@ -238,11 +238,20 @@ fn look_up(
     let mut authority = Vec::new();
     if answers.is_empty() {
         for rrset in rrsets.iter().filter(|rrset| rrset.r#type().as_str() == "SOA") {
-            authority.extend(records(rrset, RecordType::SOA, rrsets)?);
+            authority.extend(records(rrset, RecordType::SOA, rrsets)?.into_iter().map(negative));
         }
     }
     let code = if exists { ResponseCode::NoError } else { ResponseCode::NXDomain };
     Ok(FoundRecords { code, answers, authority })
+}
+
+/// The SOA record of a negative answer. Its TTL is the time for which resolvers remember the answer (RFC 2308,
+/// section 3).
+fn negative(mut soa: Record) -> Record {
+    if let RData::SOA(data) = &soa.data {
+        soa.ttl = soa.ttl.min(data.minimum);
+    }
+    soa
 }
 
 fn at_name<'a>(
@@ -418,6 +427,19 @@ mod tests {
     async fn a_name_with_other_records_or_with_names_below_it_has_no_data() {
         check("_discovery.orders.internal", DnsAnswer::NoData).await;
         check("below.internal", DnsAnswer::NoData).await;
+    }
+
+    #[test]
+    fn a_negative_answer_has_the_lesser_of_the_two_negative_ttls_of_the_zone() {
+        let name = Name::from_ascii("nobody.internal.").expect("it is a name");
+        for (minimum, expected) in [(5, 5), (86400, 60)] {
+            let soa = format!("ns.internal. hostmaster.internal. 1 7200 900 1209600 {minimum}");
+            let rrsets = [plain("internal.", "SOA", &soa)];
+            let found = look_up(&rrsets, &name, RecordType::A).expect("the records are valid");
+            assert_eq!(found.code, ResponseCode::NXDomain);
+            let ttls: Vec<u32> = found.authority.iter().map(|record| record.ttl).collect();
+            assert_eq!(ttls, [expected]);
+        }
     }
 
     #[tokio::test]
