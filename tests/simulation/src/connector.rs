@@ -12,6 +12,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use aws_types::SdkConfig;
+use handler::invocation::SHUTDOWN_RESERVE;
 use tokio::time::{Instant, sleep};
 
 use crate::account::{REGION, Reply, xml_error};
@@ -38,10 +39,6 @@ pub struct Request {
     /// Whether the SDK does not repeat an earlier request.
     pub(crate) is_first_attempt: bool,
 }
-
-/// The handler starts no change batch in its last ten seconds. The second half is for a batch that waits for the
-/// handler's own rate limit.
-const LATEST_CHANGE: Duration = Duration::from_secs(5);
 
 impl Request {
     fn of_sdk(request: &HttpRequest) -> Request {
@@ -124,11 +121,12 @@ impl SdkConnector {
             simulation.count(format!("calls of {}", request.operation));
             let log = simulation.invocations.get(&self.invocation.load(Ordering::Relaxed));
             let left = log.map(|log| log.deadline.saturating_duration_since(sent));
-            if left.is_some_and(|left| left < LATEST_CHANGE)
-                && request.operation == "ChangeResourceRecordSets"
+            if let Some(left) = left.filter(|left| *left < SHUTDOWN_RESERVE)
                 && request.is_first_attempt
             {
-                let message = format!("a change batch was sent {left:?} before the deadline");
+                let operation = &request.operation;
+                let message =
+                    format!("a {operation} request was sent {left:?} before the deadline");
                 simulation.violate(Violation::new(11, message));
             }
             let (there, back) = (simulation.latency(), simulation.latency());

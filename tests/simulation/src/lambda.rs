@@ -130,10 +130,12 @@ impl Lambda {
         }
         match result {
             Err(_) => {
-                simulation.count(match killed_after {
-                    Some(_) => "invocations killed",
-                    None => "invocations out of time",
-                });
+                if killed_after.is_some() {
+                    simulation.count("invocations killed");
+                } else {
+                    let message = format!("the invocation reached its timeout on {payload}");
+                    simulation.violate(Violation::new(11, message));
+                }
                 None
             }
             Ok(Err(panic)) => {
