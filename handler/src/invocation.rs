@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::domain::marker::Nonce;
-use crate::domain::report::{LongNegativeTtl, Outcome, Report, Status, UnreadableMarker};
+use crate::domain::report::{FullZone, LongNegativeTtl, Outcome, Report, Status, UnreadableMarker};
 use crate::domain::service::{ArnError, AwsLocation, HostedZoneId};
 use crate::domain::trigger::{Message, Payload, Scope, Trigger, runs};
 use crate::metrics;
@@ -205,6 +205,11 @@ fn log(report: &Report) {
     for long in report.full_pass.iter().flat_map(|full_pass| &full_pass.long_negative_ttls) {
         let LongNegativeTtl { zone, seconds, command } = long;
         tracing::warn!(environment, %zone, seconds, command, "negative TTL too long");
+    }
+    for FullZone { zone, reason } in
+        report.full_pass.iter().flat_map(|full_pass| &full_pass.full_zones)
+    {
+        tracing::error!(environment, %zone, reason, "zone full");
     }
     tracing::info!(
         environment,

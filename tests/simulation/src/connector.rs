@@ -12,7 +12,6 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use aws_types::SdkConfig;
-use handler::invocation::SHUTDOWN_RESERVE;
 use tokio::time::{Instant, sleep};
 
 use crate::account::{REGION, Reply, xml_error};
@@ -39,6 +38,9 @@ pub struct Request {
     /// Whether the SDK does not repeat an earlier request.
     pub(crate) is_first_attempt: bool,
 }
+
+/// The handler starts no request in its last ten seconds.
+const LATEST_REQUEST: Duration = Duration::from_secs(10);
 
 impl Request {
     fn of_sdk(request: &HttpRequest) -> Request {
@@ -121,7 +123,7 @@ impl SdkConnector {
             simulation.count(format!("calls of {}", request.operation));
             let log = simulation.invocations.get(&self.invocation.load(Ordering::Relaxed));
             let left = log.map(|log| log.deadline.saturating_duration_since(sent));
-            if let Some(left) = left.filter(|left| *left < SHUTDOWN_RESERVE)
+            if let Some(left) = left.filter(|left| *left < LATEST_REQUEST)
                 && request.is_first_attempt
             {
                 let operation = &request.operation;
