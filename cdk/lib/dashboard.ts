@@ -40,6 +40,7 @@ export class DiscoveryDashboard extends Construct {
       'invalid',
       'waiting',
       'refused',
+      'rejected',
       'failed',
     ];
     const apis = ['ecs', 'elb', 'route53'];
@@ -86,7 +87,7 @@ export class DiscoveryDashboard extends Construct {
             logGroupNames: [props.logGroup.logGroupName],
             queryLines: [
               'fields @timestamp, status, name, service, reason',
-              'filter message = "outcome" and status in ["conflict", "refused", "invalid", "failed", "waiting"]',
+              'filter message = "outcome" and status in ["conflict", "refused", "rejected", "invalid", "failed", "waiting"]',
               'sort @timestamp desc',
               'limit 50',
             ],

@@ -1,6 +1,6 @@
 import { Duration } from 'aws-cdk-lib';
 import { EventField, type IRuleTarget, Match, Rule, RuleTargetInput, Schedule } from 'aws-cdk-lib/aws-events';
-import { LambdaFunction, SqsQueue } from 'aws-cdk-lib/aws-events-targets';
+import { LambdaFunction, SqsQueue, type TargetBaseProps } from 'aws-cdk-lib/aws-events-targets';
 import type { IFunction } from 'aws-cdk-lib/aws-lambda';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
@@ -94,8 +94,9 @@ export class Triggers extends Construct {
   constructor(scope: Construct, id: string, props: TriggersProps) {
     super(scope, id);
     const options = { ...RETRIES, deadLetterQueue: props.deadLetterQueue };
-    const target: IRuleTarget =
-      'functionArn' in props.target ? new LambdaFunction(props.target, options) : new SqsQueue(props.target, options);
+    const handler = (delivery: TargetBaseProps): IRuleTarget =>
+      'functionArn' in props.target ? new LambdaFunction(props.target, delivery) : new SqsQueue(props.target, delivery);
+    const target = handler(options);
     new Rule(this, 'ApiCalls', {
       description: `ECS API calls that can change names in ${props.environment}`,
       eventPattern: succeeded('ecs', ECS_CALLS),
@@ -132,7 +133,8 @@ export class Triggers extends Construct {
     new Rule(this, 'FullPass', {
       description: `Full pass over ${props.environment}: repairs anything the events missed`,
       schedule: Schedule.rate(Duration.minutes(props.fullPassMinutes)),
-      targets: [target],
+      // The next event of the schedule does the same work, and an alarm watches the full passes.
+      targets: [handler({ retryAttempts: 0 })],
     });
   }
 }

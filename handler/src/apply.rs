@@ -1,10 +1,16 @@
 //! Sends a checked plan to Route 53, batch by batch, and isolates refused changes.
 
-use tokio::time::Instant;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
+use futures_util::future::join_all;
+
+use crate::aws::deadline::Deadline;
 use crate::aws::route53::{ChangeError, Priority, Refusal, Route53};
 use crate::domain::check::{Batch, SafePlan};
 use crate::domain::plan::NameChange;
+use crate::domain::service::HostedZoneId;
 use crate::turns::Turns;
 
 /// Changes that were not applied, with the reason.
@@ -17,84 +23,220 @@ pub(crate) struct Applied<'a> {
     /// Changes that no longer fit the zone, with Route 53's messages. Another run was faster, so the
     /// world is read again.
     pub(crate) refused: Vec<NotApplied<'a>>,
+    /// Changes that Route 53 will refuse each time, with its messages.
+    pub(crate) rejected: Vec<NotApplied<'a>>,
     pub(crate) failed: Vec<NotApplied<'a>>,
+    /// Changes that were not sent because Route 53 refused too many others of their zone.
+    pub(crate) given_up: Vec<NotApplied<'a>>,
+    /// Zones without room for more records, with Route 53's messages.
+    pub(crate) full_zones: BTreeMap<HostedZoneId, String>,
 }
 
-/// The most denied batches that a round halves. One denied name in a full batch needs about ten. Without a limit, a
-/// role without the permission would cost two requests for each name.
-const MAX_DENIALS: usize = 30;
+/// The most refusals in a row for one zone in one round. One refused name in a full batch needs about ten. Without a
+/// limit, a role without the permission would cost two requests for each name.
+const MAX_REFUSALS_IN_A_ROW: usize = 30;
 
-/// The most refused proofs of a round. Versions that take over a zone from each other must not keep a round busy.
-const MAX_REFUSED_PROOFS: usize = 20;
+/// The most refusals for one zone in one round.
+const MAX_REFUSALS: usize = 100;
 
-/// Applies `plan`, and starts no batch after `stop_at`.
+/// The most refused proofs for one zone in one round. Versions that take over a zone from each other must not keep a
+/// round busy.
+const MAX_REFUSED_PROOFS: usize = 5;
+
+/// The time that the recheck of one service takes at the rate of ECS.
+const RECHECK_TIME: Duration = Duration::from_millis(10);
+
+/// Applies `plan`, and starts no batch after the deadline, or so late that no time is left to recheck the services.
 ///
-/// One refused change takes its whole batch with it. The groups of the changes that the refusal names are set
-/// aside, and the rest is sent again. If the refusal names none of them or all of them, the batch is halved
-/// until the refused groups are alone. The same applies to a denial, since a policy may exclude single names.
+/// The zones are written side by side, so that none of them waits for another one.
 pub(crate) async fn apply<'a>(
     route53: &Route53,
     plan: &'a SafePlan,
-    turns: &mut Turns<'_>,
+    turns: &Turns<'_>,
     priority: Priority,
-    stop_at: Instant,
+    deadline: Deadline,
 ) -> Applied<'a> {
-    let mut applied = Applied::default();
-    let mut denials = 0;
-    let mut proofs = MAX_REFUSED_PROOFS;
-    let mut batches = plan.batches();
-    batches.reverse();
-    while let Some(batch) = batches.pop() {
-        let changes: Vec<&NameChange> = batch.iter().copied().flatten().collect();
-        if Instant::now() >= stop_at {
-            let reason = "skipped: the invocation was about to time out".to_owned();
-            applied.failed.push((changes, reason));
-            continue;
-        }
-        let Some(zone) = changes.first().map(|change| change.zone.clone()) else { continue };
-        let proof = match turns.proof(&zone) {
-            Ok(proof) => proof,
-            Err(reason) => {
-                applied.failed.push((changes, reason));
-                continue;
-            }
-        };
-        let is_about_proof = |refusal: &Refusal| {
-            proof.as_ref().is_some_and(|proof| refusal.blames_within(&proof.name))
-        };
-        match route53.change(proof.as_ref(), &changes, priority).await {
-            Ok(()) => applied.done.extend(changes),
-            // The zone belongs to another version of the function, or to none yet.
-            Err(ChangeError::Refused(refusal)) if is_about_proof(&refusal) && proofs > 0 => {
-                proofs -= 1;
-                turns.decide(&zone, priority).await;
-                batches.push(batch);
-            }
-            // The policy of the role may exclude single names. IAM does not report which of them.
-            Err(ChangeError::Denied(_)) if batch.len() > 1 && denials < MAX_DENIALS => {
-                denials += 1;
-                batches.extend(halves(&batch));
-            }
-            Err(ChangeError::Denied(error) | ChangeError::Failed(error)) => {
-                applied.failed.push((changes, error.to_string()));
-            }
-            Err(ChangeError::Refused(refusal)) => {
-                let (blamed, rest): (Vec<_>, Vec<_>) = batch
-                    .iter()
-                    .partition(|group| group.iter().any(|change| refusal.blames(change)));
-                let reason = ChangeError::Refused(refusal).to_string();
-                if batch.len() == 1 {
-                    applied.refused.push((changes, reason));
-                } else if blamed.is_empty() || rest.is_empty() {
-                    batches.extend(halves(&batch));
-                } else {
-                    applied.refused.push((blamed.into_iter().flatten().collect(), reason));
-                    batches.push(rest);
-                }
-            }
+    let mut zones: BTreeMap<&HostedZoneId, Vec<Batch<'a>>> = BTreeMap::new();
+    for batch in plan.batches() {
+        if let Some(change) = batch.iter().copied().flatten().next() {
+            zones.entry(&change.zone).or_default().push(batch);
         }
     }
+    let done = Cell::new(0);
+    let writer = Writer { route53, turns, priority, deadline, done: &done };
+    let mut applied = Applied::default();
+    for zone in join_all(zones.into_values().map(|batches| writer.write(batches))).await {
+        applied.done.extend(zone.done);
+        applied.refused.extend(zone.refused);
+        applied.rejected.extend(zone.rejected);
+        applied.failed.extend(zone.failed);
+        applied.given_up.extend(zone.given_up);
+        applied.full_zones.extend(zone.full_zones);
+    }
     applied
+}
+
+struct Writer<'w> {
+    route53: &'w Route53,
+    turns: &'w Turns<'w>,
+    priority: Priority,
+    deadline: Deadline,
+    /// The number of changes that were applied, in all zones.
+    done: &'w Cell<u32>,
+}
+
+impl Writer<'_> {
+    /// Writes the batches of one zone, one after the other.
+    ///
+    /// One refused change takes its whole batch with it. The groups of the changes that the refusal names are set
+    /// aside, and the rest is sent again. If the refusal names none of them, the batch is halved until the refused
+    /// groups are alone. The same applies to every other answer that rejects the request, for example because a policy
+    /// of the role excludes a name, since AWS does not report which one.
+    async fn write<'a>(&self, mut batches: Vec<Batch<'a>>) -> Applied<'a> {
+        let mut applied = Applied::default();
+        let (mut refusals, mut in_a_row, mut refused_proofs) = (0, 0, 0);
+        let mut room = Room::default();
+        batches.reverse();
+        while let Some(batch) = batches.pop() {
+            let (batch, too_large) = room.split(batch);
+            if let Some((changes, reason)) = too_large {
+                applied.rejected.push((changes, reason));
+            }
+            if batch.is_empty() {
+                continue;
+            }
+            let changes = all(&batch);
+            if refusals == MAX_REFUSALS || in_a_row == MAX_REFUSALS_IN_A_ROW {
+                let reason = format!(
+                    "skipped: Route 53 refused {refusals} other requests for the zone {}, so the handler gave \
+                     the zone up",
+                    changes[0].zone
+                );
+                applied.given_up.push((changes, reason));
+                continue;
+            }
+            let zone = &changes[0].zone;
+            let proof = match self.turns.proof(zone) {
+                Ok(proof) => proof,
+                Err(reason) => {
+                    applied.failed.push((changes, reason));
+                    continue;
+                }
+            };
+            let is_about_proof = |refusal: &Refusal| {
+                proof.as_ref().is_some_and(|proof| refusal.blames_within(&proof.name))
+            };
+            let error = match self.send(proof.as_ref(), &changes).await {
+                Ok(()) => {
+                    in_a_row = 0;
+                    applied.done.extend(changes);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let reason = error.to_string();
+            match error {
+                ChangeError::Failed(_) | ChangeError::OutOfTime => {
+                    applied.failed.push((changes, reason));
+                    continue;
+                }
+                // The zone belongs to another version of the function, or to none yet.
+                ChangeError::Refused(refusal)
+                    if is_about_proof(&refusal) && refused_proofs < MAX_REFUSED_PROOFS =>
+                {
+                    refused_proofs += 1;
+                    self.turns.decide(zone, self.priority, self.deadline).await;
+                    batches.push(batch);
+                    continue;
+                }
+                ChangeError::Rejected { .. } if batch.len() > 1 => batches.extend(halves(&batch)),
+                ChangeError::Rejected { is_permanent: true, .. } => {
+                    applied.rejected.push((changes, reason));
+                }
+                ChangeError::Rejected { .. } => applied.failed.push((changes, reason)),
+                ChangeError::Refused(refusal) if refusal.is_about_room() => {
+                    let (growing, rest): (Vec<_>, Vec<_>) =
+                        batch.iter().partition(|group| growth(group) > 0);
+                    if !growing.is_empty() && !rest.is_empty() {
+                        // Those that need no room come first.
+                        batches.extend([growing, rest]);
+                    } else if batch.len() > 1 {
+                        batches.extend(halves(&batch));
+                    } else {
+                        applied.full_zones.insert(changes[0].zone.clone(), refusal.to_string());
+                        room = Room(Some((growth(batch[0]), reason.clone())));
+                        applied.rejected.push((changes, reason));
+                    }
+                }
+                ChangeError::Refused(refusal) => {
+                    let (blamed, rest): (Vec<_>, Vec<_>) = batch
+                        .iter()
+                        .partition(|group| group.iter().any(|change| refusal.blames(change)));
+                    if blamed.is_empty() && batch.len() > 1 {
+                        batches.extend(halves(&batch));
+                    } else {
+                        let set_aside = if blamed.is_empty() { &batch } else { &blamed };
+                        let set_aside = (all(set_aside), reason);
+                        if refusal.is_outdated() {
+                            applied.refused.push(set_aside);
+                        } else {
+                            applied.rejected.push(set_aside);
+                        }
+                        // A message may name only the first refused changes. Each attempt takes its part of the
+                        // rate, so the attempts become smaller.
+                        if !blamed.is_empty() && rest.len() > 1 && in_a_row > 0 {
+                            batches.extend(halves(&rest));
+                        } else if !blamed.is_empty() && !rest.is_empty() {
+                            batches.push(rest);
+                        }
+                    }
+                }
+            }
+            refusals += 1;
+            in_a_row += 1;
+        }
+        applied
+    }
+
+    async fn send(
+        &self,
+        proof: Option<&NameChange>,
+        changes: &[&NameChange],
+    ) -> Result<(), ChangeError> {
+        let deadline = self.deadline.earlier(RECHECK_TIME * self.done.get());
+        if deadline.has_passed() {
+            return Err(ChangeError::OutOfTime);
+        }
+        self.route53.change(proof, changes, self.priority, deadline).await?;
+        self.done.set(self.done.get() + u32::try_from(changes.len()).unwrap_or(u32::MAX));
+        Ok(())
+    }
+}
+
+/// The growth of the zone, in record sets, for which Route 53 has no room, with its message.
+#[derive(Default)]
+struct Room(Option<(usize, String)>);
+
+impl Room {
+    /// The groups of a batch that may fit, and the changes of those that do not.
+    fn split<'a>(&self, batch: Batch<'a>) -> (Batch<'a>, Option<NotApplied<'a>>) {
+        let Some((too_much, reason)) = &self.0 else { return (batch, None) };
+        let (too_large, fitting): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|group| growth(group) >= *too_much);
+        let rejected = (!too_large.is_empty()).then(|| (all(&too_large), reason.clone()));
+        (fitting, rejected)
+    }
+}
+
+fn all<'a>(batch: &Batch<'a>) -> Vec<&'a NameChange> {
+    batch.iter().copied().flatten().collect()
+}
+
+/// The number of record sets by which a group enlarges the zone.
+fn growth(group: &[NameChange]) -> usize {
+    let counts = || group.iter().map(NameChange::count);
+    let created: usize = counts().map(|changes| changes.created).sum();
+    created.saturating_sub(counts().map(|changes| changes.deleted).sum())
 }
 
 /// The halves of a batch, the first one last.

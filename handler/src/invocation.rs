@@ -7,8 +7,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::domain::marker::Nonce;
-use crate::domain::report::{LongNegativeTtl, Outcome, Report, Status, UnreadableMarker};
-use crate::domain::service::{ArnError, AwsLocation};
+use crate::domain::report::{FullZone, LongNegativeTtl, Outcome, Report, Status, UnreadableMarker};
+use crate::domain::service::{ArnError, AwsLocation, HostedZoneId};
 use crate::domain::trigger::{Message, Payload, Scope, Trigger, runs};
 use crate::metrics;
 use crate::reconcile::{Invocation, Reconciler};
@@ -46,6 +46,8 @@ pub enum InvocationError {
     ReadFailed(String),
     #[error("{count} of {of} services failed. The first: {first}")]
     ServicesFailed { count: usize, of: usize, first: String },
+    #[error("the zone {zone} has no room for more names, so its quota has to be raised: {reason}")]
+    ZoneFull { zone: HostedZoneId, reason: String },
 }
 
 impl InvocationError {
@@ -55,6 +57,7 @@ impl InvocationError {
             InvocationError::FunctionArn(_) => "FunctionArn",
             InvocationError::ReadFailed(_) => "ReadFailed",
             InvocationError::ServicesFailed { .. } => "ServicesFailed",
+            InvocationError::ZoneFull { .. } => "ZoneFull",
         }
     }
 }
@@ -175,7 +178,12 @@ fn failure(report: &Report) -> Option<InvocationError> {
             first: format!("{}: {reason}", first.service),
         });
     }
-    report.read_errors.first().map(|first| InvocationError::ReadFailed(first.clone()))
+    if let Some(first) = report.read_errors.first() {
+        return Some(InvocationError::ReadFailed(first.clone()));
+    }
+    // A full zone affects every new service until somebody raises its quota, so the full pass is not complete.
+    let full = report.full_pass.iter().flat_map(|full_pass| &full_pass.full_zones).next()?;
+    Some(InvocationError::ZoneFull { zone: full.zone.clone(), reason: full.reason.clone() })
 }
 
 fn log(report: &Report) {
@@ -197,6 +205,11 @@ fn log(report: &Report) {
     for long in report.full_pass.iter().flat_map(|full_pass| &full_pass.long_negative_ttls) {
         let LongNegativeTtl { zone, seconds, command } = long;
         tracing::warn!(environment, %zone, seconds, command, "negative TTL too long");
+    }
+    for FullZone { zone, reason } in
+        report.full_pass.iter().flat_map(|full_pass| &full_pass.full_zones)
+    {
+        tracing::error!(environment, %zone, reason, "zone full");
     }
     tracing::info!(
         environment,
@@ -232,7 +245,7 @@ fn log_outcome(environment: &str, dry_run: bool, outcome: &Outcome) {
     match status {
         Status::Unchanged => {}
         Status::Failed => line!(error),
-        Status::Conflict | Status::Invalid | Status::Refused => line!(warn),
+        Status::Conflict | Status::Invalid | Status::Refused | Status::Rejected => line!(warn),
         Status::Registered
         | Status::Updated
         | Status::Adopted

@@ -60,7 +60,8 @@ pub fn record(report: &Report, since: Option<&str>, now: SystemTime) {
     if report.dry_run || report.scope == ReportScope::None {
         return;
     }
-    let failures = report.failures().count() + report.read_errors.len();
+    let full_zones = report.full_pass.as_ref().map_or(0, |full_pass| full_pass.full_zones.len());
+    let failures = report.failures().count() + report.read_errors.len() + full_zones;
     for outcome in &report.outcomes {
         counter!("Outcomes", "Status" => outcome.status.as_str()).increment(1);
     }

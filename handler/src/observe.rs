@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 use futures_util::join;
 
+use crate::aws::deadline::Deadline;
 use crate::aws::route53::{ListError, Priority};
 use crate::aws::{Aws, AwsError};
 use crate::domain::config::Config;
@@ -21,8 +22,10 @@ use crate::domain::zone::{EnvironmentIdentity, ZoneName};
 use crate::metrics;
 
 /// The most steps of reading. Each step reads what the one before made necessary: the service, its target groups,
-/// their load balancers, the holder of its name, the holder of that service's name, and so on.
-const MAX_STEPS: usize = 20;
+/// their load balancers, the holder of its name, the holder of that service's name, and so on. A chain of services
+/// each of which needs the name of the next one takes two steps for each service, so the deadline ends a long chain.
+/// This limit only ends a defect.
+const MAX_STEPS: usize = 1_000;
 
 /// How long after an event ECS may return the state before it. Lambda's second retry of an event comes after
 /// this time, so that no event fails for good.
@@ -36,6 +39,9 @@ pub(crate) struct Observer<'a> {
     pub(crate) identity: &'a EnvironmentIdentity,
     pub(crate) priority: Priority,
     pub(crate) now: SystemTime,
+    /// Reading ends early enough for the changes to be written. Each step takes at most half of the time that is left,
+    /// so that one API that does not answer leaves time for what other services need.
+    pub(crate) deadline: Deadline,
 }
 
 impl Observer<'_> {
@@ -62,8 +68,10 @@ impl Observer<'_> {
     /// Reads all load balancers of both generations. If that fails, nobody knows whether the records of the services
     /// in `unknown` have to stay during the deployment.
     async fn read_all_load_balancers(&self, world: &mut World, unknown: BTreeSet<ServiceArn>) {
-        let (all, classic) =
-            join!(self.aws.elb.all_load_balancers(), self.aws.elb_classic.all_load_balancers());
+        let (all, classic) = join!(
+            self.aws.elb.all_load_balancers(self.deadline),
+            self.aws.elb_classic.all_load_balancers(self.deadline)
+        );
         match (all, classic) {
             (Ok(all), Ok(classic)) => {
                 world.load_balancers.extend(all);
@@ -80,7 +88,7 @@ impl Observer<'_> {
     /// failed read, nobody could destroy a stack whose zone is gone.
     pub(crate) async fn zones_to_empty(&self, zones: &BTreeSet<HostedZoneId>) -> World {
         let mut world = World::default();
-        for (zone, rrsets) in self.list_zones(zones).await {
+        for (zone, rrsets) in self.list_zones(zones, self.deadline).await {
             let rrsets = match rrsets {
                 Err(ListError::NoSuchZone(_)) => Ok(Vec::new()),
                 other => other,
@@ -96,7 +104,7 @@ impl Observer<'_> {
         &self,
     ) -> Result<BTreeMap<ZoneName, BTreeSet<ServiceArn>>, Vec<String>> {
         let world = self.observe(&Scope::full_pass(), &BTreeSet::new()).await;
-        let errors = world.all_read_errors();
+        let errors = world.service_read_errors();
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -135,8 +143,10 @@ impl Observer<'_> {
                 LoadBalancerRef::Classic(name) => drop(reads.classic.insert(name.clone())),
             }
         }
-        let ((), balancers) =
-            join!(self.read(reads, &mut world), self.aws.elb.first_load_balancers());
+        let ((), balancers) = join!(
+            self.read(reads, &mut world),
+            self.aws.elb.first_load_balancers(self.deadline.half())
+        );
         world.load_balancers.extend(prefetched(balancers));
         self.reject_outdated(targets, &mut world);
         self.complete(world, &scope).await
@@ -188,20 +198,21 @@ impl Observer<'_> {
     }
 
     async fn read(&self, reads: PendingReads, world: &mut World) {
+        let deadline = self.deadline.half();
         let PendingReads { services, target_groups, load_balancers, classic, names, zones } = reads;
         let (services, outside): (BTreeSet<_>, BTreeSet<_>) =
             services.into_iter().partition(|arn| self.includes(arn));
         let names = join_all(names.into_iter().map(async |(zone, name)| {
-            let rrsets = self.aws.route53.list(&zone, Some(&name), self.priority).await;
+            let rrsets = self.aws.route53.list(&zone, Some(&name), self.priority, deadline).await;
             (zone, name, rrsets)
         }));
         let (services, target_groups, load_balancers, classic, names, zones) = join!(
-            self.aws.ecs.describe(&services, self.now),
-            self.aws.elb.target_groups(&target_groups),
-            self.aws.elb.load_balancers(&load_balancers),
-            self.aws.elb_classic.load_balancers(&classic),
+            self.aws.ecs.describe(&services, self.now, deadline),
+            self.aws.elb.target_groups(&target_groups, deadline),
+            self.aws.elb.load_balancers(&load_balancers, deadline),
+            self.aws.elb_classic.load_balancers(&classic, deadline),
             names,
-            self.list_zones(&zones),
+            self.list_zones(&zones, deadline),
         );
         world.services.extend(services);
         world.services.extend(outside.into_iter().map(|arn| (arn, Ok(Service::Outside))));
@@ -209,25 +220,29 @@ impl Observer<'_> {
         world.load_balancers.extend(load_balancers);
         world.classic.extend(classic);
         for (zone, name, rrsets) in names {
+            note_inaccessible(world, &zone, &rrsets);
             world.add_name(zone, &name, rrsets.map_err(Into::into));
         }
         for (zone, rrsets) in zones {
+            note_inaccessible(world, &zone, &rrsets);
             world.add_zone(zone, rrsets.map_err(Into::into));
         }
     }
 
     async fn everything(&self) -> World {
+        let deadline = self.deadline.half();
         let services = async {
             let is_included = |cluster: &str| self.config.has_cluster(cluster);
-            let (listed, errors) = self.aws.ecs.list(&self.identity.location, is_included).await;
-            (self.aws.ecs.describe(&listed, self.now).await, errors)
+            let location = &self.identity.location;
+            let (listed, errors) = self.aws.ecs.list(location, is_included, deadline.half()).await;
+            (self.aws.ecs.describe(&listed, self.now, deadline).await, errors)
         };
         let zones = self.config.zones().into_keys().collect();
         let ((services, errors), target_groups, load_balancers, zones) = join!(
             services,
-            self.aws.elb.all_target_groups(),
-            self.aws.elb.all_load_balancers(),
-            self.list_zones(&zones),
+            self.aws.elb.all_target_groups(deadline),
+            self.aws.elb.all_load_balancers(deadline),
+            self.list_zones(&zones, deadline),
         );
         let mut world = World {
             services,
@@ -235,9 +250,11 @@ impl Observer<'_> {
             load_balancers: prefetched(load_balancers),
             classic: BTreeMap::new(),
             zones: BTreeMap::new(),
+            inaccessible_zones: BTreeSet::new(),
             read_errors: errors.iter().map(ToString::to_string).collect(),
         };
         for (zone, rrsets) in zones {
+            note_inaccessible(&mut world, &zone, &rrsets);
             world.add_zone(zone, rrsets.map_err(Into::into));
         }
         world
@@ -246,11 +263,18 @@ impl Observer<'_> {
     async fn list_zones(
         &self,
         zones: &BTreeSet<HostedZoneId>,
+        deadline: Deadline,
     ) -> Vec<(HostedZoneId, Result<Vec<Rrset>, ListError>)> {
         join_all(zones.iter().map(async |zone| {
-            (zone.clone(), self.aws.route53.list(zone, None, self.priority).await)
+            (zone.clone(), self.aws.route53.list(zone, None, self.priority, deadline).await)
         }))
         .await
+    }
+}
+
+fn note_inaccessible<T>(world: &mut World, zone: &HostedZoneId, read: &Result<T, ListError>) {
+    if matches!(read, Err(ListError::NoSuchZone(_) | ListError::Rejected(_))) {
+        world.inaccessible_zones.insert(zone.clone());
     }
 }
 

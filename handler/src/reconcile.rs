@@ -7,12 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::apply::{Applied, apply};
 use crate::aws::Aws;
+use crate::aws::deadline::Deadline;
 use crate::aws::route53::Priority;
-use crate::domain::check::{LossPolicy, SafePlan};
+use crate::domain::check::{Earlier, LossPolicy, SafePlan};
 use crate::domain::config::Config;
 use crate::domain::desired::{Basis, Desired, DesiredState, desired};
 use crate::domain::dns::DnsName;
@@ -20,7 +21,8 @@ use crate::domain::generation::Version;
 use crate::domain::marker::Nonce;
 use crate::domain::plan::{NameChange, Plan, plan};
 use crate::domain::report::{
-    Changes, FullPass, LongNegativeTtl, Outcomes, Report, ReportScope, UnreadableMarker,
+    Changes, FullPass, FullZone, LongNegativeTtl, Outcomes, Report, ReportScope, Status,
+    UnreadableMarker,
 };
 use crate::domain::service::{AwsLocation, HostedZoneId, Service, ServiceArn};
 use crate::domain::soa::{self, negative_ttl};
@@ -34,6 +36,14 @@ use crate::turns::Turns;
 /// during the write, or if a name became free that another one waits for. After the last round the run fails, and
 /// the invocation is retried.
 const MAX_ROUNDS: usize = 5;
+
+/// The pause before the second round. Each further pause is twice as long, so that a list that lags behind some
+/// seconds does not fail the run.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The time that a change batch may take beyond the end of the writes. Half of the function's reserve is then left
+/// for the report.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The pause before another attempt to set the negative TTL. A permission may take effect some seconds after
 /// CloudFormation created it.
@@ -57,8 +67,21 @@ pub struct Invocation {
     pub location: AwsLocation,
     pub nonce: Nonce,
     pub now: SystemTime,
-    /// The run starts no write after this time.
+    /// The run starts no request after this time.
     pub stop_at: Instant,
+}
+
+impl Invocation {
+    /// The deadline of writes and of the rechecks after them.
+    fn deadline(&self) -> Deadline {
+        Deadline::with_grace(self.stop_at, GRACE)
+    }
+
+    /// The deadline of the reads of a round that starts now. A quarter of the time left is for its writes.
+    fn read_deadline(&self) -> Deadline {
+        let now = Instant::now();
+        Deadline::at(now + self.stop_at.saturating_duration_since(now) * 3 / 4)
+    }
 }
 
 /// The work of a run.
@@ -74,15 +97,21 @@ enum Task {
 struct Progress {
     outcomes: Outcomes,
     changes: Changes,
-    /// The number of losses that count towards the delete limit.
-    lost: usize,
+    earlier: Earlier,
     /// The names that services lost, those included that they lost to other services.
     lost_names: BTreeSet<(ServiceArn, ZoneName)>,
     full_pass: Option<FullPass>,
-    /// The names that were changed, or may have been. Every later round reads them again.
-    written: BTreeSet<ZoneName>,
+    /// The names that were changed, or may have been, with their services. If one of these services is in a later
+    /// round, that round reads the name again.
+    written: BTreeMap<ZoneName, BTreeSet<ServiceArn>>,
+    /// The names that the next round reads in addition to those of its services.
+    again: BTreeSet<ZoneName>,
+    /// Zones that a round gave up. Another round tries them once more.
+    given_up: BTreeSet<HostedZoneId>,
     /// The errors of the latest round.
     read_errors: Vec<String>,
+    /// The errors of the round that read everything. Later rounds do not read it again.
+    lasting_read_errors: Vec<String>,
 }
 
 impl Reconciler {
@@ -123,7 +152,7 @@ impl Reconciler {
         }
         Report {
             outcomes,
-            read_errors: progress.read_errors,
+            read_errors: [progress.lasting_read_errors, progress.read_errors].concat(),
             changes: progress.changes,
             api_calls: self.aws.take_requests(),
             throttles: self.aws.take_throttles(),
@@ -142,12 +171,12 @@ impl Reconciler {
         let mut report = Report::new(&self.config.environment, ReportScope::NegativeTtl, false);
         let mut attempts = 1;
         let result = loop {
-            let result = self.try_to_set_negative_ttl(zone, seconds).await;
+            let result = self.try_to_set_negative_ttl(zone, seconds, invocation.deadline()).await;
             let time_left = invocation.stop_at.saturating_duration_since(Instant::now());
             if result.is_ok() || attempts == NEGATIVE_TTL_ATTEMPTS || time_left < PERMISSION_DELAY {
                 break result;
             }
-            sleep(PERMISSION_DELAY).await;
+            invocation.deadline().sleep(PERMISSION_DELAY).await;
             attempts += 1;
         };
         match result {
@@ -163,58 +192,62 @@ impl Reconciler {
         &self,
         zone: &HostedZoneId,
         seconds: i64,
+        deadline: Deadline,
     ) -> Result<Changes, String> {
         let zones = self.config.zones();
         let name = zones.get(zone).ok_or(format!("the configuration has no zone {zone}"))?;
-        let soa = self.aws.route53.soa(zone, name).await.map_err(|error| error.to_string())?;
+        let soa = self.aws.route53.soa(zone, name, deadline).await;
+        let soa = soa.map_err(|error| error.to_string())?;
         let changed = soa::with_negative_ttl(&soa, seconds).ok_or_else(|| {
             format!("the SOA record of {name} has another form than expected: {soa}")
         })?;
         if changed == soa {
             return Ok(Changes::default());
         }
-        self.aws.route53.replace_soa(zone, &changed).await.map_err(|error| error.to_string())?;
+        let replaced = self.aws.route53.replace_soa(zone, &changed, deadline).await;
+        replaced.map_err(|error| error.to_string())?;
         Ok(Changes { created: 1, deleted: 1 })
     }
 
     async fn rounds(&self, task: &Task, options: Options, invocation: &Invocation) -> Progress {
         let identity = &self.identity(invocation);
         let (priority, policy) = (task.priority(), task.loss_policy(&self.config, options));
-        let (config, aws, now) = (&self.config, &self.aws, invocation.now);
-        let observer = Observer { config, aws, identity, priority, now };
         let mut progress = Progress::default();
         let mut task = task.clone();
-        let mut turns = self.turns(&task, options, invocation);
+        let turns = self.turns(&task, options, invocation);
         let mut errors = Vec::new();
         if options.is_deployment && !options.dry_run {
-            errors = turns.decide_all(priority).await;
+            errors = turns.decide_all(priority, invocation.deadline()).await;
         }
         for round in 1..=MAX_ROUNDS {
+            let observer = Observer {
+                config: &self.config,
+                aws: &self.aws,
+                identity,
+                priority,
+                now: invocation.now,
+                deadline: invocation.read_deadline(),
+            };
             let (world, plan) =
                 self.decide(&observer, &mut task, &mut progress, invocation.nonce).await;
-            let plan = plan.check_after(progress.lost, &policy);
-            progress.read_errors.extend(world.read_errors());
+            let plan = plan.check_after(progress.earlier, &policy);
             progress.outcomes.add(plan.outcomes().iter().cloned());
+            progress.add_read_errors(&task, &world, identity);
             if options.dry_run {
                 plan.changes().for_each(|change| progress.changes += change.count());
                 break;
             }
-            let applied =
-                apply(&aws.route53, &plan, &mut turns, priority, invocation.stop_at).await;
+            let deadline = invocation.deadline();
+            let mut applied = apply(&self.aws.route53, &plan, &turns, priority, deadline).await;
+            progress.give_up_zones(&mut applied);
             progress.record(&plan, &applied, &policy);
-            if let Task::Reconcile(Scope::FullPass(_)) = &task {
-                progress.full_pass = Some(full_pass(&config.zones(), &world, &plan, &applied.done));
-            }
+            progress.count(&task, &self.config, &world, &plan, &applied);
             let changed = match &task {
                 Task::Reconcile(_) => {
-                    self.recheck(&applied.done, &world, now, &mut progress.outcomes).await
+                    self.recheck(&applied.done, &world, invocation, &mut progress.outcomes).await
                 }
                 Task::Deregister(_) => BTreeSet::new(),
             };
-            // A former holder that was created again may need a name, too.
-            if let Task::Reconcile(Scope::Services(targets)) = &mut task {
-                targets.services.extend(changed.iter().cloned());
-            }
             let unfinished: BTreeSet<&ServiceArn> = applied
                 .done
                 .iter()
@@ -224,15 +257,22 @@ impl Reconciler {
             if applied.refused.is_empty() && changed.is_empty() && unfinished.is_empty() {
                 break;
             }
-            if round == MAX_ROUNDS {
-                progress.give_up(&plan, &applied, &changed, &unfinished);
+            // A name that became free needs no pause.
+            let is_lagging = !applied.refused.is_empty() || !changed.is_empty();
+            let pause = if is_lagging { FIRST_PAUSE * (1 << (round - 1)) } else { Duration::ZERO };
+            if round == MAX_ROUNDS || !deadline.allows(Instant::now() + pause) {
+                progress.give_up(round, &plan, &applied, &changed, &unfinished);
+                break;
             }
+            deadline.sleep(pause).await;
+            let services = changed.iter().chain(unfinished).cloned().collect();
+            task = progress.next_task(&task, &plan, &applied, services);
         }
         if let Task::Deregister(zones) = &task
             && !options.dry_run
         {
             for zone in zones {
-                errors.extend(turns.leave(zone).await.err());
+                errors.extend(turns.leave(zone, invocation.deadline()).await.err());
             }
         }
         progress.read_errors.extend(errors);
@@ -251,13 +291,7 @@ impl Reconciler {
             now_ms: millis(invocation.now),
         });
         let identity = self.identity(invocation);
-        let turns = Turns::new(
-            &self.aws.route53,
-            version,
-            &identity,
-            self.config.zones(),
-            invocation.stop_at,
-        );
+        let turns = Turns::new(&self.aws.route53, version, &identity, self.config.zones());
         match task {
             Task::Reconcile(_) => turns,
             Task::Deregister(_) => turns.without_proof(),
@@ -277,7 +311,7 @@ impl Reconciler {
         let mut candidates = None;
         loop {
             let world = match task {
-                Task::Reconcile(scope) => observer.observe(scope, &progress.written).await,
+                Task::Reconcile(scope) => observer.observe(scope, &progress.again).await,
                 Task::Deregister(zones) => observer.zones_to_empty(zones).await,
             };
             let desired = match task {
@@ -332,14 +366,15 @@ impl Reconciler {
         &self,
         done: &[&NameChange],
         world: &World,
-        now: SystemTime,
+        invocation: &Invocation,
         outcomes: &mut Outcomes,
     ) -> BTreeSet<ServiceArn> {
         let written = done.iter().flat_map(|change| change.services());
         let services: BTreeSet<ServiceArn> =
             written.filter(|arn| self.config.has_cluster(arn.cluster())).cloned().collect();
         let mut changed = BTreeSet::new();
-        for (arn, after) in self.aws.ecs.describe(&services, now).await {
+        let (now, deadline) = (invocation.now, invocation.deadline());
+        for (arn, after) in self.aws.ecs.describe(&services, now, deadline).await {
             match (world.services.get(&arn), after) {
                 (_, Err(error)) => {
                     let reason = format!(
@@ -393,11 +428,40 @@ impl Task {
 }
 
 impl Progress {
+    /// The next round tries the changes of a zone that this round gave up once more, since another run may have been
+    /// faster. If that round gives the zone up again, its changes have failed.
+    fn give_up_zones<'a>(&mut self, applied: &mut Applied<'a>) {
+        for (changes, reason) in std::mem::take(&mut applied.given_up) {
+            let is_first = changes.iter().all(|change| !self.given_up.contains(&change.zone));
+            let again = if is_first { &mut applied.refused } else { &mut applied.failed };
+            again.push((changes, reason));
+        }
+        let refused = applied.refused.iter().flat_map(|(changes, _)| changes);
+        self.given_up.extend(refused.map(|change| change.zone.clone()));
+    }
+
+    /// A full pass and a deregistration depend on every read. A run for some services does not depend on a zone
+    /// that cannot be read, except for services that may have a name in it.
+    fn add_read_errors(&mut self, task: &Task, world: &World, identity: &EnvironmentIdentity) {
+        let Task::Reconcile(Scope::Services(targets)) = task else {
+            self.lasting_read_errors = world.read_errors();
+            return;
+        };
+        self.read_errors.extend(world.retryable_read_errors());
+        for service in &targets.services {
+            if let Some(error) = world.concealed_name(service, identity) {
+                self.outcomes.fail(service, &format!("{error}; the service may have a name there"));
+            }
+        }
+    }
+
     fn record(&mut self, plan: &SafePlan, applied: &Applied<'_>, policy: &LossPolicy) {
-        self.written.extend(plan.changes().map(NameChange::at));
+        for change in plan.changes() {
+            self.written.entry(change.at()).or_default().extend(change.services().cloned());
+        }
         for change in &applied.done {
             self.changes += change.count();
-            self.lost += usize::from(policy.counts(change));
+            self.earlier.lost += usize::from(policy.counts(change));
             if let Some(holder) = &change.holder {
                 self.lost_names.insert((holder.clone(), change.at()));
             }
@@ -405,53 +469,111 @@ impl Progress {
                 self.lost_names.remove(&(winner.clone(), change.at()));
             }
         }
+        self.earlier.managed = self.earlier.managed.max(plan.managed());
         // Until a later round decides them again, refused changes have failed, too.
         for (changes, reason) in applied.failed.iter().chain(&applied.refused) {
-            self.fail(plan, changes, reason);
+            self.fail(plan, changes, Status::Failed, reason);
         }
+        for (changes, reason) in &applied.rejected {
+            self.fail(plan, changes, Status::Rejected, reason);
+        }
+    }
+
+    /// Counts what a full pass reports. Its later rounds read only a part of the zones, so they change the counts of
+    /// the first one.
+    fn count(
+        &mut self,
+        task: &Task,
+        config: &Config,
+        world: &World,
+        plan: &SafePlan,
+        applied: &Applied<'_>,
+    ) {
+        if let Task::Reconcile(Scope::FullPass(_)) = task {
+            self.full_pass = Some(full_pass(&config.zones(), world, plan));
+        }
+        let Some(full_pass) = &mut self.full_pass else { return };
+        let done = || applied.done.iter();
+        full_pass.managed_names += done().filter(|change| change.adds_the_name()).count();
+        let removed = done().filter(|change| change.removes_the_name()).count();
+        full_pass.managed_names = full_pass.managed_names.saturating_sub(removed);
+        for (zone, reason) in &applied.full_zones {
+            if full_pass.full_zones.iter().all(|full| full.zone != *zone) {
+                let (zone, reason) = (zone.clone(), reason.clone());
+                full_pass.full_zones.push(FullZone { zone, reason });
+            }
+        }
+    }
+
+    /// The work of the next round: `services`, those of refused changes, and those that should have one of their
+    /// names. All others are settled.
+    fn next_task(
+        &mut self,
+        task: &Task,
+        plan: &SafePlan,
+        applied: &Applied<'_>,
+        mut services: BTreeSet<ServiceArn>,
+    ) -> Task {
+        let refused = || applied.refused.iter().flat_map(|(changes, _)| changes);
+        let scope = match task {
+            Task::Deregister(_) => {
+                return Task::Deregister(refused().map(|change| change.zone.clone()).collect());
+            }
+            Task::Reconcile(scope) => scope,
+        };
+        services.extend(refused().flat_map(|change| change.services()).cloned());
+        let mut names: BTreeSet<ZoneName> = refused().map(|change| change.at()).collect();
+        let of_services = |(_, of): &(&ZoneName, &BTreeSet<ServiceArn>)| !of.is_disjoint(&services);
+        names.extend(self.written.iter().filter(of_services).map(|(at, _)| at.clone()));
+        for outcome in plan.outcomes() {
+            if let (Some(zone), Some(name)) = (&outcome.zone, &outcome.name)
+                && names.contains(&(zone.clone(), name.clone()))
+            {
+                services.insert(outcome.service.clone());
+            }
+        }
+        self.again = names;
+        Task::Reconcile(Scope::Services(scope.targets().narrowed_to(services)))
     }
 
     fn give_up(
         &mut self,
+        rounds: usize,
         plan: &SafePlan,
         applied: &Applied<'_>,
         changed: &BTreeSet<ServiceArn>,
         unfinished: &BTreeSet<&ServiceArn>,
     ) {
         for (changes, reason) in &applied.refused {
-            self.fail(plan, changes, &format!("{reason} ({MAX_ROUNDS} times in a row)"));
+            self.fail(
+                plan,
+                changes,
+                Status::Failed,
+                &format!("{reason} ({rounds} times in a row)"),
+            );
         }
-        let reason = format!(
-            "the service changed in ECS during each of {MAX_ROUNDS} attempts to register it"
-        );
-        changed.iter().for_each(|service| self.outcomes.fail(service, &reason));
         let reason =
-            format!("{MAX_ROUNDS} rounds were too few to move all names; a retry continues");
+            format!("the service changed in ECS during each of {rounds} attempts to register it");
+        changed.iter().for_each(|service| self.outcomes.fail(service, &reason));
+        let reason = format!("{rounds} rounds were too few to move all names; a retry continues");
         unfinished.iter().for_each(|service| self.outcomes.fail(service, &reason));
     }
 
     /// Reports changes that were not applied, with the names that their services keep for that reason.
-    fn fail(&mut self, plan: &SafePlan, changes: &[&NameChange], reason: &str) {
+    fn fail(&mut self, plan: &SafePlan, changes: &[&NameChange], status: Status, reason: &str) {
         for service in changes.iter().flat_map(|change| change.services()) {
             let kept: Vec<&str> = plan.former_names(service).iter().map(DnsName::as_str).collect();
             if kept.is_empty() {
-                self.outcomes.fail(service, reason);
+                self.outcomes.replace(service, status, reason);
             } else {
                 let reason = format!("{reason}; the service keeps {}", kept.join(", "));
-                self.outcomes.fail(service, &reason);
+                self.outcomes.replace(service, status, &reason);
             }
         }
     }
 }
 
-fn full_pass(
-    zones: &BTreeMap<HostedZoneId, DnsName>,
-    world: &World,
-    plan: &SafePlan,
-    done: &[&NameChange],
-) -> FullPass {
-    let added = done.iter().filter(|change| change.adds_the_name()).count();
-    let removed = done.iter().filter(|change| change.removes_the_name()).count();
+fn full_pass(zones: &BTreeMap<HostedZoneId, DnsName>, world: &World, plan: &SafePlan) -> FullPass {
     let records = |(zone, view): (&HostedZoneId, &ZoneView)| (zone.clone(), view.records());
     let unreadable = |(zone, view): (&HostedZoneId, &ZoneView)| {
         let all = view.unreadable_markers().map(|(name, reason)| UnreadableMarker {
@@ -474,10 +596,11 @@ fn full_pass(
         })
     };
     FullPass {
-        managed_names: (plan.managed() + added).saturating_sub(removed),
+        managed_names: plan.managed(),
         zone_records: world.zones.iter().map(records).collect(),
         unreadable_markers: world.zones.iter().flat_map(unreadable).collect(),
         long_negative_ttls: zones.iter().filter_map(long_negative_ttl).collect(),
+        full_zones: Vec::new(),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Proves to Route 53 that a zone belongs to this version of the function, and takes zones over from older versions.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use tokio::time::Instant;
-
+use crate::aws::deadline::Deadline;
 use crate::aws::route53::{ChangeError, ListError, Priority, Route53};
 use crate::domain::dns::DnsName;
 use crate::domain::generation::{Turn, Version, proof, record_name, removal};
@@ -15,17 +15,14 @@ use crate::domain::zone::EnvironmentIdentity;
 /// at the same time.
 const MAX_ATTEMPTS: usize = 3;
 
-const NO_TIME: &str = "no time was left to change the generation of the zone";
-
 /// What a run knows about the zones that it changes.
 pub(crate) struct Turns<'a> {
     route53: &'a Route53,
     /// `None` if the configuration has no generation: then every version may change the zones.
     version: Option<Version>,
     names: BTreeMap<HostedZoneId, DnsName>,
-    stop_at: Instant,
     /// A zone that is missing here belongs to this version, as far as the run knows.
-    read: BTreeMap<HostedZoneId, Turn>,
+    read: RefCell<BTreeMap<HostedZoneId, Turn>>,
 }
 
 impl<'a> Turns<'a> {
@@ -34,20 +31,19 @@ impl<'a> Turns<'a> {
         version: Option<Version>,
         identity: &EnvironmentIdentity,
         zones: BTreeMap<HostedZoneId, DnsName>,
-        stop_at: Instant,
     ) -> Turns<'a> {
         let names = zones.into_iter().filter_map(|(zone, name)| {
             let name = record_name(identity, &name)?;
             Some((zone, name))
         });
         let names = names.collect();
-        Turns { route53, version, names, stop_at, read: BTreeMap::new() }
+        Turns { route53, version, names, read: RefCell::default() }
     }
 
     /// For a run that may change the zones whatever version they belong to.
-    pub(crate) fn without_proof(mut self) -> Turns<'a> {
-        self.read = self.names.keys().map(|zone| (zone.clone(), Turn::Unprotected)).collect();
-        self
+    pub(crate) fn without_proof(self) -> Turns<'a> {
+        let read = self.names.keys().map(|zone| (zone.clone(), Turn::Unprotected)).collect();
+        Turns { read: RefCell::new(read), ..self }
     }
 
     /// What a batch of `zone` has to contain, or the reason why this version may not change the zone.
@@ -55,7 +51,7 @@ impl<'a> Turns<'a> {
         let (Some(version), Some(name)) = (&self.version, self.names.get(zone)) else {
             return Ok(None);
         };
-        match self.read.get(zone) {
+        match self.read.borrow().get(zone) {
             Some(Turn::Outdated(reason)) => Err(reason.clone()),
             Some(Turn::Unprotected) => Ok(None),
             None | Some(Turn::Current | Turn::TakeOver(_)) => {
@@ -66,35 +62,37 @@ impl<'a> Turns<'a> {
 
     /// Decides whose turn it is in a zone, because Route 53 refused the proof or because of a deployment. If this is a
     /// newer version than the zone belongs to, it takes the zone over.
-    pub(crate) async fn decide(&mut self, zone: &HostedZoneId, priority: Priority) {
-        let turn = self.take_over(zone, priority).await.unwrap_or_else(|error| {
+    pub(crate) async fn decide(&self, zone: &HostedZoneId, priority: Priority, deadline: Deadline) {
+        let turn = self.take_over(zone, priority, deadline).await.unwrap_or_else(|error| {
             Turn::Outdated(format!("{error}; so the version that changes the zone is unknown"))
         });
-        self.read.insert(zone.clone(), turn);
+        self.read.borrow_mut().insert(zone.clone(), turn);
     }
 
     /// Takes all zones over for a deployment, even those without a change. Returns the errors.
-    pub(crate) async fn decide_all(&mut self, priority: Priority) -> Vec<String> {
+    pub(crate) async fn decide_all(&self, priority: Priority, deadline: Deadline) -> Vec<String> {
         let mut errors = Vec::new();
-        for zone in self.names.keys().cloned().collect::<Vec<_>>() {
-            self.decide(&zone, priority).await;
-            errors.extend(self.proof(&zone).err());
+        for zone in self.names.keys() {
+            self.decide(zone, priority, deadline).await;
+            errors.extend(self.proof(zone).err());
         }
         errors
     }
 
-    async fn take_over(&self, zone: &HostedZoneId, priority: Priority) -> Result<Turn, String> {
+    async fn take_over(
+        &self,
+        zone: &HostedZoneId,
+        priority: Priority,
+        deadline: Deadline,
+    ) -> Result<Turn, String> {
         let (Some(version), Some(name)) = (&self.version, self.names.get(zone)) else {
             return Ok(Turn::Unprotected);
         };
         for _ in 0..MAX_ATTEMPTS {
-            let rrsets = self.route53.list(zone, Some(name), priority).await;
+            let rrsets = self.route53.list(zone, Some(name), priority, deadline).await;
             let turn = version.turn(zone, name, &rrsets.map_err(|error| error.to_string())?);
             let Turn::TakeOver(change) = &turn else { return Ok(turn) };
-            if Instant::now() >= self.stop_at {
-                return Err(NO_TIME.into());
-            }
-            match self.route53.change(None, &[change], priority).await {
+            match self.route53.change(None, &[change], priority, deadline).await {
                 Ok(()) => return Ok(Turn::Current),
                 // Another version took the zone over since.
                 Err(ChangeError::Refused(refusal)) if refusal.blames_within(name) => {}
@@ -107,19 +105,24 @@ impl<'a> Turns<'a> {
     }
 
     /// Removes the generation from a zone that leaves the environment.
-    pub(crate) async fn leave(&self, zone: &HostedZoneId) -> Result<(), String> {
+    pub(crate) async fn leave(
+        &self,
+        zone: &HostedZoneId,
+        deadline: Deadline,
+    ) -> Result<(), String> {
         let Some(name) = self.names.get(zone).filter(|_| self.version.is_some()) else {
             return Ok(());
         };
-        let rrsets = match self.route53.list(zone, Some(name), Priority::Background).await {
+        let rrsets = match self.route53.list(zone, Some(name), Priority::Background, deadline).await
+        {
             Ok(rrsets) => rrsets,
             Err(ListError::NoSuchZone(_)) => return Ok(()),
             Err(error) => return Err(error.to_string()),
         };
         match removal(zone, name, rrsets) {
-            Some(_) if Instant::now() >= self.stop_at => Err(NO_TIME.into()),
             Some(change) => {
-                let sent = self.route53.change(None, &[&change], Priority::Background).await;
+                let sent =
+                    self.route53.change(None, &[&change], Priority::Background, deadline).await;
                 sent.map_err(|error| error.to_string())
             }
             None => Ok(()),

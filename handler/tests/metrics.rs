@@ -46,6 +46,7 @@ fn full_pass() -> Option<FullPass> {
         zone_records,
         unreadable_markers: vec![],
         long_negative_ttls: vec![],
+        full_zones: vec![],
     })
 }
 

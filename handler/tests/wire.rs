@@ -43,6 +43,7 @@ const MARKER: &str = "&quot;heritage=ecs-discovery,version=1,environment=dev,ser
 struct Call {
     /// `DescribeServices`, `ListResourceRecordSets`…
     operation: String,
+    path: String,
     body: String,
 }
 
@@ -89,7 +90,8 @@ impl HttpConnector for MockConnector {
             (None, "GET") => "ListResourceRecordSets".to_owned(),
             (None, _) => "ChangeResourceRecordSets".to_owned(),
         };
-        let call = Call { operation, body };
+        let path = request.uri().to_owned();
+        let call = Call { operation, path, body };
         let this = self.clone();
         HttpConnectorFuture::new(async move {
             let sent = this.start.elapsed();
@@ -365,13 +367,17 @@ fn mock(zone: Vec<String>, script: Script) -> Arc<Mutex<MockAws>> {
 }
 
 fn reconciler(aws: &Arc<Mutex<MockAws>>) -> Reconciler {
+    with_attempts(aws, 3)
+}
+
+fn with_attempts(aws: &Arc<Mutex<MockAws>>, attempts: u32) -> Reconciler {
     let connector = MockConnector { aws: Arc::clone(aws), start: Instant::now() };
     let keys = Credentials::new("k", "s", None, None, "test");
     let sdk = aws_config::SdkConfig::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::from_static("eu-west-1"))
         .credentials_provider(SharedCredentialsProvider::new(keys))
-        .retry_config(RetryConfig::standard().with_max_attempts(3))
+        .retry_config(RetryConfig::standard().with_max_attempts(attempts))
         .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
         .http_client(http_client_fn(move |_, _| SharedHttpConnector::new(connector.clone())))
         .build();
@@ -812,7 +818,7 @@ async fn one_refused_change_does_not_stop_the_others() {
     assert_snapshot!(outcome.statuses(), @r"
     registered
     registered
-    failed: Route 53 refused the change: RRSet of type CNAME with DNS name c.internal. is not permitted (5 times in a row)
+    rejected: Route 53 refused the change: RRSet of type CNAME with DNS name c.internal. is not permitted
     registered
     registered
     ");
@@ -840,21 +846,115 @@ async fn one_denied_change_does_not_stop_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_that_names_none_or_all_of_the_changes_stops_only_the_refused_one() {
-    for message in
-        ["a change is not permitted", "a.internal b.internal c.internal d.internal e.internal"]
-    {
-        let refusal: Script = Box::new(move |call| {
-            (call.operation == "ChangeResourceRecordSets" && call.body.contains("<Name>c.internal"))
-                .then(|| refused(message))
-        });
-        let script = either(refusal, fleet(["a", "b", "c", "d", "e"]));
-        let outcome = run(json!({"reconcile": "all"}), vec![], script).await;
-        let statuses = outcome.statuses();
-        assert_eq!(statuses.matches("registered").count(), 4, "{statuses}");
-        let failed = format!("failed: Route 53 refused the change: {message} (5 times in a row)");
-        assert!(statuses.contains(&failed), "{statuses}");
-    }
+async fn a_refusal_that_names_no_change_stops_only_the_refused_one() {
+    let refusal: Script = Box::new(|call| {
+        (call.operation == "ChangeResourceRecordSets" && call.body.contains("<Name>c.internal"))
+            .then(|| refused("a change is not permitted"))
+    });
+    let script = either(refusal, fleet(["a", "b", "c", "d", "e"]));
+    let outcome = run(json!({"reconcile": "all"}), vec![], script).await;
+    let statuses = outcome.statuses();
+    assert_eq!(statuses.matches("registered").count(), 4, "{statuses}");
+    let rejected = "rejected: Route 53 refused the change: a change is not permitted";
+    assert!(statuses.contains(rejected), "{statuses}");
+}
+
+/// Refuses every change, and names all of them.
+fn all_protected() -> Script {
+    Box::new(|call| {
+        let names = call.body.split("<Name>").skip(1).filter_map(|rest| rest.split_once("</Name>"));
+        let messages = names.map(|(name, _)| format!("Record set {name}. is protected"));
+        let message = messages.collect::<Vec<_>>().join(", ");
+        (call.operation == "ChangeResourceRecordSets").then(|| refused(&message))
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_route_53_never_takes_are_rejected_with_its_words_after_one_request() {
+    let names = (0..100).map(|number| format!("service-{number}"));
+    let script = either(all_protected(), fleet(names));
+    let outcome = run(json!({"reconcile": "all"}), vec![], script).await;
+    let statuses = outcome.statuses();
+    assert_eq!(statuses.matches("rejected: Route 53 refused the change: Record set").count(), 100);
+    assert_eq!(outcome.count("ChangeResourceRecordSets"), 1);
+    // Nothing is read again for them.
+    assert_eq!(outcome.count("DescribeServices"), 10);
+    assert_eq!(outcome.count("ListResourceRecordSets"), 1);
+    assert_eq!(outcome.report.failures().count(), 0, "the pass succeeds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_zone_costs_a_handful_of_requests_and_fails_the_full_pass() {
+    let full: Script = Box::new(|call| {
+        let count = |action| call.body.matches(action).count();
+        (call.operation == "ChangeResourceRecordSets" && count(">CREATE<") > count(">DELETE<"))
+            .then(|| refused("[Number of records limit of 10000 exceeded.]"))
+    });
+    let zone = registered_as("moved", "moved")
+        .iter()
+        .map(|rrset| rrset.replace("internal-orders-1", "old"))
+        .collect();
+    let names = (0..20).map(|number| format!("service-{number}")).chain(["moved".to_owned()]);
+    let script = either(full, fleet(names));
+    let outcome = run(json!({"reconcile": "all"}), zone, script).await;
+    let statuses = outcome.statuses();
+    let rejected =
+        "rejected: Route 53 refused the change: [Number of records limit of 10000 exceeded.]";
+    assert_eq!(statuses.matches(rejected).count(), 20, "{statuses}");
+    assert_eq!(statuses.matches("updated").count(), 1, "a move needs no room: {statuses}");
+    assert_eq!(outcome.count("ChangeResourceRecordSets"), 7);
+    let full_pass = outcome.report.full_pass.expect("a full pass");
+    assert_eq!(full_pass.full_zones.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_is_given_up_after_many_refusals_and_does_not_delay_another_one() {
+    // Route 53 names only one of the refused changes of Z1 in each message.
+    let taken: Script = Box::new(|call| {
+        let (_, rest) = call.body.split_once("<Name>")?;
+        let (name, _) = rest.split_once("</Name>")?;
+        (call.operation == "ChangeResourceRecordSets" && name.ends_with(".one.internal"))
+            .then(|| refused(&format!("Tried to create [name='{name}.'] but it already exists")))
+    });
+    let zones = json!([
+        {"vpcId": "vpc-1", "hostedZoneId": "Z1", "name": "one.internal"},
+        {"vpcId": "vpc-2", "hostedZoneId": "Z2", "name": "two.internal"},
+    ]);
+    let balancers: Script = Box::new(|call| {
+        let group = |number| format!("{GROUP}{number}");
+        let balancer = |number| format!("{BALANCER}{number}");
+        let members = |all: [String; 2]| all.concat();
+        match call.operation.as_str() {
+            "DescribeTargetGroups" => Some((200, elb("DescribeTargetGroups", &format!("<TargetGroups>{}</TargetGroups>", members([1, 2].map(|n| format!("<member><TargetGroupArn>{}</TargetGroupArn><LoadBalancerArns><member>{}</member></LoadBalancerArns></member>", group(n), balancer(n)))))))),
+            "DescribeLoadBalancers" => Some((200, elb("DescribeLoadBalancers", &format!("<LoadBalancers>{}</LoadBalancers>", members([1, 2].map(|n| format!("<member><LoadBalancerArn>{}</LoadBalancerArn><LoadBalancerName>lb{n}</LoadBalancerName><DNSName>lb{n}.elb.amazonaws.com</DNSName><IpAddressType>ipv4</IpAddressType><Scheme>internal</Scheme><VpcId>vpc-{n}</VpcId></member>", balancer(n)))))))),
+            "DescribeServices" => {
+                let request: Value = serde_json::from_str(&call.body).expect("JSON");
+                let mut answer: Value = serde_json::from_str(&services(&requested(&request))).expect("JSON");
+                for service in answer["services"].as_array_mut().expect("services") {
+                    let number = if service["serviceName"].as_str().expect("a name").starts_with("two") { 2 } else { 1 };
+                    service["loadBalancers"] = json!([{"targetGroupArn": group(number)}]);
+                }
+                Some((200, answer.to_string()))
+            }
+            _ => None,
+        }
+    });
+    let names = (0..200).map(|number| format!("one-{number}")).chain(["two".to_owned()]);
+    let script = either(taken, either(balancers, fleet(names)));
+    let outcome = run_with_zones(zones, json!({"reconcile": "all"}), vec![], script).await;
+    let statuses = outcome.statuses();
+    assert_eq!(statuses.matches("registered").count(), 1, "{statuses}");
+    assert_eq!(outcome.report.failures().count(), 200);
+    let given_up = "skipped: Route 53 refused 30 other requests for the zone Z1, so the handler gave the zone up";
+    assert!(statuses.contains(given_up), "{statuses}");
+    assert!(
+        outcome.count("ChangeResourceRecordSets") < 160,
+        "{}",
+        outcome.count("ChangeResourceRecordSets")
+    );
+    let aws = outcome.aws.lock().expect("no holder panics");
+    let order: Vec<bool> = aws.batches.iter().map(|body| body.contains("two.internal")).collect();
+    assert!(order[..2].contains(&true), "the zones take turns: {order:?}");
 }
 
 /// A full pass over 600 services, which need four batches.
@@ -869,9 +969,9 @@ async fn a_run_that_is_out_of_time_starts_no_batch_and_reports_the_other_service
     assert_eq!(whole.count("ChangeResourceRecordSets"), 4);
     assert_eq!(whole.report.changes.created, 1_200);
 
-    // The time suffices to start the first batch.
+    // The time suffices for the reads, which have three quarters of it, and for the first batch with its recheck.
     let first = u32::try_from(whole.round_trip("ChangeResourceRecordSets")).expect("a few");
-    let cut = large_pass(ROUND_TRIP * first - ROUND_TRIP / 2).await;
+    let cut = large_pass(ROUND_TRIP * first * 3 / 2).await;
     assert_eq!(cut.count("ChangeResourceRecordSets"), 1);
     let created = cut.report.changes.created;
     assert!(created > 0 && created < 1_200, "{created}");
@@ -1338,7 +1438,7 @@ fn queued(bodies: &[String]) -> String {
 async fn a_batch_of_messages_becomes_one_run_and_a_bad_message_fails_alone() {
     let denied: Script = Box::new(|call| {
         (call.operation == "ChangeResourceRecordSets" && call.body.contains("<Name>bad.internal"))
-            .then(|| refused("bad.internal. is not permitted"))
+            .then(|| refused("bad.internal. is not permitted as it conflicts with other records"))
     });
     let aws = mock(vec![], either(denied, fleet([""; 0])));
     let service =
@@ -1650,7 +1750,7 @@ async fn a_failed_invocation_has_a_kind_and_a_reason() {
 #[tokio::test(start_paused = true)]
 async fn an_invocation_starts_no_change_in_its_last_ten_seconds() {
     let (answer, _) = invoke(FUNCTION_ARN, Duration::from_secs(9), one(), usual()).await;
-    assert_snapshot!(answer.expect_err("the invocation failed"), @"1 of 1 services failed. The first: arn:aws:ecs:eu-west-1:111122223333:service/dev/orders: skipped: the invocation was about to time out");
+    assert_snapshot!(answer.expect_err("the invocation failed"), @"1 of 1 services failed. The first: arn:aws:ecs:eu-west-1:111122223333:service/dev/orders: ecs:DescribeServices for the cluster dev failed: the invocation was about to time out, so the request was not sent");
 }
 
 #[tokio::test(start_paused = true)]
@@ -1721,7 +1821,7 @@ async fn a_renamed_service_keeps_its_name_if_the_new_one_is_taken_or_refused() {
             .then(|| refused("RRSet of type CNAME with DNS name shop.internal. is not permitted"))
     });
     let outcome = run(retagged(), held.clone(), either(refusal, renamed())).await;
-    assert_snapshot!(outcome.statuses(), @"failed: Route 53 refused the change: RRSet of type CNAME with DNS name shop.internal. is not permitted (5 times in a row); the service keeps orders.internal");
+    assert_snapshot!(outcome.statuses(), @"rejected: Route 53 refused the change: RRSet of type CNAME with DNS name shop.internal. is not permitted; the service keeps orders.internal");
     assert_eq!(outcome.zone(), held);
 }
 
@@ -1901,4 +2001,370 @@ async fn a_full_zone_does_not_stop_changes_of_records_that_exist() {
     let report = reconciler.run(&trigger, &invocation(Duration::from_secs(300))).await;
     let outcome = TestRun { report, aws };
     assert_snapshot!(outcome.statuses(), @"updated: the record was CNAME internal-former-1.eu-west-1.elb.amazonaws.com, TTL 60 s");
+}
+
+/// Answers every request for `operation` with `status` and `body`.
+fn always(operation: &'static str, status: u16, body: &'static str) -> Script {
+    Box::new(move |call| (call.operation == operation).then(|| (status, body.to_owned())))
+}
+
+const THROTTLED: &str = "<ErrorResponse><Error><Code>Throttling</Code><Message>Rate exceeded</Message></Error></ErrorResponse>";
+
+#[tokio::test(start_paused = true)]
+async fn invariant_11_a_run_ends_before_its_deadline_with_a_report_although_an_api_fails_or_is_slow()
+ {
+    let throttled_ecs = r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#;
+    let faults: [(&str, u16, &'static str); 7] = [
+        ("DescribeServices", 400, throttled_ecs),
+        ("ListServices", 400, throttled_ecs),
+        ("DescribeTargetGroups", 400, THROTTLED),
+        ("DescribeLoadBalancers", 503, ""),
+        ("ListResourceRecordSets", 400, THROTTLED),
+        ("ChangeResourceRecordSets", 400, THROTTLED),
+        ("ChangeResourceRecordSets", 503, ""),
+    ];
+    for (operation, status, body) in faults {
+        for payload in [created(), json!({"reconcile": "all"}), json!({"deregister": "all"})] {
+            let start = Instant::now();
+            let aws = mock(registered("old.elb.amazonaws.com"), always(operation, status, body));
+            let reconciler = with_attempts(&aws, 1_000);
+            let trigger = Trigger::parse(&payload, &location());
+            let time = Duration::from_secs(20);
+            let report = reconciler.run(&trigger, &invocation(time)).await;
+            // The handler has five more seconds for a change batch, and five for the report.
+            assert!(
+                start.elapsed() <= time + Duration::from_secs(5),
+                "{operation}: {:?}",
+                start.elapsed()
+            );
+            let text = format!("{:?}{:?}", report.outcomes, report.read_errors);
+            let is_needed =
+                aws.lock().expect("no holder panics").log.iter().any(|(one, _)| one == operation);
+            assert!(
+                !is_needed || text.contains("about to time out"),
+                "{operation} {payload}: {text}"
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_ends_early_enough_to_write_what_is_decided() {
+    // One of two services has a target group that AWS does not describe in time.
+    let slow: Script = Box::new(|call| {
+        (call.operation == "DescribeTargetGroups").then(|| (400, THROTTLED.to_owned()))
+    });
+    let mut classic: Value =
+        serde_json::from_str(&services(&[("a", "ACTIVE"), ("b", "ACTIVE")])).expect("JSON");
+    classic["services"][0]["loadBalancers"] = json!([{"loadBalancerName": "old"}]);
+    let described: Script = Box::new(move |call| match call.operation.as_str() {
+        "DescribeServices" => {
+            let request: Value = serde_json::from_str(&call.body).expect("JSON");
+            let names: Vec<&str> = requested(&request).into_iter().map(|(name, _)| name).collect();
+            let mut answer = classic.clone();
+            answer["services"]
+                .as_array_mut()
+                .expect("services")
+                .retain(|one| names.contains(&one["serviceName"].as_str().expect("a name")));
+            Some((200, answer.to_string()))
+        }
+        "ClassicDescribeLoadBalancers" => Some((
+            200,
+            elb(
+                "DescribeLoadBalancers",
+                "<LoadBalancerDescriptions><member><LoadBalancerName>old</LoadBalancerName><DNSName>old.elb.amazonaws.com</DNSName><Scheme>internal</Scheme><VPCId>vpc-1</VPCId></member></LoadBalancerDescriptions>",
+            ),
+        )),
+        _ => None,
+    });
+    let aws = mock(vec![], either(slow, either(described, fleet(["a", "b"]))));
+    let trigger = Trigger::parse(&json!({"reconcile": "all"}), &location());
+    let report =
+        with_attempts(&aws, 1_000).run(&trigger, &invocation(Duration::from_secs(60))).await;
+    let statuses: Vec<&str> =
+        report.outcomes.iter().map(|outcome| outcome.status.as_str()).collect();
+    assert_eq!(statuses, ["registered", "failed"], "{:?}", report.outcomes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_leads_to_itself_or_has_no_next_page_is_a_failed_read() {
+    let lists: [(&str, String); 6] = [
+        ("ListClusters", json!({"clusterArns": [], "nextToken": "t"}).to_string()),
+        (
+            "ListServices",
+            json!({"serviceArns": [service_arn("orders")], "nextToken": "t"}).to_string(),
+        ),
+        (
+            "DescribeLoadBalancers",
+            elb("DescribeLoadBalancers", "<LoadBalancers/><NextMarker>t</NextMarker>"),
+        ),
+        (
+            "DescribeTargetGroups",
+            elb("DescribeTargetGroups", "<TargetGroups/><NextMarker>t</NextMarker>"),
+        ),
+        ("ListResourceRecordSets", page(&[], Some("orders.internal")).1),
+        ("ListResourceRecordSets", page(&[], None).1.replace(">false<", ">true<")),
+    ];
+    for (operation, answer) in lists {
+        let script: Script = Box::new(move |call| {
+            let is_list = !call.body.contains("Arns.member");
+            (call.operation == operation && is_list).then(|| (200, answer.clone()))
+        });
+        let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
+        let outcome = run(json!({"reconcile": "all"}), zone.clone(), script).await;
+        assert!(outcome.count(operation) < 6, "{operation}");
+        let is_prefetch = operation.starts_with("Describe");
+        assert_eq!(outcome.report.read_errors.is_empty(), is_prefetch, "{operation}");
+        assert_eq!(outcome.zone(), zone);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_retried_after_the_status_429() {
+    for operation in [
+        "DescribeServices",
+        "DescribeTargetGroups",
+        "ListResourceRecordSets",
+        "ChangeResourceRecordSets",
+    ] {
+        let mut answers = vec![(429, "<html><h1>429</h1></html>".to_owned())];
+        let script: Script =
+            Box::new(move |call| (call.operation == operation).then(|| answers.pop()).flatten());
+        let outcome = run(created(), vec![], script).await;
+        assert_eq!(outcome.statuses(), "registered", "{operation}");
+        let throttles = outcome.report.throttles;
+        assert_eq!(throttles.ecs + throttles.elb + throttles.route53, 1, "{operation}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_code_that_the_sdk_knows_counts_as_a_throttle() {
+    for code in ["RequestLimitExceeded", "PriorRequestNotComplete", "SlowDown", "Throttling"] {
+        let mut answers = vec![(400, THROTTLED.replace("Throttling", code))];
+        let script: Script = Box::new(move |call| {
+            (call.operation == "ChangeResourceRecordSets").then(|| answers.pop()).flatten()
+        });
+        let outcome = run(one(), vec![], script).await;
+        assert_eq!(outcome.statuses(), "registered", "{code}");
+        assert_eq!(outcome.report.throttles.route53, 1, "{code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_warm_process_still_retries_after_an_hour_of_errors() {
+    // Each minute, an event fails because of Route 53. Then every first attempt of a change is throttled.
+    let outage = Arc::new(Mutex::new((true, 0)));
+    let shared = Arc::clone(&outage);
+    let script: Script = Box::new(move |call| {
+        let mut outage = shared.lock().expect("no holder panics");
+        if call.operation != "ChangeResourceRecordSets" {
+            return None;
+        }
+        outage.1 += 1;
+        (outage.0 || outage.1 % 2 == 1).then(|| (400, THROTTLED.to_owned()))
+    });
+    let aws = mock(vec![], script);
+    let reconciler = with_attempts(&aws, 8);
+    let trigger = Trigger::parse(&one(), &location());
+    for _ in 0..60 {
+        let report = reconciler.run(&trigger, &invocation(Duration::from_secs(290))).await;
+        assert_eq!(report.failures().count(), 1);
+    }
+    *outage.lock().expect("no holder panics") = (false, 0);
+    let report = reconciler.run(&trigger, &invocation(Duration::from_secs(290))).await;
+    assert_eq!(report.outcomes[0].status.as_str(), "registered", "{:?}", report.outcomes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_denied_or_invalid_resource_fails_only_itself() {
+    let names: Vec<String> = (0..10).map(|number| format!("s{number}")).collect();
+    let group =
+        |name: &str| format!("arn:aws:elasticloadbalancing:eu-west-1:1:targetgroup/{name}/1");
+    for failing in ["DescribeServices", "DescribeTargetGroups"] {
+        let bad: Script = Box::new(move |call| {
+            let is_bad = call.operation == failing
+                && (call.body.contains("\"s3\"") || call.body.contains("%2Fs3%2F"));
+            is_bad.then(|| match failing {
+                "DescribeServices" => (400, json!({"__type": "AccessDeniedException", "message": "not you"}).to_string()),
+                _ => (400, "<ErrorResponse><Error><Code>ValidationError</Code><Message>bad</Message></Error></ErrorResponse>".into()),
+            })
+        });
+        let described: Script = Box::new(move |call| {
+            let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+            match call.operation.as_str() {
+                "DescribeServices" => {
+                    let mut answer: Value =
+                        serde_json::from_str(&services(&requested(&request))).expect("JSON");
+                    for service in answer["services"].as_array_mut().expect("services") {
+                        let name = service["serviceName"].as_str().expect("a name");
+                        service["loadBalancers"] = json!([{"targetGroupArn": group(name)}]);
+                    }
+                    Some((200, answer.to_string()))
+                }
+                "DescribeTargetGroups" => {
+                    let members = (0..10).filter(|number| call.body.contains(&format!("%2Fs{number}%2F"))).map(|number| {
+                        let arn = group(&format!("s{number}"));
+                        format!("<member><TargetGroupArn>{arn}</TargetGroupArn><LoadBalancerArns><member>{BALANCER}</member></LoadBalancerArns></member>")
+                    });
+                    Some((
+                        200,
+                        elb(
+                            "DescribeTargetGroups",
+                            &format!(
+                                "<TargetGroups>{}</TargetGroups>",
+                                members.collect::<String>()
+                            ),
+                        ),
+                    ))
+                }
+                _ => None,
+            }
+        });
+        let script = either(bad, either(described, fleet(names.clone())));
+        let outcome = run(json!({"reconcile": "all"}), vec![], script).await;
+        let statuses = outcome.statuses();
+        assert_eq!(statuses.matches("registered").count(), 9, "{failing}: {statuses}");
+        assert_eq!(outcome.report.failures().count(), 1, "{failing}: {statuses}");
+    }
+
+    // Without any permission, the number of requests stays small.
+    let denied: Script = Box::new(|call| {
+        let body = json!({"__type": "AccessDeniedException", "message": "not you"}).to_string();
+        (call.operation == "DescribeServices").then_some((400, body))
+    });
+    let script = either(denied, fleet((0..600).map(|number| format!("service-{number}"))));
+    let outcome = run(json!({"reconcile": "all"}), vec![], script).await;
+    assert!(outcome.count("DescribeServices") < 250, "{}", outcome.count("DescribeServices"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_with_invalid_input_is_rejected_and_stops_no_other() {
+    let invalid: Script = Box::new(|call| {
+        (call.operation == "ChangeResourceRecordSets" && call.body.contains("<Name>c.internal"))
+            .then(|| {
+                (
+                    400,
+                    THROTTLED
+                        .replace("Throttling", "InvalidInput")
+                        .replace("Rate exceeded", "bad value"),
+                )
+            })
+    });
+    let script = either(invalid, fleet(["a", "b", "c", "d", "e"]));
+    let outcome = run(json!({"reconcile": "all"}), vec![], script).await;
+    assert_snapshot!(outcome.statuses(), @r"
+    registered
+    registered
+    rejected: route53:ChangeResourceRecordSets for c.internal failed: InvalidInput: bad value (request id REQUEST-7)
+    registered
+    registered
+    ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn later_rounds_read_only_what_was_refused() {
+    let taken: Script = Box::new(|call| {
+        (call.operation == "ChangeResourceRecordSets" && call.body.contains("<Name>service-7.internal"))
+            .then(|| refused("[Tried to create resource record set [name=&apos;service-7.internal.&apos;, type=&apos;CNAME&apos;] but it already exists]"))
+    });
+    let names = (0..600).map(|number| format!("service-{number}"));
+    let outcome = run(json!({"reconcile": "all"}), vec![], either(taken, fleet(names))).await;
+    assert_eq!(outcome.statuses().matches("registered").count(), 599);
+    // 60 requests for the first round, 60 for its recheck, and one for each of four more rounds.
+    assert_eq!(outcome.count("DescribeServices"), 60 + 60 + 4);
+    assert_eq!(outcome.count("ListServices"), 1);
+    let full_pass = outcome.report.full_pass.expect("a full pass");
+    assert_eq!(full_pass.managed_names, 599);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_lags_behind_for_seconds_does_not_fail_the_run() {
+    let zone = registered("old.elb.amazonaws.com");
+    let start = Instant::now();
+    let mut before = Some(zone.clone());
+    let script: Script = Box::new(move |call| {
+        if start.elapsed() > Duration::from_secs(3) {
+            before = None;
+        }
+        let before = before.as_ref()?;
+        match call.operation.as_str() {
+            "ListResourceRecordSets" => Some(page(before, None)),
+            "ChangeResourceRecordSets" => Some(refused(
+                "Tried to delete [name=&apos;orders.internal.&apos;] but it was not found",
+            )),
+            _ => None,
+        }
+    });
+    let outcome = run(one(), vec![], script).await;
+    assert_eq!(outcome.statuses(), "registered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_cannot_be_read_fails_only_the_services_that_need_it() {
+    let zones = json!([
+        {"vpcId": "vpc-1", "hostedZoneId": "Z1", "name": "one.internal"},
+        {"vpcId": "vpc-2", "hostedZoneId": "Z2", "name": "two.internal"},
+    ]);
+    let with = async |payload: Value, status: u16, body: &str, service: &'static str| {
+        let body = body.to_owned();
+        let unreadable: Script =
+            Box::new(move |call| (call.path.contains("/Z2/")).then(|| (status, body.clone())));
+        let script = either(unreadable, with_status(move |_| service));
+        let zone = registered_as("orders.one", "orders")
+            .iter()
+            .map(|rrset| rrset.replace("internal-orders-1", "old"))
+            .collect();
+        run_with_zones(zones.clone(), payload, zone, script).await
+    };
+    let denied = access_denied().1;
+    let outcome = with(one(), 403, &denied, "ACTIVE").await;
+    assert!(outcome.statuses().starts_with("updated"), "{}", outcome.statuses());
+    assert_eq!(outcome.report.read_errors, Vec::<String>::new());
+    let outcome = with(one(), 403, &denied, "INACTIVE").await;
+    assert!(outcome.statuses().starts_with("deregistered"), "{}", outcome.statuses());
+    assert_eq!(outcome.report.read_errors, Vec::<String>::new());
+    // A retry may read the zone.
+    let outcome = with(one(), 503, "", "ACTIVE").await;
+    assert!(!outcome.report.read_errors.is_empty());
+    // Nobody knows whether this service still has a name.
+    let outcome =
+        with(json!({"reconcile": {"cluster": "dev", "service": "web"}}), 403, &denied, "INACTIVE")
+            .await;
+    assert!(
+        outcome.error().ends_with("the service may have a name there"),
+        "{}",
+        outcome.statuses()
+    );
+    // A full pass depends on all zones.
+    let outcome = with(json!({"reconcile": "all"}), 403, &denied, "ACTIVE").await;
+    assert!(!outcome.report.read_errors.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_of_services_each_of_which_has_the_name_of_the_next_moves_in_one_batch() {
+    const LENGTH: usize = 12;
+    let tagged: Script = Box::new(|call| {
+        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+        (call.operation == "DescribeServices").then(|| {
+            let mut answer: Value =
+                serde_json::from_str(&services(&requested(&request))).expect("JSON");
+            for service in answer["services"].as_array_mut().expect("services") {
+                let name = service["serviceName"].as_str().expect("a name");
+                let number: usize = name.trim_start_matches('s').parse().expect("a number");
+                service["tags"] =
+                    json!([{"key": "discovery:name", "value": format!("n{}", number + 1)}]);
+            }
+            (200, answer.to_string())
+        })
+    });
+    let zone =
+        (0..LENGTH).flat_map(|number| registered_as(&format!("n{number}"), &format!("s{number}")));
+    let payload = json!({"reconcile": {"cluster": "dev", "service": "s0"}});
+    let outcome = run(payload, zone.collect(), tagged).await;
+    assert_eq!(outcome.report.read_errors, Vec::<String>::new());
+    // The event does not contain the former name of the first service.
+    let statuses = outcome.statuses();
+    assert!(statuses.starts_with("registered: the name was held by"), "{statuses}");
+    assert_eq!(statuses.matches("updated: renamed from").count(), LENGTH - 1, "{statuses}");
+    assert_eq!(outcome.count("ChangeResourceRecordSets"), 1);
 }

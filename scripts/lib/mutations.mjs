@@ -19,7 +19,11 @@ export const mutations = [
     name: 'no recheck after writing',
     seeds: 4_000,
     edits: [
-      ['reconcile.rs', 'self.recheck(&applied.done, &world, now, &mut progress.outcomes).await', 'BTreeSet::new()'],
+      [
+        'reconcile.rs',
+        'self.recheck(&applied.done, &world, invocation, &mut progress.outcomes).await',
+        'BTreeSet::new()',
+      ],
     ],
   },
   {
@@ -78,7 +82,20 @@ export const mutations = [
   {
     name: 'no isolation of refused changes',
     seeds: 4_000,
-    edits: [['apply.rs', 'if batch.len() == 1 {', 'if !batch.is_empty() {']],
+    edits: [
+      ['apply.rs', '.partition(|group| group.iter().any(|change| refusal.blames(change)));', '.partition(|_| true);'],
+    ],
+  },
+  {
+    name: 'no isolation of changes that IAM denies',
+    seeds: 4_000,
+    edits: [
+      [
+        'apply.rs',
+        'ChangeError::Rejected { .. } if batch.len() > 1',
+        'ChangeError::Rejected { .. } if false && batch.len() > 1',
+      ],
+    ],
   },
   {
     name: 'an old name that does not wait for the new one in another zone',
@@ -176,9 +193,25 @@ export const mutations = [
     ],
   },
   {
-    name: 'the deadline ignored',
+    name: 'requests after the deadline',
     seeds: 4_000,
-    edits: [['apply.rs', 'if Instant::now() >= stop_at {', 'if false && Instant::now() >= stop_at {']],
+    edits: [['aws/deadline.rs', 'time < self.start_by', 'time < self.start_by || true']],
+  },
+  {
+    name: 'requests that outlast the deadline',
+    seeds: 4_000,
+    edits: [
+      [
+        'aws/deadline.rs',
+        'timeout_at(self.end_by, request).await.unwrap_or(Err(OutOfTime::NoResponse.into()))',
+        'timeout_at(self.end_by + Duration::from_secs(900), request).await.unwrap_or(Err(OutOfTime::NoResponse.into()))',
+      ],
+    ],
+  },
+  {
+    name: 'a wait for the rate limit that outlasts the deadline',
+    seeds: 4_000,
+    edits: [['aws/rate_limiter.rs', 'if !deadline.allows(allowed_at) {', 'if false && !deadline.allows(allowed_at) {']],
   },
   {
     name: 'one nonce for all invocations',
@@ -242,7 +275,9 @@ export const mutations = [
   {
     name: 'losses of earlier rounds forgotten',
     seeds: 10_000,
-    edits: [['reconcile.rs', 'plan.check_after(progress.lost, &policy)', 'plan.check_after(0, &policy)']],
+    edits: [
+      ['reconcile.rs', 'plan.check_after(progress.earlier, &policy)', 'plan.check_after(Earlier::default(), &policy)'],
+    ],
   },
   {
     name: 'an event that deletes names because of the configuration',

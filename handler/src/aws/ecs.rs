@@ -6,15 +6,22 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::config::Builder;
+use aws_sdk_ecs::error::SdkError;
 use aws_sdk_ecs::operation::describe_services::DescribeServicesOutput;
 use aws_sdk_ecs::primitives::DateTime;
 use aws_sdk_ecs::types::{
     DeploymentRolloutState, ResourceManagementType, ServiceField, StabilityStatus, TaskSet,
 };
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use futures_util::{StreamExt, stream};
 
+use crate::aws::deadline::Deadline;
+use crate::aws::pages::Pages;
 use crate::aws::rate_limiter::RateLimiter;
-use crate::aws::{AwsError, RequestCounter, omitted};
+use crate::aws::{
+    AwsError, Halvings, MAX_CONCURRENT_DESCRIBES, RequestCounter, TooManyRequests, is_rejection,
+    omitted, retry_partition,
+};
 use crate::domain::service::{
     AwsLocation, ClassicName, Gone, LoadBalancerRef, ReadResult, Service, ServiceArn,
     TargetGroupArn, last_segment,
@@ -27,8 +34,6 @@ const MAX_SERVICES_PER_DESCRIBE: usize = 10;
 /// The limit of ListServices and ListClusters.
 const MAX_PAGE_SIZE: i32 = 100;
 
-const MAX_CONCURRENT_REQUESTS: usize = 5;
-
 /// A little less than the 100 requests at once and 20 a second that ECS allows for the whole account.
 /// Without this limit a full pass over thousands of services may fail: a throttled request retries beside
 /// four others that do not wait, and can lose all of its attempts.
@@ -37,6 +42,8 @@ fn rate_limiter() -> RateLimiter {
 }
 
 const DESCRIBE: &str = "ecs:DescribeServices";
+const LIST_CLUSTERS: &str = "ecs:ListClusters";
+const LIST_SERVICES: &str = "ecs:ListServices";
 
 /// A deployment without any change for this time does not keep a record from moving.
 const MAX_DEPLOYMENT_DURATION: Duration = Duration::from_secs(3_600);
@@ -54,8 +61,22 @@ pub struct Ecs {
 impl Ecs {
     pub fn new(config: Builder) -> Ecs {
         let counter = RequestCounter::default();
-        let config = config.interceptor(counter.clone()).build();
+        let config = config
+            .interceptor(counter.clone())
+            .retry_classifier(TooManyRequests)
+            .retry_partition(retry_partition("ecs"))
+            .build();
         Ecs { client: Client::from_conf(config), counter, rate_limiter: rate_limiter() }
+    }
+
+    /// Sends a request at the rate that ECS allows.
+    async fn send<T, E>(
+        &self,
+        deadline: Deadline,
+        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, SdkError<E, HttpResponse>> {
+        self.rate_limiter.acquire(1, deadline).await?;
+        deadline.send(request).await
     }
 
     /// Describes services by name. The result has one entry per service. A service that the answer
@@ -69,8 +90,9 @@ impl Ecs {
         &self,
         arns: &BTreeSet<ServiceArn>,
         now: SystemTime,
+        deadline: Deadline,
     ) -> BTreeMap<ServiceArn, ReadResult<Service>> {
-        let mut described = self.describe_once(arns, now).await;
+        let mut described = self.describe_once(arns, now, deadline).await;
         let is_missing = |result: &ReadResult<Service>| *result == Ok(Service::Gone(Gone::Missing));
         let missing: BTreeSet<ServiceArn> = described
             .iter()
@@ -78,8 +100,8 @@ impl Ecs {
             .map(|(arn, _)| arn.clone())
             .collect();
         if !missing.is_empty() {
-            tokio::time::sleep(CONFIRMATION_DELAY).await;
-            described.extend(self.describe_once(&missing, now).await);
+            deadline.sleep(CONFIRMATION_DELAY).await;
+            described.extend(self.describe_once(&missing, now, deadline).await);
         }
         described
     }
@@ -88,6 +110,7 @@ impl Ecs {
         &self,
         arns: &BTreeSet<ServiceArn>,
         now: SystemTime,
+        deadline: Deadline,
     ) -> BTreeMap<ServiceArn, ReadResult<Service>> {
         let mut clusters: BTreeMap<&str, Vec<&ServiceArn>> = BTreeMap::new();
         for arn in arns {
@@ -99,9 +122,10 @@ impl Ecs {
                 arns.chunks(MAX_SERVICES_PER_DESCRIBE).map(move |chunk| (*cluster, chunk))
             })
             .collect();
+        let halvings = &Halvings::for_requests(chunks.len());
         stream::iter(chunks)
-            .map(|(cluster, chunk)| self.describe_chunk(cluster, chunk, now))
-            .buffer_unordered(MAX_CONCURRENT_REQUESTS)
+            .map(|(cluster, chunk)| self.describe_chunk(cluster, chunk, now, deadline, halvings))
+            .buffer_unordered(MAX_CONCURRENT_DESCRIBES)
             .fold(BTreeMap::new(), |mut all, some| async move {
                 all.extend(some);
                 all
@@ -109,41 +133,52 @@ impl Ecs {
             .await
     }
 
+    /// Describes services of one cluster. ECS may reject the request because of one of them, so a rejected one is
+    /// halved until that service is alone.
     async fn describe_chunk(
         &self,
         cluster: &str,
         arns: &[&ServiceArn],
         now: SystemTime,
+        deadline: Deadline,
+        halvings: &Halvings,
     ) -> Vec<(ServiceArn, ReadResult<Service>)> {
-        // By cluster and name: a service with the short form of ARN is not found by the long one.
-        let names = arns.iter().map(|arn| arn.service().to_owned()).collect();
-        self.rate_limiter.acquire(1).await;
-        let answer = self
-            .client
-            .describe_services()
-            .cluster(cluster)
-            .set_services(Some(names))
-            .include(ServiceField::Tags)
-            .send()
-            .await;
-        let each = |result: &dyn Fn(&ServiceArn) -> ReadResult<Service>| {
-            arns.iter().map(|arn| ((*arn).clone(), result(arn))).collect()
-        };
-        match answer {
-            Ok(answer) => each(&|arn| found(arn, &answer, now)),
-            // ECS deletes a cluster only when it has no services left.
-            Err(error)
-                if error
-                    .as_service_error()
-                    .is_some_and(|error| error.is_cluster_not_found_exception()) =>
-            {
-                each(&|_| Ok(Service::Gone(Gone::Missing)))
-            }
-            Err(error) => {
-                let error = AwsError::sdk(DESCRIBE, format!("the cluster {cluster}"), &error);
-                each(&|_| Err(error.clone().into()))
+        let mut described = Vec::new();
+        let mut chunks = vec![arns];
+        while let Some(chunk) = chunks.pop() {
+            // By cluster and name: a service with the short form of ARN is not found by the long one.
+            let names = chunk.iter().map(|arn| arn.service().to_owned()).collect();
+            let request = self
+                .client
+                .describe_services()
+                .cluster(cluster)
+                .set_services(Some(names))
+                .include(ServiceField::Tags);
+            let answer = self.send(deadline, request.send()).await;
+            let mut each = |result: &dyn Fn(&ServiceArn) -> ReadResult<Service>| {
+                described.extend(chunk.iter().map(|arn| ((*arn).clone(), result(arn))));
+            };
+            match answer {
+                Ok(answer) => each(&|arn| found(arn, &answer, now)),
+                // ECS deletes a cluster only when it has no services left.
+                Err(error)
+                    if error
+                        .as_service_error()
+                        .is_some_and(|error| error.is_cluster_not_found_exception()) =>
+                {
+                    each(&|_| Ok(Service::Gone(Gone::Missing)));
+                }
+                Err(error) if chunk.len() > 1 && is_rejection(&error) && halvings.take() => {
+                    let (left, right) = chunk.split_at(chunk.len() / 2);
+                    chunks.extend([right, left]);
+                }
+                Err(error) => {
+                    let error = AwsError::sdk(DESCRIBE, format!("the cluster {cluster}"), &error);
+                    each(&|_| Err(error.clone().into()));
+                }
             }
         }
+        described
     }
 
     /// Lists the active services of the clusters whose names match `is_included`, together with the
@@ -152,16 +187,17 @@ impl Ecs {
         &self,
         location: &AwsLocation,
         is_included: impl Fn(&str) -> bool,
+        deadline: Deadline,
     ) -> (BTreeSet<ServiceArn>, Vec<AwsError>) {
-        let (clusters, error) = self.list_clusters().await;
+        let (clusters, error) = self.list_clusters(deadline).await;
         let clusters: BTreeSet<String> = clusters
             .iter()
             .map(|arn| last_segment(arn).to_owned())
             .filter(|cluster| is_included(cluster))
             .collect();
         stream::iter(clusters)
-            .map(|cluster| self.list_services(location, cluster))
-            .buffer_unordered(MAX_CONCURRENT_REQUESTS)
+            .map(|cluster| self.list_services(location, cluster, deadline))
+            .buffer_unordered(MAX_CONCURRENT_DESCRIBES)
             .fold(
                 (BTreeSet::new(), Vec::from_iter(error)),
                 |(mut all, mut errors), (some, error)| async move {
@@ -173,25 +209,24 @@ impl Ecs {
             .await
     }
 
-    async fn list_clusters(&self) -> (Vec<String>, Option<AwsError>) {
+    async fn list_clusters(&self, deadline: Deadline) -> (Vec<String>, Option<AwsError>) {
+        const ALL: &str = "all clusters";
         let mut arns = Vec::new();
         let mut token = None;
+        let mut pages = Pages::default();
         loop {
-            self.rate_limiter.acquire(1).await;
             let request =
                 self.client.list_clusters().max_results(MAX_PAGE_SIZE).set_next_token(token);
-            let page = match request.send().await {
+            let page = match self.send(deadline, request.send()).await {
                 Ok(page) => page,
-                Err(error) => {
-                    let error = AwsError::sdk("ecs:ListClusters", "all clusters", &error);
-                    return (arns, Some(error));
-                }
+                Err(error) => return (arns, Some(AwsError::sdk(LIST_CLUSTERS, ALL, &error))),
             };
             arns.extend(page.cluster_arns.unwrap_or_default());
-            token = page.next_token;
-            if token.is_none() {
-                return (arns, None);
-            }
+            token = match pages.next(page.next_token) {
+                Ok(None) => return (arns, None),
+                Ok(next) => next,
+                Err(cause) => return (arns, Some(AwsError::new(LIST_CLUSTERS, ALL, cause))),
+            };
         }
     }
 
@@ -199,16 +234,17 @@ impl Ecs {
         &self,
         location: &AwsLocation,
         cluster: String,
+        deadline: Deadline,
     ) -> (Vec<ServiceArn>, Option<AwsError>) {
-        const LIST: &str = "ecs:ListServices";
         let subject = || format!("the cluster {cluster}");
         let mut services = Vec::new();
         let mut invalid = None;
         let mut token = None;
+        let mut pages = Pages::default();
         loop {
-            self.rate_limiter.acquire(1).await;
             let request = self.client.list_services().cluster(&cluster).max_results(MAX_PAGE_SIZE);
-            let page = match request.set_next_token(token).send().await {
+            let request = request.set_next_token(token);
+            let page = match self.send(deadline, request.send()).await {
                 Ok(page) => page,
                 // The cluster was deleted, with all its services, after the clusters were listed.
                 Err(error)
@@ -219,21 +255,24 @@ impl Ecs {
                     return (services, invalid);
                 }
                 Err(error) => {
-                    return (services, Some(AwsError::sdk(LIST, subject(), &error)));
+                    return (services, Some(AwsError::sdk(LIST_SERVICES, subject(), &error)));
                 }
             };
             for arn in page.service_arns.unwrap_or_default() {
                 match ServiceArn::new(location, &cluster, last_segment(&arn)) {
                     Ok(service) => services.push(service),
                     Err(error) => {
-                        invalid = Some(AwsError::new(LIST, subject(), error.to_string()));
+                        invalid = Some(AwsError::new(LIST_SERVICES, subject(), error.to_string()));
                     }
                 }
             }
-            token = page.next_token;
-            if token.is_none() {
-                return (services, invalid);
-            }
+            token = match pages.next(page.next_token) {
+                Ok(None) => return (services, invalid),
+                Ok(next) => next,
+                Err(cause) => {
+                    return (services, Some(AwsError::new(LIST_SERVICES, subject(), cause)));
+                }
+            };
         }
     }
 }

@@ -9,7 +9,12 @@ use aws_sdk_elasticloadbalancingv2::types::{
     LoadBalancer as Description, LoadBalancerSchemeEnum, LoadBalancerStateEnum, TargetGroup,
 };
 
-use crate::aws::{AwsError, DescribeError, RequestCounter, describe_many, required};
+use crate::aws::deadline::Deadline;
+use crate::aws::pages::Pages;
+use crate::aws::{
+    AwsError, DescribeError, RequestCounter, TooManyRequests, describe_many, required,
+    retry_partition,
+};
 use crate::domain::dns::DnsName;
 use crate::domain::service::{
     LoadBalancer, LoadBalancerArn, ReadResult, Scheme, TargetGroupArn, VpcId,
@@ -22,6 +27,8 @@ const MAX_ARNS_PER_DESCRIBE: usize = 20;
 
 const DESCRIBE_GROUPS: &str = "elasticloadbalancing:DescribeTargetGroups";
 const DESCRIBE_BALANCERS: &str = "elasticloadbalancing:DescribeLoadBalancers";
+const ALL_GROUPS: &str = "all target groups";
+const ALL_BALANCERS: &str = "all load balancers";
 
 /// The load balancers of each target group. `None` for a target group that does not exist.
 pub type TargetGroups = BTreeMap<TargetGroupArn, ReadResult<Option<Vec<LoadBalancerArn>>>>;
@@ -43,79 +50,104 @@ struct Page {
 impl Elb {
     pub fn new(config: Builder) -> Elb {
         let counter = RequestCounter::default();
-        let config = config.interceptor(counter.clone()).build();
+        let config = config
+            .interceptor(counter.clone())
+            .retry_classifier(TooManyRequests)
+            .retry_partition(retry_partition("elb"))
+            .build();
         Elb { client: Client::from_conf(config), counter }
     }
 
     /// The first 400 load balancers. Nearly every account has fewer, so this one request often returns the
     /// needed load balancer before its ARN is known.
-    pub async fn first_load_balancers(&self) -> Result<LoadBalancers, AwsError> {
-        Ok(self.page(None).await?.balancers)
+    pub async fn first_load_balancers(
+        &self,
+        deadline: Deadline,
+    ) -> Result<LoadBalancers, AwsError> {
+        Ok(self.page(None, deadline).await?.balancers)
     }
 
-    pub async fn all_load_balancers(&self) -> Result<LoadBalancers, AwsError> {
-        let mut page = self.page(None).await?;
-        let mut all = page.balancers;
-        while let Some(next) = page.next {
-            page = self.page(Some(next)).await?;
-            all.append(&mut page.balancers);
-        }
-        Ok(all)
-    }
-
-    async fn page(&self, marker: Option<String>) -> Result<Page, AwsError> {
-        let request =
-            self.client.describe_load_balancers().page_size(MAX_PAGE_SIZE).set_marker(marker);
-        let page = request
-            .send()
-            .await
-            .map_err(|error| AwsError::sdk(DESCRIBE_BALANCERS, "all load balancers", &error))?;
-        let balancers = page.load_balancers().iter().filter_map(read_balancer);
-        Ok(Page { balancers: balancers.collect(), next: page.next_marker })
-    }
-
-    pub async fn all_target_groups(&self) -> Result<TargetGroups, AwsError> {
-        let mut all = TargetGroups::new();
+    pub async fn all_load_balancers(&self, deadline: Deadline) -> Result<LoadBalancers, AwsError> {
+        let mut all = LoadBalancers::new();
+        let mut pages = Pages::default();
         let mut marker = None;
         loop {
-            let request =
-                self.client.describe_target_groups().page_size(MAX_PAGE_SIZE).set_marker(marker);
-            let page = request
-                .send()
-                .await
-                .map_err(|error| AwsError::sdk(DESCRIBE_GROUPS, "all target groups", &error))?;
-            all.extend(page.target_groups().iter().filter_map(read_group));
-            marker = page.next_marker;
+            let mut page = self.page(marker, deadline).await?;
+            all.append(&mut page.balancers);
+            let next = pages.next(page.next);
+            marker =
+                next.map_err(|cause| AwsError::new(DESCRIBE_BALANCERS, ALL_BALANCERS, cause))?;
             if marker.is_none() {
                 return Ok(all);
             }
         }
     }
 
-    pub async fn target_groups(&self, arns: &BTreeSet<TargetGroupArn>) -> TargetGroups {
+    async fn page(&self, marker: Option<String>, deadline: Deadline) -> Result<Page, AwsError> {
+        let request =
+            self.client.describe_load_balancers().page_size(MAX_PAGE_SIZE).set_marker(marker);
+        let page = deadline
+            .send(request.send())
+            .await
+            .map_err(|error| AwsError::sdk(DESCRIBE_BALANCERS, ALL_BALANCERS, &error))?;
+        let balancers = page.load_balancers().iter().filter_map(read_balancer);
+        Ok(Page { balancers: balancers.collect(), next: page.next_marker })
+    }
+
+    pub async fn all_target_groups(&self, deadline: Deadline) -> Result<TargetGroups, AwsError> {
+        let mut all = TargetGroups::new();
+        let mut pages = Pages::default();
+        let mut marker = None;
+        loop {
+            let request =
+                self.client.describe_target_groups().page_size(MAX_PAGE_SIZE).set_marker(marker);
+            let page = deadline
+                .send(request.send())
+                .await
+                .map_err(|error| AwsError::sdk(DESCRIBE_GROUPS, ALL_GROUPS, &error))?;
+            all.extend(page.target_groups().iter().filter_map(read_group));
+            let next = pages.next(page.next_marker);
+            marker = next.map_err(|cause| AwsError::new(DESCRIBE_GROUPS, ALL_GROUPS, cause))?;
+            if marker.is_none() {
+                return Ok(all);
+            }
+        }
+    }
+
+    pub async fn target_groups(
+        &self,
+        arns: &BTreeSet<TargetGroupArn>,
+        deadline: Deadline,
+    ) -> TargetGroups {
         let request = async |arns: Vec<String>| {
             let subject = arns.join(", ");
             let request = self.client.describe_target_groups().set_target_group_arns(Some(arns));
-            let answer = request.send().await.map_err(|error| match error.as_service_error() {
+            let answer = deadline.send(request.send()).await;
+            let answer = answer.map_err(|error| match error.as_service_error() {
                 Some(error) if error.is_target_group_not_found_exception() => {
                     DescribeError::NotFound
                 }
-                _ => DescribeError::Failed(AwsError::sdk(DESCRIBE_GROUPS, subject, &error)),
+                _ => DescribeError::sdk(DESCRIBE_GROUPS, subject, &error),
             })?;
             Ok(answer.target_groups().iter().filter_map(read_group).collect())
         };
         describe_many(DESCRIBE_GROUPS, arns, MAX_ARNS_PER_DESCRIBE, None, request).await
     }
 
-    pub async fn load_balancers(&self, arns: &BTreeSet<LoadBalancerArn>) -> LoadBalancers {
+    pub async fn load_balancers(
+        &self,
+        arns: &BTreeSet<LoadBalancerArn>,
+        deadline: Deadline,
+    ) -> LoadBalancers {
         let request = async |arns: Vec<String>| {
             let subject = arns.join(", ");
             let request = self.client.describe_load_balancers().set_load_balancer_arns(Some(arns));
-            let answer = request.send().await.map_err(|error| match error.as_service_error() {
+            let answer = deadline.send(request.send()).await;
+            let answer = answer.map_err(|error| match error.as_service_error() {
                 Some(error) if error.is_load_balancer_not_found_exception() => {
                     DescribeError::NotFound
                 }
-                _ => DescribeError::Failed(AwsError::sdk(DESCRIBE_BALANCERS, subject, &error)),
+                _ => DescribeError::sdk(DESCRIBE_BALANCERS, subject, &error),
             })?;
             Ok(answer.load_balancers().iter().filter_map(read_balancer).collect())
         };

@@ -8,7 +8,12 @@ use aws_sdk_elasticloadbalancing::config::Builder;
 use aws_sdk_elasticloadbalancing::types::LoadBalancerDescription;
 use aws_sdk_elasticloadbalancing::{Client, Config};
 
-use crate::aws::{AwsError, DescribeError, RequestCounter, describe_many, required};
+use crate::aws::deadline::Deadline;
+use crate::aws::pages::Pages;
+use crate::aws::{
+    AwsError, DescribeError, RequestCounter, TooManyRequests, describe_many, required,
+    retry_partition,
+};
 use crate::domain::dns::DnsName;
 use crate::domain::service::{ClassicName, LoadBalancer, ReadResult, Scheme, VpcId};
 
@@ -34,7 +39,11 @@ pub struct ElbClassic {
 impl ElbClassic {
     pub fn new(config: Builder) -> ElbClassic {
         let counter = RequestCounter::default();
-        let config = config.interceptor(counter.clone()).build();
+        let config = config
+            .interceptor(counter.clone())
+            .retry_classifier(TooManyRequests)
+            .retry_partition(retry_partition("elb-classic"))
+            .build();
         ElbClassic { config, client: OnceLock::new(), counter }
     }
 
@@ -42,34 +51,45 @@ impl ElbClassic {
         self.client.get_or_init(|| Client::from_conf(self.config.clone()))
     }
 
-    pub async fn all_load_balancers(&self) -> Result<ClassicBalancers, AwsError> {
+    pub async fn all_load_balancers(
+        &self,
+        deadline: Deadline,
+    ) -> Result<ClassicBalancers, AwsError> {
+        const ALL: &str = "all classic load balancers";
         let mut all = ClassicBalancers::new();
+        let mut pages = Pages::default();
         let mut marker = None;
         loop {
             let request =
                 self.client().describe_load_balancers().page_size(MAX_PAGE_SIZE).set_marker(marker);
-            let page = request
-                .send()
+            let page = deadline
+                .send(request.send())
                 .await
-                .map_err(|error| AwsError::sdk(DESCRIBE, "all classic load balancers", &error))?;
+                .map_err(|error| AwsError::sdk(DESCRIBE, ALL, &error))?;
             all.extend(page.load_balancer_descriptions().iter().filter_map(read));
-            marker = page.next_marker;
+            let next = pages.next(page.next_marker);
+            marker = next.map_err(|cause| AwsError::new(DESCRIBE, ALL, cause))?;
             if marker.is_none() {
                 return Ok(all);
             }
         }
     }
 
-    pub async fn load_balancers(&self, names: &BTreeSet<ClassicName>) -> ClassicBalancers {
+    pub async fn load_balancers(
+        &self,
+        names: &BTreeSet<ClassicName>,
+        deadline: Deadline,
+    ) -> ClassicBalancers {
         let request = async |names: Vec<String>| {
             let subject = names.join(", ");
             let request =
                 self.client().describe_load_balancers().set_load_balancer_names(Some(names));
-            let answer = request.send().await.map_err(|error| match error.as_service_error() {
+            let answer = deadline.send(request.send()).await;
+            let answer = answer.map_err(|error| match error.as_service_error() {
                 Some(error) if error.is_access_point_not_found_exception() => {
                     DescribeError::NotFound
                 }
-                _ => DescribeError::Failed(AwsError::sdk(DESCRIBE, subject, &error)),
+                _ => DescribeError::sdk(DESCRIBE, subject, &error),
             })?;
             Ok(answer.load_balancer_descriptions().iter().filter_map(read).collect())
         };

@@ -2,9 +2,11 @@
 //!
 //! This module defines their errors, counts their requests, and describes many resources by name.
 
+pub mod deadline;
 pub mod ecs;
 pub mod elb;
 pub mod elb_classic;
+mod pages;
 pub mod rate_limiter;
 pub mod route53;
 
@@ -12,23 +14,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use aws_runtime::retries::classifiers::{THROTTLING_ERRORS, TRANSIENT_ERRORS};
+use aws_smithy_runtime::client::retries::classifiers::run_classifiers_on_ctx;
+use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    BeforeSerializationInterceptorContextRef, FinalizerInterceptorContextRef,
+    BeforeSerializationInterceptorContextRef, FinalizerInterceptorContextRef, InterceptorContext,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::retries::classifiers::{
+    ClassifyRetry, RetryAction, RetryReason,
+};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::retry::{ErrorKind, RetryConfig};
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::request_id::RequestId;
+use futures_util::{StreamExt, stream};
 
+use crate::aws::deadline::OutOfTime;
 use crate::domain::report::ApiCalls;
 use crate::domain::service::{ReadError, ReadResult};
 
@@ -105,6 +115,9 @@ fn cause<E>(error: &SdkError<E, HttpResponse>) -> String
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
+    if let Some(out_of_time) = error.source().and_then(|error| error.downcast_ref::<OutOfTime>()) {
+        return out_of_time.to_string();
+    }
     let request_id = error.request_id().map_or(String::new(), |id| format!(" (request id {id})"));
     if let Some(service) = error.as_service_error()
         && let Some(code) = service.code()
@@ -139,17 +152,66 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// Whether AWS answered, neither throttled the request nor had an error of its own. The reason is then in the
+/// request, so a request for a part of it may succeed.
+pub(crate) fn is_rejection<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+    let is_retryable = |code| THROTTLING_ERRORS.contains(&code) || TRANSIENT_ERRORS.contains(&code);
+    let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+    (400..500).contains(&status) && ![408, 429].contains(&status) && !code.is_some_and(is_retryable)
+}
+
+/// The most requests that are under way at once to describe resources.
+pub(crate) const MAX_CONCURRENT_DESCRIBES: usize = 5;
+
+/// Limits how often requests are halved. One rejected resource among twenty needs about five halvings. Without a
+/// limit, a missing permission would cost two requests for each resource.
+#[derive(Debug)]
+pub(crate) struct Halvings(AtomicUsize);
+
+impl Halvings {
+    pub(crate) fn for_requests(number: usize) -> Halvings {
+        Halvings(AtomicUsize::new(20 + number))
+    }
+
+    /// Whether one more halving is allowed.
+    pub(crate) fn take(&self) -> bool {
+        let less = |left: usize| left.checked_sub(1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+}
+
 /// Why a request that describes several resources failed.
 pub enum DescribeError {
     /// At least one of the resources does not exist. AWS does not report which one.
     NotFound,
+    /// AWS rejected the request because of at least one of the resources, and does not report which one.
+    Rejected(AwsError),
     Failed(AwsError),
+}
+
+impl DescribeError {
+    pub(crate) fn sdk<E>(
+        operation: &'static str,
+        subject: impl Into<String>,
+        error: &SdkError<E, HttpResponse>,
+    ) -> DescribeError
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let failed = AwsError::sdk(operation, subject, error);
+        if is_rejection(error) {
+            DescribeError::Rejected(failed)
+        } else {
+            DescribeError::Failed(failed)
+        }
+    }
 }
 
 /// Describes resources by id, `max_per_request` at a time. The result has one entry per id.
 ///
-/// One missing resource fails a request for many, so such a chunk is halved until the missing ones are
-/// alone. Those get the value `missing`. An id that an answer omits is a [`ReadError`], never proof
+/// One missing or rejected resource fails a request for many, so such a chunk is halved until the resource is
+/// alone. A missing one gets the value `missing`. An id that an answer omits is a [`ReadError`], never proof
 /// that the resource is gone.
 pub(crate) async fn describe_many<Id, T, F>(
     operation: &'static str,
@@ -164,26 +226,41 @@ where
     F: Future<Output = Result<Vec<(Id, ReadResult<T>)>, DescribeError>>,
 {
     let ids: Vec<Id> = ids.iter().cloned().collect();
-    let mut chunks: Vec<&[Id]> = ids.chunks(max_per_request).collect();
-    let mut described = BTreeMap::new();
-    while let Some(chunk) = chunks.pop() {
-        let same = |result: &ReadResult<T>| -> Vec<(Id, ReadResult<T>)> {
-            chunk.iter().map(|id| (id.clone(), result.clone())).collect()
-        };
-        match request(chunk.iter().map(ToString::to_string).collect()).await {
-            Ok(found) => {
-                described.extend(chunk.iter().map(|id| (id.clone(), Err(omitted(operation, id)))));
-                described.extend(found);
+    let halvings = Halvings::for_requests(ids.len().div_ceil(max_per_request));
+    let (halvings, request, missing) = (&halvings, &request, &missing);
+    let chunk = async |chunk: &[Id]| {
+        let mut chunks = vec![chunk];
+        let mut described = BTreeMap::new();
+        while let Some(chunk) = chunks.pop() {
+            let same = |result: &ReadResult<T>| -> Vec<(Id, ReadResult<T>)> {
+                chunk.iter().map(|id| (id.clone(), result.clone())).collect()
+            };
+            match request(chunk.iter().map(ToString::to_string).collect()).await {
+                Ok(found) => {
+                    let omitted = chunk.iter().map(|id| (id.clone(), Err(omitted(operation, id))));
+                    described.extend(omitted);
+                    described.extend(found);
+                }
+                Err(DescribeError::NotFound) if chunk.len() > 1 => {
+                    let (left, right) = chunk.split_at(chunk.len() / 2);
+                    chunks.extend([left, right]);
+                }
+                Err(DescribeError::Rejected(_)) if chunk.len() > 1 && halvings.take() => {
+                    let (left, right) = chunk.split_at(chunk.len() / 2);
+                    chunks.extend([left, right]);
+                }
+                Err(DescribeError::NotFound) => described.extend(same(&Ok(missing.clone()))),
+                Err(DescribeError::Rejected(error) | DescribeError::Failed(error)) => {
+                    described.extend(same(&Err(error.into())));
+                }
             }
-            Err(DescribeError::NotFound) if chunk.len() > 1 => {
-                let (left, right) = chunk.split_at(chunk.len() / 2);
-                chunks.extend([left, right]);
-            }
-            Err(DescribeError::NotFound) => described.extend(same(&Ok(missing.clone()))),
-            Err(DescribeError::Failed(error)) => described.extend(same(&Err(error.into()))),
         }
-    }
-    described
+        described
+    };
+    let chunks: Vec<_> = ids.chunks(max_per_request).map(chunk).collect();
+    let described: Vec<_> =
+        stream::iter(chunks).buffer_unordered(MAX_CONCURRENT_DESCRIBES).collect().await;
+    described.into_iter().flatten().collect()
 }
 
 /// The error for a resource that was requested and that a successful answer omits.
@@ -207,6 +284,31 @@ pub(crate) fn required<T>(
 /// SDK's default of three attempts would be used up.
 pub fn retries() -> RetryConfig {
     RetryConfig::standard().with_max_attempts(8)
+}
+
+/// The retries of one client, without the SDK's quota for a whole process. That quota loses tokens with each request
+/// that fails in the end, so after some minutes of errors a warm process would no longer retry at all. The number of
+/// attempts, their growing pauses and the invocation's deadline limit the retries instead.
+pub(crate) fn retry_partition(client: &'static str) -> RetryPartition {
+    RetryPartition::custom(client).token_bucket(TokenBucket::unlimited()).build()
+}
+
+/// Retries requests that are answered with the HTTP status 429. The SDK knows only error codes, which an answer of
+/// a proxy does not have.
+#[derive(Debug)]
+pub(crate) struct TooManyRequests;
+
+impl ClassifyRetry for TooManyRequests {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        match context.response() {
+            Some(response) if response.status().as_u16() == 429 => RetryAction::throttling_error(),
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "TooManyRequests"
+    }
 }
 
 /// The time limits of one attempt.
@@ -255,23 +357,21 @@ impl Intercept for RequestCounter {
     fn read_after_attempt(
         &self,
         context: &FinalizerInterceptorContextRef<'_>,
-        _: &RuntimeComponents,
+        components: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        if context.response().is_some_and(is_throttled) {
+        // By the SDK's own classification, so that every throttled attempt counts that it retries as such.
+        let action = run_classifiers_on_ctx(components.retry_classifiers(), context.inner());
+        let is_throttled = matches!(
+            action,
+            RetryAction::RetryIndicated(RetryReason::RetryableError {
+                kind: ErrorKind::ThrottlingError,
+                ..
+            })
+        );
+        if is_throttled {
             self.0.throttles.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
-}
-
-/// The APIs report throttling with different statuses and codes: `Throttling` (400) in XML,
-/// `ThrottlingException` (400) in JSON, and any of them may answer 429.
-fn is_throttled(response: &HttpResponse) -> bool {
-    let status = response.status().as_u16();
-    let reports_throttling = || {
-        let body = response.body().bytes().and_then(|body| std::str::from_utf8(body).ok());
-        body.is_some_and(|body| body.contains("Throttl"))
-    };
-    status == 429 || (status >= 400 && reports_throttling())
 }

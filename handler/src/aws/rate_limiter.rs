@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::aws::deadline::{Deadline, OutOfTime};
+
 /// A token bucket: it allows `burst` units at once, then one per `interval`.
 #[derive(Debug)]
 pub struct RateLimiter {
@@ -19,17 +21,23 @@ impl RateLimiter {
         RateLimiter { interval, burst, busy_until: Mutex::new(None) }
     }
 
-    /// Waits until the rate allows `units` more.
-    pub async fn acquire(&self, units: u32) {
+    /// Waits until the rate allows `units` more. If that is after the deadline, it acquires nothing and returns at
+    /// once.
+    pub async fn acquire(&self, units: u32, deadline: Deadline) -> Result<(), OutOfTime> {
         let allowed_at = {
             let mut busy_until = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
             let now = Instant::now();
             let start = busy_until.map_or(now, |until| until.max(now));
-            *busy_until = Some(start + self.interval * units);
             let ahead = self.interval * self.burst.saturating_sub(units);
-            start.checked_sub(ahead).unwrap_or(now)
+            let allowed_at = start.checked_sub(ahead).unwrap_or(now).max(now);
+            if !deadline.allows(allowed_at) {
+                return Err(OutOfTime::NotSent);
+            }
+            *busy_until = Some(start + self.interval * units);
+            allowed_at
         };
         sleep_until(allowed_at).await;
+        Ok(())
     }
 }
 
@@ -37,12 +45,30 @@ impl RateLimiter {
 mod tests {
     use super::*;
 
+    fn in_a_minute() -> Deadline {
+        Deadline::at(Instant::now() + Duration::from_secs(60))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_acquired_after_the_deadline() {
+        let start = Instant::now();
+        let limiter = RateLimiter::new(Duration::from_secs(1), 1);
+        let deadline = Deadline::at(start + Duration::from_millis(1_500));
+        let acquired = (0..4).map(|_| limiter.acquire(1, deadline));
+        let acquired = futures_util::future::join_all(acquired).await;
+        assert_eq!(acquired, [Ok(()), Ok(()), Err(OutOfTime::NotSent), Err(OutOfTime::NotSent)]);
+        // The refused units do not delay later ones.
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+        assert_eq!(limiter.acquire(1, in_a_minute()).await, Ok(()));
+        assert_eq!(start.elapsed(), Duration::from_secs(2));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn concurrent_callers_share_one_rate() {
         let start = Instant::now();
         let limiter = RateLimiter::new(Duration::from_millis(200), 1);
         let acquired = (0..6).map(async |_| {
-            limiter.acquire(1).await;
+            limiter.acquire(1, in_a_minute()).await.expect("there is time");
             start.elapsed().as_millis()
         });
         let at = futures_util::future::join_all(acquired).await;
@@ -55,7 +81,7 @@ mod tests {
         let limiter = RateLimiter::new(Duration::from_millis(10), 1_000);
         let mut at = Vec::new();
         for units in [600, 300, 300, 100] {
-            limiter.acquire(units).await;
+            limiter.acquire(units, in_a_minute()).await.expect("there is time");
             at.push(start.elapsed().as_millis());
         }
         // The first 1,000 units pass at once. Later units wait until the bucket has refilled.

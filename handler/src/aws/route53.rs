@@ -17,8 +17,10 @@ use aws_sdk_route53::types::{
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
+use crate::aws::deadline::{Deadline, OutOfTime};
+use crate::aws::pages::Pages;
 use crate::aws::rate_limiter::RateLimiter;
-use crate::aws::{AwsError, RequestCounter};
+use crate::aws::{AwsError, RequestCounter, TooManyRequests, is_rejection, retry_partition};
 use crate::domain::dns::{DnsName, NameError, RecordData, RecordType, Rrset};
 use crate::domain::plan::NameChange;
 use crate::domain::service::{HostedZoneId, ReadError};
@@ -62,9 +64,13 @@ pub enum ChangeError {
     /// At least one change does not fit the zone's records. Route 53 applied nothing of the batch.
     #[error("Route 53 refused the change: {0}")]
     Refused(Refusal),
-    /// The role may not make one of the changes. Nothing of the batch was applied.
-    #[error(transparent)]
-    Denied(AwsError),
+    /// AWS answered that the request itself is at fault: the role may not make one of the changes, or one of them
+    /// is invalid. Nothing of the batch was applied.
+    #[error("{error}")]
+    Rejected { error: AwsError, is_permanent: bool },
+    /// Nothing was sent.
+    #[error("skipped: the invocation was about to time out")]
+    OutOfTime,
     /// Route 53 may or may not have applied the batch.
     #[error(transparent)]
     Failed(AwsError),
@@ -75,6 +81,9 @@ pub enum ChangeError {
 pub enum ListError {
     #[error(transparent)]
     NoSuchZone(AwsError),
+    /// AWS rejected the request, for example because of a missing permission. A retry does not help.
+    #[error(transparent)]
+    Rejected(AwsError),
     #[error(transparent)]
     Failed(AwsError),
 }
@@ -91,6 +100,26 @@ impl From<ListError> for ReadError {
 pub struct Refusal(String);
 
 impl Refusal {
+    /// Whether the zone has no room for more records. No message names the change then.
+    pub fn is_about_room(&self) -> bool {
+        self.0.contains("limit of") && self.0.contains("exceeded")
+    }
+
+    /// Whether the refused changes do not fit the records that Route 53 has now. They may fit after they are planned
+    /// again. With any other message, Route 53 will refuse the same change each time: the zone is full, or the
+    /// record set is protected.
+    pub fn is_outdated(&self) -> bool {
+        const MESSAGES: [&str; 6] = [
+            "already exist",
+            "not found",
+            "do not match",
+            "conflict",
+            "rdata provided is invalid",
+            "invalid set of changes",
+        ];
+        self.0.is_empty() || MESSAGES.iter().any(|message| self.0.contains(message))
+    }
+
     /// Whether one of Route 53's messages contains the name of the change or of its marker. The messages have
     /// several forms. All of them contain the whole name.
     pub fn blames(&self, change: &NameChange) -> bool {
@@ -112,7 +141,11 @@ impl Refusal {
 impl Route53 {
     pub fn new(config: Builder) -> Route53 {
         let counter = RequestCounter::default();
-        let config = config.interceptor(counter.clone()).build();
+        let config = config
+            .interceptor(counter.clone())
+            .retry_classifier(TooManyRequests)
+            .retry_partition(retry_partition("route53"))
+            .build();
         Route53 {
             client: Client::from_conf(config),
             counter,
@@ -121,11 +154,18 @@ impl Route53 {
         }
     }
 
-    async fn acquire(&self, priority: Priority, changes: usize) {
+    async fn acquire(
+        &self,
+        priority: Priority,
+        changes: usize,
+        deadline: Deadline,
+    ) -> Result<(), OutOfTime> {
         if priority == Priority::Background {
-            self.change_limiter.acquire(u32::try_from(changes).unwrap_or(u32::MAX)).await;
-            self.request_limiter.acquire(1).await;
+            let changes = u32::try_from(changes).unwrap_or(u32::MAX);
+            self.change_limiter.acquire(changes, deadline).await?;
+            self.request_limiter.acquire(1, deadline).await?;
         }
+        Ok(())
     }
 
     /// Lists a whole zone, or only the records at `name` and below it, its marker included. Route 53
@@ -136,6 +176,7 @@ impl Route53 {
         zone: &HostedZoneId,
         name: Option<&DnsName>,
         priority: Priority,
+        deadline: Deadline,
     ) -> Result<Vec<Rrset>, ListError> {
         let subject = || match name {
             Some(name) => format!("{name} in the zone {zone}"),
@@ -146,14 +187,20 @@ impl Route53 {
         if let Some(name) = name {
             request = request.start_record_name(name.as_str());
         }
+        let incomplete = |cause: &str| ListError::Failed(AwsError::new(LIST, subject(), cause));
+        let mut pages = Pages::default();
         loop {
-            self.acquire(priority, 0).await;
-            let page = request.max_items(MAX_PAGE_SIZE).send().await.map_err(|error| {
+            let request_page = async {
+                self.acquire(priority, 0, deadline).await?;
+                deadline.send(request.max_items(MAX_PAGE_SIZE).send()).await
+            };
+            let page = request_page.await.map_err(|error| {
                 let failed = AwsError::sdk(LIST, subject(), &error);
                 match error.as_service_error() {
                     Some(ListResourceRecordSetsError::NoSuchHostedZone(_)) => {
                         ListError::NoSuchZone(failed)
                     }
+                    _ if is_rejection(&error) => ListError::Rejected(failed),
                     _ => ListError::Failed(failed),
                 }
             })?;
@@ -162,14 +209,20 @@ impl Route53 {
                     ListError::Failed(AwsError::new(LIST, subject(), error.to_string()))
                 })?);
             }
-            let Some(next) = page.next_record_name().filter(|_| page.is_truncated()) else {
+            if !page.is_truncated() {
                 return Ok(rrsets);
-            };
+            }
+            let next = page.next_record_name();
+            let next =
+                next.ok_or_else(|| incomplete("a page that is not the last one has no next"))?;
             let is_beyond = name
                 .is_some_and(|name| DnsName::parse(next).is_ok_and(|next| !next.is_within(name)));
             if is_beyond {
                 return Ok(rrsets);
             }
+            let key = [next, page.next_record_type().map_or("", RrType::as_str)];
+            let key = [&key[..], &[page.next_record_identifier().unwrap_or_default()]].concat();
+            pages.next(Some(key.join(" "))).map_err(incomplete)?;
             request = self
                 .client
                 .list_resource_record_sets()
@@ -181,16 +234,22 @@ impl Route53 {
     }
 
     /// The SOA record of a zone.
-    pub async fn soa(&self, zone: &HostedZoneId, name: &DnsName) -> Result<Rrset, AwsError> {
+    pub async fn soa(
+        &self,
+        zone: &HostedZoneId,
+        name: &DnsName,
+        deadline: Deadline,
+    ) -> Result<Rrset, AwsError> {
         let subject = || format!("the SOA record of {name} in the zone {zone}");
-        let page = self
+        let request = self
             .client
             .list_resource_record_sets()
             .hosted_zone_id(zone.as_str())
             .start_record_name(name.as_str())
             .start_record_type(RrType::Soa)
-            .max_items(1)
-            .send()
+            .max_items(1);
+        let page = deadline
+            .send(request.send())
             .await
             .map_err(|error| AwsError::sdk(LIST, subject(), &error))?;
         let first = page.resource_record_sets().first().map(read);
@@ -206,7 +265,12 @@ impl Route53 {
     }
 
     /// Replaces the SOA record of a zone. A zone always has one, so this is the only UPSERT.
-    pub async fn replace_soa(&self, zone: &HostedZoneId, soa: &Rrset) -> Result<(), AwsError> {
+    pub async fn replace_soa(
+        &self,
+        zone: &HostedZoneId,
+        soa: &Rrset,
+        deadline: Deadline,
+    ) -> Result<(), AwsError> {
         let failed =
             |cause: String| AwsError::new(CHANGE, format!("the SOA record of {}", soa.name), cause);
         let rrset = write(soa).map_err(failed)?;
@@ -216,7 +280,7 @@ impl Route53 {
         let batch = batch.map_err(|error| failed(error.to_string()))?;
         let request = self.client.change_resource_record_sets().hosted_zone_id(zone.as_str());
         let subject = || format!("the SOA record of {}", soa.name);
-        let sent = request.change_batch(batch).send().await;
+        let sent = deadline.send(request.change_batch(batch).send()).await;
         sent.map(drop).map_err(|error| AwsError::sdk(CHANGE, subject(), &error))
     }
 
@@ -227,6 +291,7 @@ impl Route53 {
         proof: Option<&NameChange>,
         batch: &[&NameChange],
         priority: Priority,
+        deadline: Deadline,
     ) -> Result<(), ChangeError> {
         let Some(first) = batch.first() else {
             return Ok(());
@@ -247,26 +312,29 @@ impl Route53 {
                 changes.push(change.map_err(|error| failed(error.to_string()))?);
             }
         }
-        self.acquire(priority, changes.len()).await;
+        let acquired = self.acquire(priority, changes.len(), deadline).await;
+        acquired.map_err(|_| ChangeError::OutOfTime)?;
         let changes = ChangeBatch::builder().set_changes(Some(changes)).build();
         let changes = changes.map_err(|error| failed(error.to_string()))?;
-        self.client
+        let request = self
+            .client
             .change_resource_record_sets()
             .hosted_zone_id(first.zone.as_str())
-            .change_batch(changes)
-            .send()
-            .await
-            .map(drop)
-            .map_err(|error| match refusal(&error) {
-                Some(messages) => ChangeError::Refused(Refusal(messages)),
-                None => {
-                    let is_denied = error
-                        .as_service_error()
-                        .is_some_and(|error| error.code() == Some("AccessDenied"));
-                    let error = AwsError::sdk(CHANGE, subject(), &error);
-                    if is_denied { ChangeError::Denied(error) } else { ChangeError::Failed(error) }
+            .change_batch(changes);
+        deadline.send(request.send()).await.map(drop).map_err(|error| match refusal(&error) {
+            Some(messages) => ChangeError::Refused(Refusal(messages)),
+            None => {
+                let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+                let is_permanent = code == Some("InvalidInput");
+                let is_rejected = is_rejection(&error);
+                let error = AwsError::sdk(CHANGE, subject(), &error);
+                if is_rejected {
+                    ChangeError::Rejected { error, is_permanent }
+                } else {
+                    ChangeError::Failed(error)
                 }
-            })
+            }
+        })
     }
 }
 

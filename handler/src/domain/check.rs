@@ -38,6 +38,15 @@ pub enum LossPolicy {
     },
 }
 
+/// The earlier rounds of a pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Earlier {
+    /// The losses that count towards the delete limit.
+    pub lost: usize,
+    /// The managed names before the pass. A later round reads only a part of them.
+    pub managed: usize,
+}
+
 /// A plan that may be applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SafePlan {
@@ -56,12 +65,13 @@ pub type Batch<'a> = Vec<&'a [NameChange]>;
 impl Plan {
     /// Checks the plan of the first round.
     pub fn check(self, policy: &LossPolicy) -> SafePlan {
-        self.check_after(0, policy)
+        self.check_after(Earlier::default(), policy)
     }
 
-    /// Removes the losses that `policy` does not allow. `lost` is the number of limited losses in earlier
-    /// rounds of the same pass, since the limit is for the whole pass.
-    pub fn check_after(mut self, lost: usize, policy: &LossPolicy) -> SafePlan {
+    /// Removes the losses that `policy` does not allow. The limit is for the whole pass, so the losses and the
+    /// managed names of its earlier rounds count.
+    pub fn check_after(mut self, earlier: Earlier, policy: &LossPolicy) -> SafePlan {
+        let Earlier { lost, managed } = earlier;
         match policy {
             LossPolicy::All => {}
             LossPolicy::ReportedByEcs => {
@@ -75,7 +85,7 @@ impl Plan {
                 });
             }
             LossPolicy::Limited { limit: DeleteLimit { free, percent }, .. } => {
-                let all = self.managed + lost;
+                let all = managed.max(self.managed + lost);
                 let losses =
                     lost + self.changes.iter().filter(|change| policy.counts(change)).count();
                 if losses > lost.max(*free) && losses * 100 > all * percent {
@@ -542,8 +552,10 @@ mod tests {
         for service in ["b", "c", "d"] {
             scene = scene.managed(service, service, "lb").service(service, record(service, "lb"));
         }
-        let deletions_after =
-            |lost, percent| deletions(&scene.plan().check_after(lost, &limited(0, percent)));
+        let deletions_after = |lost, percent| {
+            let earlier = Earlier { lost, managed: 0 };
+            deletions(&scene.plan().check_after(earlier, &limited(0, percent)))
+        };
         assert_eq!(deletions_after(0, 25), 1, "one of four names");
         assert_eq!(deletions_after(1, 39), 0, "two of five names");
         assert_eq!(deletions_after(1, 40), 1, "two of five names");

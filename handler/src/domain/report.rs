@@ -28,6 +28,9 @@ pub enum Status {
     Waiting,
     /// The name was not deleted, because of the delete limit.
     Refused,
+    /// Route 53 does not accept the change, and will not accept it in a later run either: the zone is full, or the
+    /// record set is protected.
+    Rejected,
     Failed,
 }
 
@@ -45,6 +48,7 @@ impl Status {
             Status::Invalid => "invalid",
             Status::Waiting => "waiting",
             Status::Refused => "refused",
+            Status::Rejected => "rejected",
             Status::Failed => "failed",
         }
     }
@@ -112,6 +116,15 @@ pub struct LongNegativeTtl {
     pub command: String,
 }
 
+/// A zone that has no room for another name. Its quota of records has to be raised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FullZone {
+    #[serde(serialize_with = "as_text")]
+    pub zone: HostedZoneId,
+    /// Route 53's message.
+    pub reason: String,
+}
+
 /// The counts of a full pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -125,6 +138,8 @@ pub struct FullPass {
     pub unreadable_markers: Vec<UnreadableMarker>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub long_negative_ttls: Vec<LongNegativeTtl>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub full_zones: Vec<FullZone>,
 }
 
 /// The scope of a run.
@@ -211,17 +226,22 @@ impl Outcomes {
 
     /// Replaces the status and the reason of a service by a failure.
     pub fn fail(&mut self, service: &ServiceArn, reason: &str) {
+        self.replace(service, Status::Failed, reason);
+    }
+
+    /// Replaces the status and the reason of a service.
+    pub fn replace(&mut self, service: &ServiceArn, status: Status, reason: &str) {
         let blank = || Outcome {
             service: service.clone(),
             name: None,
             zone: None,
-            status: Status::Failed,
+            status,
             target: None,
             reason: None,
             applied: None,
         };
         let outcome = self.0.entry(service.clone()).or_insert_with(blank);
-        outcome.status = Status::Failed;
+        outcome.status = status;
         outcome.reason = Some(reason.to_owned());
     }
 

@@ -98,6 +98,19 @@ pub struct Targets {
     pub since: Option<String>,
 }
 
+impl Targets {
+    /// `services`, with the facts that the events report about them.
+    pub fn narrowed_to(&self, services: BTreeSet<ServiceArn>) -> Targets {
+        let both = |set: &BTreeSet<ServiceArn>| set.intersection(&services).cloned().collect();
+        let (retagged, created, deleted) =
+            (both(&self.retagged), both(&self.created), both(&self.deleted));
+        let times = self.times.iter().filter(|(service, _)| services.contains(*service));
+        let times = times.map(|(service, at)| (service.clone(), at.clone())).collect();
+        let (hint, since) = (BTreeSet::new(), self.since.clone());
+        Targets { services, hint, retagged, created, deleted, times, since }
+    }
+}
+
 /// The options of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {

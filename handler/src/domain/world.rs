@@ -26,6 +26,8 @@ pub struct World {
     /// `None` if the load balancer does not exist.
     pub classic: BTreeMap<ClassicName, ReadResult<Option<LoadBalancer>>>,
     pub zones: BTreeMap<HostedZoneId, ZoneView>,
+    /// Zones that cannot be read, and that a retry cannot read either.
+    pub inaccessible_zones: BTreeSet<HostedZoneId>,
     /// Errors while listing services. A service that is on no list and holds no name is unknown to the run.
     pub read_errors: Vec<String>,
 }
@@ -103,10 +105,16 @@ impl World {
 
     /// The errors of all failed reads, those about one service or load balancer included.
     pub fn all_read_errors(&self) -> Vec<String> {
+        let zones = self.zones.values().flat_map(ZoneView::read_errors).map(ToString::to_string);
+        self.service_read_errors().into_iter().chain(zones).collect()
+    }
+
+    /// The errors of all failed reads that may conceal a service or its load balancers.
+    pub fn service_read_errors(&self) -> Vec<String> {
         fn errors<K, T>(reads: &BTreeMap<K, ReadResult<T>>) -> impl Iterator<Item = String> {
             reads.values().filter_map(|read| read.as_ref().err()).map(ToString::to_string)
         }
-        let mut all = self.read_errors();
+        let mut all = self.read_errors.clone();
         all.extend(errors(&self.services));
         all.extend(errors(&self.target_groups));
         all.extend(errors(&self.load_balancers));
@@ -119,6 +127,36 @@ impl World {
     pub fn read_errors(&self) -> Vec<String> {
         let zones = self.zones.values().flat_map(ZoneView::read_errors).map(ToString::to_string);
         self.read_errors.iter().cloned().chain(zones).collect()
+    }
+
+    /// Like `read_errors`, but without the zones that a retry cannot read. The services that need such a zone have
+    /// failed. All others do not depend on it.
+    pub fn retryable_read_errors(&self) -> Vec<String> {
+        let is_accessible =
+            |(zone, _): &(&HostedZoneId, &ZoneView)| !self.inaccessible_zones.contains(*zone);
+        let zones =
+            self.zones.iter().filter(is_accessible).flat_map(|(_, view)| view.read_errors());
+        self.read_errors.iter().cloned().chain(zones.map(ToString::to_string)).collect()
+    }
+
+    /// Why nobody knows whether a service that is gone still has a name: none was found, and a zone cannot be read.
+    pub fn concealed_name(
+        &self,
+        service: &ServiceArn,
+        identity: &EnvironmentIdentity,
+    ) -> Option<&ReadError> {
+        let is_gone = matches!(self.services.get(service), Some(Ok(Service::Gone(_))));
+        let error = || {
+            let inaccessible =
+                self.inaccessible_zones.iter().filter_map(|zone| self.zones.get(zone));
+            inaccessible.flat_map(ZoneView::read_errors).next()
+        };
+        if is_gone && !self.holds_a_name(service, identity) { error() } else { None }
+    }
+
+    fn holds_a_name(&self, service: &ServiceArn, identity: &EnvironmentIdentity) -> bool {
+        let mut managed = self.zones.values().flat_map(|zone| zone.managed(identity));
+        managed.any(|(_, managed)| managed.service == *service)
     }
 
     /// Replaces the answer about a service by a failed read if it contradicts a recent event: for some seconds
@@ -304,13 +342,10 @@ impl World {
         reads: &PendingReads,
         identity: &EnvironmentIdentity,
     ) -> bool {
-        let holds_a_name = |arn: &ServiceArn| {
-            let mut managed = self.zones.values().flat_map(|zone| zone.managed(identity));
-            managed.any(|(_, managed)| managed.service == *arn)
-        };
         reads.names.is_empty()
             && scope.services.iter().any(|arn| {
-                matches!(self.services.get(arn), Some(Ok(Service::Gone(_)))) && !holds_a_name(arn)
+                matches!(self.services.get(arn), Some(Ok(Service::Gone(_))))
+                    && !self.holds_a_name(arn, identity)
             })
     }
 
@@ -323,6 +358,10 @@ impl World {
                 Tags::parse(tags).ok().and_then(|tags| tags.name)
             }
             Some(Ok(Service::Outside)) => return BTreeSet::new(),
+            // A holder that is gone needs no other name.
+            Some(Ok(Service::Gone(_)) | Err(_)) if !scope.services.contains(arn) => {
+                return BTreeSet::new();
+            }
             Some(Ok(Service::Gone(_)) | Err(_)) | None => None,
         };
         let mut labels = BTreeSet::from([tagged.as_deref()]);

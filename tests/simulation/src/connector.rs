@@ -39,9 +39,8 @@ pub struct Request {
     pub(crate) is_first_attempt: bool,
 }
 
-/// The handler starts no change batch in its last ten seconds. The second half is for a batch that waits for the
-/// handler's own rate limit.
-const LATEST_CHANGE: Duration = Duration::from_secs(5);
+/// The handler starts no request in its last ten seconds.
+const LATEST_REQUEST: Duration = Duration::from_secs(10);
 
 impl Request {
     fn of_sdk(request: &HttpRequest) -> Request {
@@ -124,11 +123,12 @@ impl SdkConnector {
             simulation.count(format!("calls of {}", request.operation));
             let log = simulation.invocations.get(&self.invocation.load(Ordering::Relaxed));
             let left = log.map(|log| log.deadline.saturating_duration_since(sent));
-            if left.is_some_and(|left| left < LATEST_CHANGE)
-                && request.operation == "ChangeResourceRecordSets"
+            if let Some(left) = left.filter(|left| *left < LATEST_REQUEST)
                 && request.is_first_attempt
             {
-                let message = format!("a change batch was sent {left:?} before the deadline");
+                let operation = &request.operation;
+                let message =
+                    format!("a {operation} request was sent {left:?} before the deadline");
                 simulation.violate(Violation::new(11, message));
             }
             let (there, back) = (simulation.latency(), simulation.latency());

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use aws_smithy_runtime::client::retries::{RetryPartition, TokenBucket};
 use futures_util::FutureExt;
 use handler::aws::Aws;
 use handler::aws::ecs::Ecs;
@@ -49,22 +48,14 @@ impl Container {
         let connector =
             SdkConnector { simulation: Arc::clone(simulation), invocation: Arc::default() };
         let sdk = connector.sdk_config();
-        // By default all clients of a process share one retry quota, and histories would affect each other.
-        let quota =
-            || RetryPartition::custom("simulation").token_bucket(TokenBucket::default()).build();
-        macro_rules! client {
-            ($sdk:ident) => {
-                $sdk::config::Builder::from(&sdk).retry_partition(quota())
-            };
-        }
         let reconciler = Reconciler {
             config: Config::parse(Some(&config.to_json()))
                 .expect("the simulation's configurations are valid"),
             aws: Aws {
-                ecs: Ecs::new(client!(aws_sdk_ecs)),
-                elb: Elb::new(client!(aws_sdk_elasticloadbalancingv2)),
-                elb_classic: ElbClassic::new(client!(aws_sdk_elasticloadbalancing)),
-                route53: Route53::new(client!(aws_sdk_route53)),
+                ecs: Ecs::new((&sdk).into()),
+                elb: Elb::new((&sdk).into()),
+                elb_classic: ElbClassic::new((&sdk).into()),
+                route53: Route53::new((&sdk).into()),
             },
             started_at: lock(simulation).now(),
         };
@@ -144,10 +135,12 @@ impl Lambda {
         }
         match result {
             Err(_) => {
-                simulation.count(match killed_after {
-                    Some(_) => "invocations killed",
-                    None => "invocations out of time",
-                });
+                if killed_after.is_some() {
+                    simulation.count("invocations killed");
+                } else {
+                    let message = format!("the invocation reached its timeout on {payload}");
+                    simulation.violate(Violation::new(11, message));
+                }
                 None
             }
             Ok(Err(panic)) => {
