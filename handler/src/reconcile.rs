@@ -213,8 +213,9 @@ impl Reconciler {
         let identity = &self.identity(invocation);
         let (priority, policy) = (task.priority(), task.loss_policy(&self.config, options));
         let mut progress = Progress::default();
+        let requested = task;
         let mut task = task.clone();
-        let turns = self.turns(&task, options, invocation);
+        let turns = self.turns(requested, options, invocation);
         let mut errors = Vec::new();
         if options.is_deployment && !options.dry_run {
             errors = turns.decide_all(priority, invocation.deadline()).await;
@@ -268,7 +269,7 @@ impl Reconciler {
             let services = changed.iter().chain(unfinished).cloned().collect();
             task = progress.next_task(&task, &plan, &applied, services);
         }
-        if let Task::Deregister(zones) = &task
+        if let Task::Deregister(zones) = requested
             && !options.dry_run
         {
             for zone in zones {
