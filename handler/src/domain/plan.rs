@@ -14,7 +14,8 @@
 //! | managed under a former name of the environment | the holder | `updated`: the marker is written again |
 //! | managed, holder gone or opted out | none | the name is deleted: `deregistered` |
 //! | managed, holder renamed, its new name free in the same zone | none | both names change in one batch: `updated` |
-//! | managed, holder renamed, it has its new name already | none | the name is deleted: `updated` |
+//! | managed, holder renamed, it has its new name in the same zone already | none | the name is deleted in one batch with a change of the other marker, which proves that the holder has it: `updated` |
+//! | managed, holder renamed, it has its new name in another zone already | none | the name is deleted: `updated` |
 //! | managed, holder renamed, its new name free in another zone | none | the name stays until the holder has the new one; the next round deletes it |
 //! | managed, holder renamed, its new name taken, or failed to read | any service | the holder keeps the name; the candidates are a `conflict` |
 //! | managed, holder gone, opted out, or leaving as above | other services | the first is `registered` in one change; the others are a `conflict` |
@@ -160,13 +161,35 @@ pub fn plan(
     let mut unfinished = BTreeSet::new();
     let mut contested = BTreeSet::new();
 
+    let is_removed = |at: &ZoneName, case: &Case<'_>| {
+        winners.at(at).is_none()
+            && case
+                .holder()
+                .is_some_and(|holder| !winners.kept.contains(at) && !case.keeps(holder, desired))
+    };
+    // The names that services have instead of those that they lose. Another run may take such a name away at the same
+    // time, so a change of its marker in the same batch proves that the service still has it.
+    let proofs: BTreeSet<ZoneName> = cases
+        .iter()
+        .filter_map(|(at, case)| {
+            let holder = &case.holder()?.service;
+            let winner = winners.at(at);
+            let loses_it = winner.is_some_and(|winner| winner.service != holder);
+            if !loses_it && !is_removed(at, case) {
+                return None;
+            }
+            match winners.release(at, holder, &cases, desired) {
+                Release::With(other) => Some((at.0.clone(), other.clone())),
+                Release::Now | Release::After | Release::Never => None,
+            }
+        })
+        .collect();
+
     for (at, case) in &cases {
         let (zone, name) = at;
         let holder = case.holder();
         let winner = winners.at(at);
-        let is_removed = winner.is_none()
-            && holder
-                .is_some_and(|holder| !winners.kept.contains(at) && !case.keeps(holder, desired));
+        let is_removed = is_removed(at, case);
 
         for candidate in &case.candidates {
             let result = match &case.current {
@@ -208,7 +231,12 @@ pub fn plan(
             let before = holder.map(|holder| &holder.marker);
             identity.marker(service, records, is_contested).rrset(name, nonce, before)
         };
-        let Some((deletes, creates)) = case.change(winner, owner, marker) else { continue };
+        let change = case.change(winner, owner, &marker).or_else(|| {
+            let holder = holder.filter(|_| proofs.contains(at))?;
+            let marker = marker(&holder.service, &holder.records, holder.is_contested);
+            Some((vec![holder.marker.clone()], vec![marker]))
+        });
+        let Some((deletes, creates)) = change else { continue };
         if let Some(holder) = holder
             && holder.is_contested
             && owner != Some(&holder.service)
@@ -265,9 +293,9 @@ struct Winners<'a> {
 
 /// Whether a service that should have another name gives up the name that it holds.
 enum Release<'a> {
-    /// It is gone or has no desired name, or it has its desired name already.
+    /// It is gone or has no desired name, or it has its desired name in another zone already.
     Now,
-    /// In one batch with the change that gives it this name of the same zone.
+    /// In one batch with the change that gives it this name of the same zone, or proves that it has the name.
     With(&'a DnsName),
     /// After it has its desired name, which is in another zone.
     After,
@@ -330,10 +358,10 @@ impl<'a> Winners<'a> {
             .is_some_and(|managed| managed.service == *holder && !managed.records.is_empty());
         match self.at(&wanted) {
             Some(winner) if *winner.service == *holder => {
-                if has_it {
-                    Release::Now
-                } else if record.zone == at.0 {
+                if record.zone == at.0 {
                     Release::With(&record.name)
+                } else if has_it {
+                    Release::Now
                 } else {
                     Release::After
                 }
@@ -712,6 +740,22 @@ mod tests {
             .service("orders", record("shop", "lb"));
         assert_snapshot!(check(scene), @r#"
         + shop.internal CNAME lb.elb.amazonaws.com
+        + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
+        - orders.internal CNAME lb.elb.amazonaws.com
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
+        orders updated: renamed from orders.internal
+        "#);
+    }
+
+    #[test]
+    fn a_service_loses_a_second_name_only_if_it_still_has_the_other_one() {
+        let scene = Scene::default()
+            .managed("orders", "orders", "lb")
+            .managed("shop", "orders", "lb")
+            .service("orders", record("shop", "lb"));
+        // The change of the other marker proves that.
+        assert_snapshot!(check(scene), @r#"
+        - _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
         + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
         - orders.internal CNAME lb.elb.amazonaws.com
         - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"

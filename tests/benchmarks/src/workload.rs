@@ -24,7 +24,7 @@ use simulation::history::{EventDelivery, event};
 use simulation::invariants::NameRecords;
 use simulation::lambda::{FUNCTION_TIMEOUT, Lambda};
 use simulation::oracle::EnvironmentConfig;
-use simulation::route53::HostedZone;
+use simulation::route53::{Action, Author, HostedZone, StoredRrset};
 use simulation::state::{Simulation, TracedRequest};
 use simulation::virtual_time;
 
@@ -104,11 +104,32 @@ pub fn fleet(services: usize) -> Account {
         ecs: EcsState { clusters: vec![CLUSTER.into()], ..EcsState::default() },
         ..Account::default()
     };
-    account.zones.insert(ZONE.into(), HostedZone::new("internal"));
+    account.zones.insert(ZONE.into(), zone());
     for number in 0..services {
         add(&mut account, number);
     }
     account
+}
+
+/// A zone that belongs to this version of the function, as after a deployment.
+fn zone() -> HostedZone {
+    let record = |name: &str, text: &str| {
+        let rrset = StoredRrset {
+            name: name.into(),
+            kind: "TXT".into(),
+            ttl: Some(300),
+            values: vec![format!("\"heritage=ecs-discovery,version=1,{text}\"")],
+            ..StoredRrset::default()
+        };
+        (Action::Create, rrset)
+    };
+    let mut zone = HostedZone::new("internal");
+    let changes = [
+        record("_discovery-prod-eu-west-1.internal.", "generation=v1"),
+        record("since._discovery-prod-eu-west-1.internal.", "since=0"),
+    ];
+    zone.change(&changes, &Author::Person).expect("the zone is empty");
+    zone
 }
 
 fn add(account: &mut Account, number: usize) {
