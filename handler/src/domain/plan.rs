@@ -231,7 +231,7 @@ pub fn plan(
             let before = holder.map(|holder| &holder.marker);
             identity.marker(service, records, is_contested).rrset(name, nonce, before)
         };
-        let change = case.change(winner, owner, &marker).or_else(|| {
+        let change = case.change(winner, owner, marker).or_else(|| {
             let holder = holder.filter(|_| proofs.contains(at))?;
             let marker = marker(&holder.service, &holder.records, holder.is_contested);
             Some((vec![holder.marker.clone()], vec![marker]))
