@@ -812,6 +812,8 @@ async fn too_many_deletions_are_refused_and_all_names_can_be_deregistered(
 async fn an_error_of_aws_is_reported_with_its_code_and_request_id(system: &System) -> Result<()> {
     let broken = system.environment("broken");
     let zone = &broken.discovery.zone;
+    // Only a zone without records can be deleted.
+    system.invoke(broken, &json!({"deregister": "all"})).await?;
     system.aws.route53.delete_hosted_zone().id(zone).send().await?;
     let error = system.invoke(broken, &json!({"reconcile": "all"})).await;
     let error = error.err().context("the run succeeded without a zone")?.to_string();

@@ -252,6 +252,7 @@ pub(crate) async fn each_alarm_fires(system: &System) -> Result<()> {
     }
 
     // Without its zone, no run succeeds, and failed events go to the dead-letter queue.
+    system.invoke(stalled, &json!({"deregister": "all"})).await?;
     system.aws.route53.delete_hosted_zone().id(&stalled.discovery.zone).send().await?;
     let pass = System::scheduled().to_string();
     let queued = json!({"messageId": "1", "eventSource": "aws:sqs", "body": pass});
