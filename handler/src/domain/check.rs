@@ -149,9 +149,7 @@ impl Plan {
         let mut refused: BTreeMap<ZoneName, NameChange> = BTreeMap::new();
         loop {
             let depends = |change: &NameChange| {
-                let replacement =
-                    change.replaced_by.as_ref().map(|name| (change.zone.clone(), name.clone()));
-                replacement.is_some_and(|other| refused.contains_key(&other))
+                change.replacement().is_some_and(|other| refused.contains_key(&other))
             };
             let (more, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.changes)
                 .into_iter()
@@ -162,6 +160,10 @@ impl Plan {
             }
             refused.extend(more.into_iter().map(|change| (change.at(), change)));
         }
+        // Without the loss of the other name, nothing needs its proof.
+        let replacements = self.changes.iter().filter_map(NameChange::replacement);
+        let replacements: BTreeSet<ZoneName> = replacements.collect();
+        self.changes.retain(|change| !change.is_proof() || replacements.contains(&change.at()));
         let outcomes = self.outcomes.iter_mut().map(|outcome| (outcome.service.clone(), outcome));
         let mut outcomes: BTreeMap<ServiceArn, &mut Outcome> = outcomes.collect();
         for change in refused.values() {

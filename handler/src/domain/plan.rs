@@ -75,6 +75,19 @@ impl NameChange {
         self.winner.iter().chain(holder)
     }
 
+    /// The name that the holder has instead.
+    pub(super) fn replacement(&self) -> Option<ZoneName> {
+        Some((self.zone.clone(), self.replaced_by.clone()?))
+    }
+
+    /// Whether the change only proves that the holder has the name: the marker gets another TTL.
+    pub(super) fn is_proof(&self) -> bool {
+        match (self.deletes.as_slice(), self.creates.as_slice()) {
+            ([before], [after]) => before.name == after.name && before.values() == after.values(),
+            _ => false,
+        }
+    }
+
     /// Whether the environment does not have the name after the change.
     pub fn removes_the_name(&self) -> bool {
         self.winner.is_none()
