@@ -67,7 +67,9 @@ impl Runner {
         }
         // A full pass that an event started may stop at the delete limit.
         let is_refused = self.lambda.simulation().tally.contains_key("outcomes refused");
-        if history.is_fully_reported() && !is_refused {
+        // An event in the dead-letter queue was not handled.
+        let is_given_up = self.lambda.simulation().tally.contains_key("events given up");
+        if history.is_fully_reported() && !is_refused && !is_given_up {
             let simulation = self.lambda.simulation();
             for environment in &simulation.environments {
                 let zones = &simulation.account.zones;
@@ -167,7 +169,11 @@ impl Runner {
                 let size = queue.len().min(10);
                 queue.drain(..size).collect()
             };
-            if batch.is_empty() || delivery == MAX_DELIVERIES || self.first_violation().is_err() {
+            if batch.is_empty() || self.first_violation().is_err() {
+                return;
+            }
+            if delivery == MAX_DELIVERIES {
+                self.lambda.simulation().count("events given up");
                 return;
             }
             let records: Vec<Value> = batch.iter().map(|(id, body)| json!({"messageId": id.to_string(), "eventSource": "aws:sqs", "body": body})).collect();
