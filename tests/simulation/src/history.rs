@@ -315,6 +315,8 @@ impl History {
         !has_loss
             && (self.account.ecs.services.is_empty() || begins_with_full_pass)
             && self.faults.stale_ms == 0
+            // A full pass does not see a service that a list omits.
+            && self.faults.incomplete == 0
             && self.faults.denied.is_none()
             && self.rejected_name.is_none()
             && self.theme != Theme::FullZone
