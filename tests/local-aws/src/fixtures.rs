@@ -1,6 +1,7 @@
 //! Load balancers, services and records, created through the same APIs that users call.
 
 use anyhow::{Context, Result};
+use aws_sdk_ecs::operation::update_service::builders::UpdateServiceFluentBuilder;
 use aws_sdk_ecs::types::DeploymentConfiguration;
 use aws_sdk_elasticloadbalancingv2::types::{
     Action, ActionTypeEnum, LoadBalancerSchemeEnum, ProtocolEnum, TargetTypeEnum,
@@ -130,15 +131,19 @@ impl LocalAws {
         name: &str,
         target_groups: &[&str],
     ) -> Result<()> {
-        self.ecs
-            .update_service()
-            .cluster(cluster)
-            .service(name)
-            .set_load_balancers(Some(ecs_load_balancers(target_groups)))
-            .send()
-            .await
-            .with_context(|| format!("UpdateService {name}"))?;
+        let request = self.new_target_groups(cluster, name, target_groups);
+        request.send().await.with_context(|| format!("UpdateService {name}"))?;
         Ok(())
+    }
+
+    fn new_target_groups(
+        &self,
+        cluster: &str,
+        name: &str,
+        target_groups: &[&str],
+    ) -> UpdateServiceFluentBuilder {
+        let request = self.ecs.update_service().cluster(cluster).service(name);
+        request.set_load_balancers(Some(ecs_load_balancers(target_groups)))
     }
 
     /// Sets the number of tasks of a service.
@@ -156,11 +161,7 @@ impl LocalAws {
         name: &str,
         target_groups: &[&str],
     ) -> Result<()> {
-        self.ecs
-            .update_service()
-            .cluster(cluster)
-            .service(name)
-            .set_load_balancers(Some(ecs_load_balancers(target_groups)))
+        self.new_target_groups(cluster, name, target_groups)
             .force_new_deployment(true)
             .deployment_configuration(percent_of_tasks(100, 100))
             .send()
