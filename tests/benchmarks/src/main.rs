@@ -332,8 +332,9 @@ fn full_passes(table: &mut Table) {
             table.row(
                 format!("{services} services, {state}: calls"),
                 format!(
-                    "{} (change batches: {batches}); the minimum is {fewest}",
-                    show_calls(calls(figures))
+                    "{} (change batches: {batches}); the minimum is {fewest}; {} names are right",
+                    show_calls(calls(figures)),
+                    figures.right
                 ),
                 if is_missing { "at most 5 % more" } else { "at most 5 % more, no write" },
                 figures.right == services

@@ -124,6 +124,8 @@ fn zone() -> HostedZone {
         (Action::Create, rrset)
     };
     let mut zone = HostedZone::new("internal");
+    // The records of 5,000 services fill the default quota, and the zone has more than these.
+    zone.max_rrsets = 20_000;
     let changes = [
         record("_discovery-prod-eu-west-1.internal.", "generation=v1"),
         record("since._discovery-prod-eu-west-1.internal.", "since=0"),
