@@ -29,6 +29,8 @@ export class DeadLetterQueue extends Construct {
 export interface Batching {
   readonly batchSize: number;
   readonly maxBatchingWindow: Duration;
+  /** How long a message stays in the queue before that. None by default. */
+  readonly deliveryDelay?: Duration;
 }
 
 /**
@@ -47,8 +49,16 @@ export const EVENTS: Batching = { batchSize: 100, maxBatchingWindow: Duration.se
  * messages are spread over them. A queue with few messages uses one, so a deployment of a load balancer causes one
  * or two full passes. In an account that makes such calls all the time there may be several full passes a minute,
  * but never more than two at once.
+ *
+ * A run that began before a change of a load balancer, and has written nothing yet, may write the former state after
+ * the full pass that follows the change. Because of the delay, only runs that take longer can do so. These read the
+ * load balancers again, see `LOAD_BALANCER_DELAY` in `handler/src/reconcile.rs`.
  */
-export const LOAD_BALANCER_CALLS: Batching = { batchSize: 10_000, maxBatchingWindow: Duration.minutes(1) };
+export const LOAD_BALANCER_CALLS: Batching = {
+  batchSize: 10_000,
+  maxBatchingWindow: Duration.minutes(1),
+  deliveryDelay: Duration.seconds(30),
+};
 
 export interface EventQueueProps extends Batching {
   readonly handler: IFunction;
@@ -68,6 +78,7 @@ export class EventQueue extends Construct {
       encryption: QueueEncryption.SQS_MANAGED,
       enforceSSL: true,
       retentionPeriod: RETENTION,
+      ...(props.deliveryDelay && { deliveryDelay: props.deliveryDelay }),
       // Lambda recommends six times the function's timeout, plus the batching window: it retries a throttled batch
       // before the messages become visible again.
       visibilityTimeout: Duration.seconds(6 * HANDLER_TIMEOUT.toSeconds()).plus(props.maxBatchingWindow),

@@ -351,13 +351,14 @@ describe('an event that cannot be processed', () => {
   });
 
   test.each([
-    ['Events', 100, 5],
-    ['LoadBalancerCalls', 10_000, 60],
-  ])('is received from the queue %s five times, in batches that may fail partially', (name, size, window) => {
+    ['Events', 100, 5, 0],
+    ['LoadBalancerCalls', 10_000, 60, 30],
+  ])('is received from the queue %s five times, in batches that may fail partially', (name, size, window, delay) => {
     const made = template();
     const arn = (name: string) => ({ 'Fn::GetAtt': [idOf(made, 'AWS::SQS::Queue', `Discovery${name}`), 'Arn'] });
     made.hasResourceProperties('AWS::SQS::Queue', {
       VisibilityTimeout: 6 * 300 + window,
+      DelaySeconds: delay === 0 ? Match.absent() : delay,
       RedrivePolicy: { maxReceiveCount: 5, deadLetterTargetArn: arn('Failures') },
     });
     made.hasResourceProperties('AWS::Lambda::EventSourceMapping', {

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 use futures_util::join;
+use tokio::time::Instant;
 
 use crate::aws::deadline::Deadline;
 use crate::aws::route53::{ListError, Priority};
@@ -15,7 +16,7 @@ use crate::aws::{Aws, AwsError};
 use crate::domain::config::Config;
 use crate::domain::desired::{DesiredState, desired};
 use crate::domain::dns::Rrset;
-use crate::domain::service::{HostedZoneId, LoadBalancerRef, Service, ServiceArn};
+use crate::domain::service::{HostedZoneId, LoadBalancerRef, ReadError, Service, ServiceArn};
 use crate::domain::trigger::{Scope, Targets};
 use crate::domain::world::{LifecycleEvent, PendingReads, ReadScope, World};
 use crate::domain::zone::{EnvironmentIdentity, ZoneName};
@@ -39,6 +40,8 @@ pub(crate) struct Observer<'a> {
     pub(crate) identity: &'a EnvironmentIdentity,
     pub(crate) priority: Priority,
     pub(crate) now: SystemTime,
+    /// When the reads of the round began.
+    pub(crate) began: Instant,
     /// Reading ends early enough for the changes to be written. Each step takes at most half of the time that is left,
     /// so that one API that does not answer leaves time for what other services need.
     pub(crate) deadline: Deadline,
@@ -58,30 +61,68 @@ impl Observer<'_> {
             }
             Scope::Services(targets) => self.targets(targets, written).await,
         };
-        let unknown = world.services_with_unknown_target(self.identity);
-        if !unknown.is_empty() {
-            self.read_all_load_balancers(&mut world, unknown).await;
+        if !world.services_with_unknown_target(self.identity).is_empty() {
+            self.read_all_load_balancers(&mut world).await;
         }
         world
     }
 
-    /// Reads all load balancers of both generations. If that fails, nobody knows whether the records of the services
-    /// in `unknown` have to stay during the deployment.
-    async fn read_all_load_balancers(&self, world: &mut World, unknown: BTreeSet<ServiceArn>) {
+    /// Reads all load balancers of both generations, to find out whether records have to stay during a deployment.
+    /// If that fails, nobody knows it.
+    async fn read_all_load_balancers(&self, world: &mut World) {
         let (all, classic) = join!(
             self.aws.elb.all_load_balancers(self.deadline),
             self.aws.elb_classic.all_load_balancers(self.deadline)
         );
-        match (all, classic) {
+        let error: Option<ReadError> = match (all, classic) {
             (Ok(all), Ok(classic)) => {
+                // A load balancer whose description lacks a field may be the one that a record leads to.
+                let unread = all.values().filter_map(|read| read.as_ref().err());
+                let mut unread =
+                    unread.chain(classic.values().filter_map(|read| read.as_ref().err()));
+                let error = unread.next().cloned();
                 world.load_balancers.extend(all);
                 world.classic.extend(classic);
+                error
             }
-            (Err(error), _) | (_, Err(error)) => {
-                let failed = unknown.into_iter().map(|arn| (arn, Err(error.clone().into())));
-                world.services.extend(failed);
-            }
+            (Err(error), _) | (_, Err(error)) => Some(error.into()),
+        };
+        if let Some(error) = error {
+            let unknown = world.services_with_unknown_target(self.identity);
+            world.services.extend(unknown.into_iter().map(|arn| (arn, Err(error.clone()))));
         }
+    }
+
+    /// Reads services again.
+    pub(crate) async fn services_again(&self, services: &BTreeSet<ServiceArn>) -> World {
+        let services = self.aws.ecs.describe(services, self.now, self.deadline).await;
+        World { services, ..World::default() }
+    }
+
+    /// Reads services again, together with the load balancers that they had in `before`.
+    pub(crate) async fn load_balancers_again(
+        &self,
+        services: &BTreeSet<ServiceArn>,
+        before: &World,
+    ) -> World {
+        let classic = before.classic_names(services);
+        let deadline = self.deadline.half();
+        let (mut world, groups, all, classic) = join!(
+            self.services_again(services),
+            self.aws.elb.all_target_groups(deadline),
+            self.aws.elb.all_load_balancers(deadline),
+            self.aws.elb_classic.load_balancers(&classic, deadline),
+        );
+        world.classic = classic;
+        (world.target_groups, world.load_balancers) = (prefetched(groups), prefetched(all));
+        for _ in 0..MAX_STEPS {
+            let reads = world.missing_balancers();
+            if reads.is_empty() {
+                break;
+            }
+            self.read(reads, &mut world).await;
+        }
+        world
     }
 
     /// Lists the zones of a deregistration. A zone that does not exist has no records. If it counted as a

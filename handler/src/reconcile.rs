@@ -45,6 +45,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// for the report.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// The time between a call of Elastic Load Balancing and the full pass that follows it, at least: the delay of its
+/// queue.
+const LOAD_BALANCER_DELAY: Duration = Duration::from_secs(30);
+
 /// The pause before another attempt to set the negative TTL. A permission may take effect some seconds after
 /// CloudFormation created it.
 const PERMISSION_DELAY: Duration = Duration::from_secs(10);
@@ -227,6 +231,7 @@ impl Reconciler {
                 identity,
                 priority,
                 now: invocation.now,
+                began: Instant::now(),
                 deadline: invocation.read_deadline(),
             };
             let (world, plan) =
@@ -245,7 +250,8 @@ impl Reconciler {
             progress.count(&task, &self.config, &world, &plan, &applied);
             let changed = match &task {
                 Task::Reconcile(_) => {
-                    self.recheck(&applied.done, &world, invocation, &mut progress.outcomes).await
+                    let observer = Observer { deadline, ..observer };
+                    self.recheck(&applied.done, &world, &observer, &mut progress.outcomes).await
                 }
                 Task::Deregister(_) => BTreeSet::new(),
             };
@@ -356,36 +362,54 @@ impl Reconciler {
         }
     }
 
-    /// Describes every service again for which something was written, and returns those that ECS describes
-    /// differently than before. A service that cannot be described again has failed.
+    /// Reads every service again for which something was written, and returns those that differ from what the run
+    /// read before. A service that cannot be read again has failed.
     ///
     /// This closes a race between two runs for one service:
     /// 1. The run for its creation reads it, alive.
     /// 2. The service is deleted. The run for the deletion finds no record yet, so it has nothing to do.
     /// 3. The first run writes the record. No further event would delete it.
+    ///
+    /// The same race exists for load balancers, but the pass that follows their change starts [`LOAD_BALANCER_DELAY`]
+    /// after it, so only a run that took longer reads them again.
     async fn recheck(
         &self,
         done: &[&NameChange],
         world: &World,
-        invocation: &Invocation,
+        observer: &Observer<'_>,
         outcomes: &mut Outcomes,
     ) -> BTreeSet<ServiceArn> {
         let written = done.iter().flat_map(|change| change.services());
         let services: BTreeSet<ServiceArn> =
             written.filter(|arn| self.config.has_cluster(arn.cluster())).cloned().collect();
+        if services.is_empty() {
+            return services;
+        }
+        let is_long = observer.began.elapsed() >= LOAD_BALANCER_DELAY;
+        let latest = if is_long {
+            observer.load_balancers_again(&services, world).await
+        } else {
+            observer.services_again(&services).await
+        };
         let mut changed = BTreeSet::new();
-        let (now, deadline) = (invocation.now, invocation.deadline());
-        for (arn, after) in self.aws.ecs.describe(&services, now, deadline).await {
-            match (world.services.get(&arn), after) {
-                (_, Err(error)) => {
+        for arn in services {
+            let reread = latest.services.get(&arn).cloned().unwrap_or(Ok(Service::Outside));
+            let same = reread.and_then(|after| match (world.services.get(&arn), &after) {
+                (Some(Ok(Service::Gone(_))), Service::Gone(_)) => Ok(true),
+                (Some(Ok(before)), after) if before == after => {
+                    Ok(!is_long || latest.balancers_of(after)? == world.balancers_of(before)?)
+                }
+                _ => Ok(false),
+            });
+            match same {
+                Ok(true) => {}
+                Ok(false) => drop(changed.insert(arn)),
+                Err(error) => {
                     let reason = format!(
                         "{error}; the record was written, but the service could not be rechecked"
                     );
                     outcomes.fail(&arn, &reason);
                 }
-                (Some(Ok(Service::Gone(_))), Ok(Service::Gone(_))) => {}
-                (Some(Ok(before)), Ok(after)) if *before == after => {}
-                _ => drop(changed.insert(arn)),
             }
         }
         changed

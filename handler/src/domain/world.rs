@@ -291,6 +291,14 @@ impl World {
         }
     }
 
+    /// The existing load balancers that the references of a service lead to.
+    pub fn balancers_of(&self, service: &Service) -> ReadResult<Vec<&LoadBalancer>> {
+        let Service::Live { load_balancers, .. } = service else { return Ok(Vec::new()) };
+        let all: ReadResult<Vec<_>> =
+            load_balancers.iter().map(|reference| self.balancers(reference)).collect();
+        Ok(all?.concat())
+    }
+
     /// Whether Elastic Load Balancing reports that a target group does not exist.
     pub fn is_missing(&self, group: &TargetGroupArn) -> bool {
         matches!(self.target_groups.get(group), Some(Ok(None)))
@@ -377,6 +385,33 @@ impl World {
             }
         }
         names
+    }
+
+    /// The classic load balancers of services.
+    pub fn classic_names(&self, services: &BTreeSet<ServiceArn>) -> BTreeSet<ClassicName> {
+        let read = services.iter().filter_map(|arn| self.services.get(arn)?.as_ref().ok());
+        let references = read.flat_map(|service| match service {
+            Service::Live { load_balancers, .. } => load_balancers.as_slice(),
+            Service::Gone(_) | Service::Outside => &[],
+        });
+        let classic = references.filter_map(|reference| match reference {
+            LoadBalancerRef::Classic(name) => Some(name.clone()),
+            LoadBalancerRef::TargetGroup(_) => None,
+        });
+        classic.collect()
+    }
+
+    /// The reads that are missing to know the load balancers of all services.
+    pub fn missing_balancers(&self) -> PendingReads {
+        let mut reads = PendingReads::default();
+        for service in self.services.values() {
+            if let Ok(Service::Live { load_balancers, .. }) = service {
+                for reference in load_balancers {
+                    self.missing_load_balancers(reference, &mut reads);
+                }
+            }
+        }
+        reads
     }
 
     fn missing_load_balancers(&self, reference: &LoadBalancerRef, reads: &mut PendingReads) {

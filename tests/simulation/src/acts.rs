@@ -161,18 +161,18 @@ impl Runner {
                 events("DeleteService", service, json!({}), false)
             }
             Act::LoadBalancer { name, load_balancer } => {
-                change_load_balancer(simulation, name, load_balancer.as_ref(), exemptions);
-                Vec::new()
+                change_load_balancer(simulation, name, load_balancer.as_ref());
+                let calls = ["CreateLoadBalancer", "DeleteLoadBalancer", "SetIpAddressType"];
+                vec![load_balancer_event(calls[simulation.rng.usize(0..3)], &time)]
             }
             Act::TargetGroup { name, load_balancer } => {
                 let account = &mut simulation.account;
-                exemptions.load_balancers.insert(name.clone());
                 let attached = load_balancer
                     .clone()
                     .filter(|load_balancer| account.load_balancers.contains_key(load_balancer));
                 account.target_groups.insert(name.clone(), Vec::from_iter(attached));
                 simulation.count("target groups moved to another load balancer");
-                Vec::new()
+                vec![load_balancer_event("ModifyListener", &time)]
             }
             Act::ChangeRecords { zone, name, change } => {
                 exemptions.names.insert(name.clone());
@@ -314,17 +314,21 @@ fn deployment_event(service: &ServiceName, name: &str) -> String {
     .to_string()
 }
 
+/// A call of Elastic Load Balancing. It names no service.
+fn load_balancer_event(call: &str, time: &str) -> String {
+    let detail = json!({
+        "eventSource": "elasticloadbalancing.amazonaws.com", "eventName": call, "eventTime": time,
+    });
+    json!({"source": "aws.elasticloadbalancing", "detail-type": "AWS API Call via CloudTrail", "detail": detail})
+        .to_string()
+}
+
 fn change_load_balancer(
     simulation: &mut Simulation,
     name: &str,
     load_balancer: Option<&StoredLoadBalancer>,
-    exemptions: &mut Exemptions,
 ) {
     let account = &mut simulation.account;
-    exemptions.load_balancers.insert(name.to_owned());
-    let groups =
-        account.target_groups.iter().filter(|(_, names)| names.iter().any(|other| other == name));
-    exemptions.load_balancers.extend(groups.map(|(group, _)| group.clone()));
     match load_balancer {
         Some(load_balancer) => {
             account.load_balancers.insert(name.to_owned(), load_balancer.clone());

@@ -308,8 +308,11 @@ pub fn check_change(
             new_holder.as_ref().filter(|_| new_holder == old_holder && !is_noted_only)
             && waits(simulation, environment, described, holder, &was)
         {
-            let message =
-                format!("{at}: {holder:?} got {:?} before it was deployed", is.addresses());
+            let message = format!(
+                "{at}: {holder:?} got {:?} instead of {:?} before it was deployed",
+                is.addresses(),
+                was.addresses()
+            );
             return Some(Violation::new(10, message));
         }
         if let Some(winner) = new_holder.as_ref().filter(|_| !is_noted_only) {
@@ -453,6 +456,7 @@ impl Losses {
             event["detail-type"] == "Scheduled Event"
                 || event["reconcile"] == "all"
                 || event["RequestType"] == "Update"
+                || event["source"] == "aws.elasticloadbalancing"
                 || request["omitted"] == true
         };
         if payload.get("deregister").is_some() || payload.get("overrideDeleteLimit").is_some() {
@@ -573,13 +577,11 @@ pub fn check_losses(
     )
 }
 
-/// The names and services for which invariant 2 makes no promise, collected while a history runs.
+/// The names for which invariant 2 makes no promise, collected while a history runs.
 #[derive(Clone, Debug, Default)]
 pub struct Exemptions {
     /// Names that a person changed. They may have to wait for the next full pass.
     pub names: BTreeSet<String>,
-    /// Target groups and load balancers that changed. ECS sends no event about them.
-    pub load_balancers: BTreeSet<String>,
 }
 
 /// Checks that an environment's zones match ECS. With `exemptions` they match as after the runs of events,
@@ -603,15 +605,6 @@ pub fn check_zones(
             )
         })
         .collect();
-    let is_disturbed = |service: &ServiceName| {
-        exemptions.is_some_and(|exemptions| {
-            account.ecs.services.get(service).is_some_and(|service| {
-                service
-                    .attachments()
-                    .any(|attachment| exemptions.load_balancers.contains(attachment.name()))
-            })
-        })
-    };
     let is_exempt =
         |name: &str| exemptions.is_some_and(|exemptions| exemptions.names.contains(name));
     // If some names cannot change, a difference at any other name breaks invariant 7.
@@ -652,8 +645,7 @@ pub fn check_zones(
                     }
                 }
             };
-            let is_excused = is_disturbed(&holder)
-                || is_exempt(name)
+            let is_excused = is_exempt(name)
                 || is_stuck(&holder, id, name)
                 || (keeps_contested && current.is_contested());
             if is_wrong && !is_excused {
@@ -670,11 +662,7 @@ pub fn check_zones(
     }
     for (service, expected) in &all_expected {
         let Expected::Record { zone: id, name, .. } = expected else { continue };
-        if is_disturbed(service)
-            || is_exempt(name)
-            || is_stuck(service, id, name)
-            || simulation.is_full(id)
-        {
+        if is_exempt(name) || is_stuck(service, id, name) || simulation.is_full(id) {
             continue;
         }
         let Some(zone) = account.zones.get(id) else { continue };

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until};
 
-use crate::history::History;
+use crate::history::{Act, History};
 use crate::invariants::{Exemptions, NameRecords, Violation, check_zones, name_of};
 use crate::lambda::Lambda;
 use crate::state::{Simulation, Tally};
@@ -24,6 +24,9 @@ pub(crate) const FULL_PASS: &str =
 
 /// How often an event or a batch is delivered before it is given up.
 const MAX_DELIVERIES: usize = 16;
+
+/// The delay of the queue of Elastic Load Balancing calls.
+const LOAD_BALANCER_DELAY_MS: u64 = 30_000;
 
 pub(crate) struct Runner {
     pub(crate) lambda: Lambda,
@@ -105,8 +108,14 @@ impl Runner {
             if step.delivery.arrives_ms.is_empty() && !payloads.is_empty() {
                 self.lambda.simulation().count("events lost");
             }
+            let delay = match step.act {
+                Act::LoadBalancer { .. } | Act::TargetGroup { .. } => LOAD_BALANCER_DELAY_MS,
+                _ => 0,
+            };
+            let arrives_ms: Vec<u64> =
+                step.delivery.arrives_ms.iter().map(|arrives| arrives + delay).collect();
             for payload in payloads {
-                tasks.spawn_local(Arc::clone(self).send(payload, step.delivery.arrives_ms.clone()));
+                tasks.spawn_local(Arc::clone(self).send(payload, arrives_ms.clone()));
             }
         }
         while tasks.join_next().await.is_some() {}
