@@ -5,7 +5,7 @@
  */
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { readArguments } from './lib/arguments.mjs';
+import { readArguments, refuse } from './lib/arguments.mjs';
 import { capture, local, root, run } from './lib/commands.mjs';
 import { Failure } from './lib/failure.mjs';
 import { exclusively } from './lib/lock.mjs';
@@ -13,12 +13,16 @@ import { mutations, occurrences } from './lib/mutations.mjs';
 import { duration, step } from './lib/steps.mjs';
 import { checkRust } from './setup.mjs';
 
-const USAGE = `usage: npm run mutate
+const USAGE = `usage: npm run mutate -- [--only TEXT]
 
 Breaks a copy of the handler in several ways, one at a time, and checks that the simulation finds each defect.
-It takes about a quarter of an hour, and more the first time.`;
+It takes about half an hour, and more the first time.
 
-readArguments(USAGE, {});
+  --only TEXT  only the defects whose names contain the text`;
+
+const { values } = readArguments(USAGE, { only: { type: 'string' } });
+const chosen = mutations.filter(({ name }) => name.includes(String(values.only ?? '')));
+if (chosen.length === 0) refuse(USAGE, `No defect's name contains ${JSON.stringify(values.only)}.`);
 
 const copy = path.join(local, 'mutated');
 const target = path.join(local, 'mutate-target');
@@ -46,7 +50,7 @@ function restore() {
 async function missed() {
   const missed = [];
   const build = ['build', '--locked', '--workspace', '--bin', 'simulation'];
-  for (const mutation of mutations) {
+  for (const mutation of chosen) {
     const { name, seeds } = mutation;
     const begun = Date.now();
     apply(mutation);
@@ -75,7 +79,7 @@ await run(() =>
     }
     const names = await missed();
     rmSync(copy, { recursive: true, force: true });
-    console.log(`\n${mutations.length - names.length} passed, ${names.length} failed`);
+    console.log(`\n${chosen.length - names.length} passed, ${names.length} failed`);
     return names.length === 0 ? 0 : 1;
   }),
 );

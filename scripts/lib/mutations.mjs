@@ -21,8 +21,11 @@ export const mutations = [
     edits: [
       [
         'reconcile.rs',
-        'self.recheck(&applied.done, &world, invocation, &mut progress.outcomes).await',
-        'BTreeSet::new()',
+        'self.recheck(&applied.done, &world, &observer, &mut progress.outcomes).await',
+        `{
+                        drop(observer);
+                        BTreeSet::new()
+                    }`,
       ],
     ],
   },
@@ -334,7 +337,19 @@ export const mutations = [
   {
     name: 'a classic load balancer forgotten during a deployment',
     seeds: 4_000,
-    edits: [['observe.rs', 'world.classic.extend(classic);\n            }', 'drop(classic);\n            }']],
+    edits: [
+      ['observe.rs', 'world.classic.extend(classic);\n                error', 'drop(classic);\n                error'],
+    ],
+  },
+  {
+    name: 'a load balancer that is described only partially taken for a missing one',
+    seeds: 10_000,
+    edits: [['observe.rs', 'let error = unread.next().cloned();', 'let error = unread.next().and(None);']],
+  },
+  {
+    name: 'load balancers not read again after a long run',
+    seeds: 10_000,
+    edits: [['reconcile.rs', 'let is_long = observer.began.elapsed() >= LOAD_BALANCER_DELAY;', 'let is_long = false;']],
   },
   {
     name: 'a failed load balancer used',

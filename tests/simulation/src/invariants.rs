@@ -281,9 +281,17 @@ pub fn check_change(
                     ));
                 }
             }
+            // ECS may still describe a service whose deletion an event reported. The run does not rely on it then.
+            let is_ending = |service: &ServiceName| {
+                let stored = simulation.account.ecs.services.get(service);
+                simulation.faults.visible_ms > 0
+                    && (simulation.invisible.contains(service)
+                        || stored.is_none_or(|stored| stored.status != ServiceStatus::Active))
+            };
             let heir = described.services.keys().find(|service| {
                 let expected = justified(service);
                 matches!(expected, Expected::Record { zone: at, name: other, .. } if at == zone && other == name)
+                    && !is_ending(service)
             });
             let is_heir_known = !described.is_incomplete;
             if let (None, Some(heir), true, true) =
