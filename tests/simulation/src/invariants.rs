@@ -146,15 +146,20 @@ fn is_generation(name: &str) -> bool {
     name.strip_prefix("since.").unwrap_or(name).starts_with("_discovery-")
 }
 
-/// Checks invariant 13: an older version changes no zone after a newer one did.
+/// Checks invariant 13: an older version changes no zone after a newer one did, unless the zone was deregistered since
+/// and so belongs to no version.
 pub fn check_version(
     simulation: &mut Simulation,
     zone: &str,
     invocation: u64,
 ) -> Option<Violation> {
-    let log = simulation.invocations.get(&invocation).filter(|log| !log.deregisters)?;
+    let log = simulation.invocations.get(&invocation)?;
     let EnvironmentConfig { name, version, .. } = &log.config;
     let at = (name.clone(), zone.to_owned());
+    if log.deregisters {
+        simulation.versions.remove(&at);
+        return None;
+    }
     let newest = simulation.versions.entry(at).or_default();
     if *version < *newest {
         let message =
