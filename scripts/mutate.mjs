@@ -28,22 +28,25 @@ const copy = path.join(local, 'mutated');
 const target = path.join(local, 'mutate-target');
 const env = { CARGO_TARGET_DIR: target };
 
-/** @param {import('./lib/mutations.mjs').Mutation} mutation */
+/**
+ * @param {import('./lib/mutations.mjs').Mutation} mutation
+ * @returns {() => void} takes the defect out again
+ */
 function apply({ name, edits }) {
+  /** @type {Map<string, string>} */
+  const originals = new Map();
   for (const [file, found, instead] of edits) {
     const source = path.join(copy, 'handler', 'src', file);
     const text = readFileSync(source, 'utf8');
     if (occurrences(text, found) !== 1)
       throw new Failure(`${name}: ${file} does not contain ${JSON.stringify(found)} exactly once.`);
+    if (!originals.has(source)) originals.set(source, text);
     writeFileSync(
       source,
       text.replace(found, () => instead),
     );
   }
-}
-
-function restore() {
-  cpSync(path.join(root, 'handler', 'src'), path.join(copy, 'handler', 'src'), { recursive: true });
+  return () => originals.forEach((text, source) => writeFileSync(source, text));
 }
 
 /** Mutations that the simulation did not find. */
@@ -53,7 +56,7 @@ async function missed() {
   for (const mutation of chosen) {
     const { name, seeds } = mutation;
     const begun = Date.now();
-    apply(mutation);
+    const restore = apply(mutation);
     await step(`Build with "${name}"`, 'about a minute', 'cargo', build, env, copy);
     const ran = await capture(path.join(target, 'debug', 'simulation'), ['--seeds', String(seeds)]);
     const seed = /✗ seed (\d+) breaks invariant (\d+)/.exec(ran.stdout);

@@ -80,7 +80,7 @@ export class EventQueue extends Construct {
       retentionPeriod: RETENTION,
       ...(props.deliveryDelay && { deliveryDelay: props.deliveryDelay }),
       // Lambda recommends six times the function's timeout, plus the batching window: it retries a throttled batch
-      // before the messages become visible again.
+      // before the messages become visible again. The handler lets failed messages return sooner.
       visibilityTimeout: Duration.seconds(6 * HANDLER_TIMEOUT.toSeconds()).plus(props.maxBatchingWindow),
       deadLetterQueue: { queue: props.deadLetterQueue, maxReceiveCount: 5 },
     });

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::aws::deadline::Deadline;
 use crate::domain::marker::Nonce;
 use crate::domain::report::{FullZone, LongNegativeTtl, Outcome, Report, Status, UnreadableMarker};
 use crate::domain::service::{ArnError, AwsLocation, HostedZoneId};
@@ -61,6 +62,13 @@ impl InvocationError {
         }
     }
 }
+
+/// The time of a batch's invocation that is left to let failed messages return sooner.
+const QUEUE_RESERVE: Duration = Duration::from_secs(10);
+
+/// The most messages that an invocation lets return sooner, so that this takes a bounded number of requests: as many
+/// as the event queue delivers at once.
+const MAX_RETURNED: usize = 100;
 
 /// The time before the function's deadline that is left for the answer.
 pub const SHUTDOWN_RESERVE: Duration = Duration::from_secs(10);
@@ -123,15 +131,18 @@ async fn batch(
     invocation: &Invocation,
     messages: &[Message],
 ) -> BatchAnswer {
+    let stop_at = invocation.stop_at;
+    let earlier = stop_at.checked_sub(QUEUE_RESERVE).unwrap_or(stop_at);
+    let invocation = &Invocation { stop_at: earlier, ..invocation.clone() };
     let mut failed = Vec::new();
-    for Message { id, trigger } in messages {
-        match trigger {
+    for message in messages {
+        match &message.trigger {
             Trigger::Ignore { reason } => {
-                tracing::info!(message_id = id, reason, "message ignored");
+                tracing::info!(message_id = message.id, reason, "message ignored");
             }
             Trigger::Unreadable { reason } => {
-                tracing::error!(message_id = id, reason, "message unreadable");
-                failed.push(id);
+                tracing::error!(message_id = message.id, reason, "message unreadable");
+                failed.push(message);
             }
             Trigger::Reconcile { .. }
             | Trigger::Deregister { .. }
@@ -144,14 +155,28 @@ async fn batch(
         if let Some(error) = failure(&report) {
             tracing::error!(error = %error, "run of the batch failed");
         }
+        let mut repeats_full_pass = false;
         for message in messages {
-            if fails(&message.trigger, &trigger, &report) {
-                failed.push(&message.id);
+            if !fails(&message.trigger, &trigger, &report) {
+                continue;
             }
+            // One message is enough to repeat a full pass.
+            if message.trigger.is_plain_full_pass()
+                && std::mem::replace(&mut repeats_full_pass, true)
+            {
+                continue;
+            }
+            failed.push(message);
         }
         reports.push(report);
     }
-    let failures = failed.into_iter().map(|id| BatchItemFailure { item_identifier: id.clone() });
+    let deliveries: Vec<_> =
+        failed.iter().filter_map(|message| message.delivery.as_ref()).take(MAX_RETURNED).collect();
+    for error in reconciler.aws.sqs.return_sooner(&deliveries, Deadline::at(stop_at)).await {
+        tracing::warn!(error = %error, "a failed message returns only after the visibility timeout");
+    }
+    let failures =
+        failed.into_iter().map(|message| BatchItemFailure { item_identifier: message.id.clone() });
     BatchAnswer { batch_item_failures: failures.collect(), runs: reports }
 }
 

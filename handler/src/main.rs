@@ -14,6 +14,7 @@ use handler::aws::ecs::Ecs;
 use handler::aws::elb::Elb;
 use handler::aws::elb_classic::ElbClassic;
 use handler::aws::route53::Route53;
+use handler::aws::sqs::Sqs;
 use handler::aws::{Aws, retries, timeouts};
 use handler::domain::config::{self, Config};
 use handler::invocation::answer;
@@ -48,6 +49,7 @@ async fn main() -> ExitCode {
         elb: Elb::new((&sdk).into()),
         elb_classic: ElbClassic::new((&sdk).into()),
         route53: Route53::new((&sdk).into()),
+        sqs: Sqs::new((&sdk).into()),
     };
     let reconciler = Reconciler { config, aws, started_at };
 

@@ -334,15 +334,17 @@ impl Reconciler {
                     }
                     match &candidates {
                         Some(Ok(candidates)) => {
-                            let heirs = plan.contested().iter().filter_map(|at| candidates.get(at));
+                            // Nobody may have noted yet that a service wants another name that ends.
+                            let heirs = plan.lost().filter_map(|at| candidates.get(&at));
+                            let heirs: Vec<&ServiceArn> = heirs.flatten().collect();
                             let known = targets.services.len();
-                            targets.services.extend(heirs.clone().flatten().cloned());
+                            targets.services.extend(heirs.iter().copied().cloned());
                             // A world that is older than the candidates may contradict them.
                             if is_older || targets.services.len() > known {
                                 continue;
                             }
                             // The answer about an heir may contradict an event.
-                            if heirs.flatten().any(|heir| is_unknown(&desired, heir)) {
+                            if heirs.into_iter().any(|heir| is_unknown(&desired, heir)) {
                                 plan.keep_contested();
                             }
                         }

@@ -22,6 +22,7 @@ use handler::aws::ecs::Ecs;
 use handler::aws::elb::Elb;
 use handler::aws::elb_classic::ElbClassic;
 use handler::aws::route53::Route53;
+use handler::aws::sqs::Sqs;
 use handler::domain::config::Config;
 use handler::domain::marker::Nonce;
 use handler::domain::report::{Changes, Report, ReportScope};
@@ -143,6 +144,10 @@ impl MockAws {
                     .to_string())
             }
             "ListServices" => ok(json!({"serviceArns": [service_arn("orders")]}).to_string()),
+            "GetQueueUrl" => ok(json!({"QueueUrl": "https://sqs/queue"}).to_string()),
+            "ChangeMessageVisibilityBatch" => {
+                ok(json!({"Successful": [], "Failed": []}).to_string())
+            }
             other => panic!("no response for {other}"),
         }
     }
@@ -390,6 +395,7 @@ fn with_attempts(aws: &Arc<Mutex<MockAws>>, attempts: u32) -> Reconciler {
             elb: Elb::new((&sdk).into()),
             elb_classic: ElbClassic::new((&sdk).into()),
             route53: Route53::new((&sdk).into()),
+            sqs: Sqs::new((&sdk).into()),
         },
         started_at: std::time::SystemTime::now(),
     }
@@ -1433,7 +1439,12 @@ async fn the_changes_that_a_refusal_names_are_set_aside_and_the_rest_is_sent_aga
 /// A batch of SQS messages, as Lambda passes it.
 fn queued(bodies: &[String]) -> String {
     let records = bodies.iter().enumerate().map(|(number, body)| {
-        json!({"messageId": format!("m{number}"), "eventSource": "aws:sqs", "body": body})
+        json!({
+            "messageId": format!("m{number}"), "eventSource": "aws:sqs", "body": body,
+            "eventSourceARN": "arn:aws:sqs:eu-west-1:111122223333:events",
+            "receiptHandle": format!("receipt-{number}"),
+            "attributes": {"ApproximateReceiveCount": (number + 1).to_string()},
+        })
     });
     json!({"Records": records.collect::<Vec<_>>()}).to_string()
 }
@@ -1487,6 +1498,64 @@ async fn thousands_of_elastic_load_balancing_calls_in_a_batch_become_one_full_pa
     assert_eq!(runs, [(ReportScope::All, Changes { created: 2, deleted: 2 })]);
     let aws = aws.lock().expect("no holder panics");
     assert!(aws.zone[0].contains("internal-orders-1.eu-west-1.elb"), "{:?}", aws.zone);
+}
+
+/// Sends a batch to the handler, and returns the ids of the failed messages and the requests to SQS.
+async fn failed_messages(bodies: &[String], script: Script) -> (Vec<String>, Vec<Value>) {
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let sent = Arc::clone(&requests);
+    let record: Script = Box::new(move |call| {
+        if call.operation == "ChangeMessageVisibilityBatch" {
+            let request: Value = serde_json::from_str(&call.body).expect("JSON");
+            sent.lock().expect("no holder panics").push(request["Entries"].clone());
+        }
+        None
+    });
+    let aws = mock(vec![], either(record, script));
+    let (now, stop_at) = (std::time::SystemTime::now(), Instant::now() + Duration::from_secs(290));
+    let answer = answer_until(&reconciler(&aws), FUNCTION_ARN, now, stop_at, &queued(bodies)).await;
+    let Ok(Answer::Batch(answer)) = answer else { panic!("{answer:?}") };
+    let ids = answer.batch_item_failures.into_iter().map(|failure| failure.item_identifier);
+    let requests = requests.lock().expect("no holder panics").clone();
+    (ids.collect(), requests)
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_messages_return_after_1_2_4_and_8_minutes_and_not_after_the_visibility_timeout() {
+    let denied: Script = Box::new(|call| {
+        (call.operation == "DescribeServices" && call.body.contains("bad")).then(access_denied)
+    });
+    let bodies = ["bad-1", "good", "bad-2", "bad-3"].map(|name| deleted(name).to_string());
+    let script = either(denied, with_status(|_| "INACTIVE"));
+    let (ids, requests) = failed_messages(&bodies, script).await;
+    assert_eq!(ids, ["m0", "m2", "m3"]);
+    assert_eq!(
+        requests,
+        [json!([
+            {"Id": "0", "ReceiptHandle": "receipt-0", "VisibilityTimeout": 60},
+            {"Id": "1", "ReceiptHandle": "receipt-2", "VisibilityTimeout": 240},
+            {"Id": "2", "ReceiptHandle": "receipt-3", "VisibilityTimeout": 480},
+        ])]
+    );
+    // If SQS refuses, the messages have failed all the same.
+    let refused: Script = Box::new(|call| (call.operation == "GetQueueUrl").then(access_denied));
+    let denied: Script =
+        Box::new(|call| (call.operation == "DescribeServices").then(access_denied));
+    let (ids, requests) = failed_messages(&bodies, either(refused, denied)).await;
+    assert_eq!((ids.len(), requests.len()), (4, 0));
+    let (ids, requests) = failed_messages(&bodies, with_status(|_| "INACTIVE")).await;
+    assert_eq!((ids.len(), requests.len()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_message_repeats_a_failed_full_pass_for_thousands() {
+    let call = common::events().remove("create-listener-from-queue").expect("a sample event");
+    let mut bodies = vec![call; 5_000];
+    bodies.push(deleted("orders").to_string());
+    let denied: Script = Box::new(|call| (call.operation == "ListClusters").then(access_denied));
+    let (ids, requests) = failed_messages(&bodies, denied).await;
+    assert_eq!(ids, ["m0", "m5000"]);
+    assert_eq!(requests[0].as_array().map(Vec::len), Some(2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ pub mod elb_classic;
 mod pages;
 pub mod rate_limiter;
 pub mod route53;
+pub mod sqs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -49,6 +50,7 @@ pub struct Aws {
     pub elb: elb::Elb,
     pub elb_classic: elb_classic::ElbClassic,
     pub route53: route53::Route53,
+    pub sqs: sqs::Sqs,
 }
 
 impl Aws {

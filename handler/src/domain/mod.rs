@@ -9,6 +9,7 @@ pub mod service;
 pub mod tags;
 
 // From the payload to the services that a run looks at.
+pub mod delivery;
 pub mod event;
 pub mod request;
 pub mod trigger;

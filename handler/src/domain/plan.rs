@@ -129,6 +129,13 @@ impl Plan {
     pub fn contested(&self) -> &BTreeSet<ZoneName> {
         &self.contested
     }
+
+    /// All names that their holders lose.
+    pub fn lost(&self) -> impl Iterator<Item = ZoneName> {
+        let is_lost =
+            |change: &&NameChange| change.holder.is_some() && change.winner != change.holder;
+        self.changes.iter().filter(is_lost).map(NameChange::at)
+    }
 }
 
 /// One row of the table: a name with its current state and its candidates.

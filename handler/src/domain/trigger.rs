@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::domain::delivery::Delivery;
 use crate::domain::service::{AwsLocation, HostedZoneId, LoadBalancerRef, ServiceArn};
 use crate::domain::{event, request};
 
@@ -27,6 +28,7 @@ pub struct Message {
     /// Identifies the message in the answer to SQS.
     pub id: String,
     pub trigger: Trigger,
+    pub delivery: Option<Delivery>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,6 +193,16 @@ impl Trigger {
     }
 
     /// Extends this trigger by `other`, if one run can serve both. Returns whether it did.
+    /// Whether this asks for a full pass and names no service, so that a full pass for another reason does all its work.
+    pub fn is_plain_full_pass(&self) -> bool {
+        match self {
+            Trigger::Reconcile { scope: Scope::FullPass(targets), .. } => {
+                targets.services.is_empty()
+            }
+            _ => false,
+        }
+    }
+
     fn merge(&mut self, other: &Trigger) -> bool {
         match (self, other) {
             (
@@ -263,7 +275,7 @@ fn messages(payload: &Value, location: &AwsLocation) -> Option<Vec<Message>> {
             Some(body) => Trigger::read(body, location),
             None => Trigger::Unreadable { reason: "the message has no body".into() },
         };
-        Some(Message { id: id.to_owned(), trigger })
+        Some(Message { id: id.to_owned(), trigger, delivery: Delivery::of_record(record) })
     };
     records.iter().map(message).collect()
 }

@@ -75,12 +75,16 @@ impl Request {
         matches!(self.operation.as_str(), "ListClusters" | "ListServices" | "DescribeServices")
     }
 
+    pub(crate) fn is_sqs(&self) -> bool {
+        matches!(self.operation.as_str(), "GetQueueUrl" | "ChangeMessageVisibilityBatch")
+    }
+
     pub(crate) fn is_route53(&self) -> bool {
         self.operation.ends_with("ResourceRecordSets")
     }
 
     pub(crate) fn throttled(&self) -> Reply {
-        if self.is_ecs() {
+        if self.is_ecs() || self.is_sqs() {
             (400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#.into())
         } else {
             xml_error(400, "Throttling", "Rate exceeded")

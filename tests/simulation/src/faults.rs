@@ -88,7 +88,7 @@ impl Fate {
     pub(crate) fn of(request: &Request, simulation: &mut Simulation) -> Fate {
         let faults = simulation.faults.clone();
         let (counted, fate) = if simulation.is_denied(request) {
-            let denied = if request.is_ecs() {
+            let denied = if request.is_ecs() || request.is_sqs() {
                 (400, r#"{"__type":"AccessDeniedException","message":"not authorized"}"#.into())
             } else {
                 xml_error(403, "AccessDenied", "not authorized")

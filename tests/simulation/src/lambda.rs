@@ -13,6 +13,7 @@ use handler::aws::ecs::Ecs;
 use handler::aws::elb::Elb;
 use handler::aws::elb_classic::ElbClassic;
 use handler::aws::route53::Route53;
+use handler::aws::sqs::Sqs;
 use handler::domain::config::Config;
 use handler::domain::report::Report;
 use handler::invocation::{Answer, SHUTDOWN_RESERVE, answer_until};
@@ -56,6 +57,7 @@ impl Container {
                 elb: Elb::new((&sdk).into()),
                 elb_classic: ElbClassic::new((&sdk).into()),
                 route53: Route53::new((&sdk).into()),
+                sqs: Sqs::new((&sdk).into()),
             },
             started_at: lock(simulation).now(),
         };

@@ -28,9 +28,8 @@ const INVALID_ARGUMENTS: u8 = 2;
 const ENOUGH: u64 = 1_000;
 
 /// Without one of these events, the histories exercise too little of the handler.
-const EXPECTED_EVENTS: [&str; 53] = [
+const EXPECTED_EVENTS: [&str; 54] = [
     "aliases of others that evaluate health",
-    "batches with messages delivered again",
     "change batches applied",
     "clusters not found once",
     "connections dropped after the request",
@@ -52,6 +51,8 @@ const EXPECTED_EVENTS: [&str; 53] = [
     "load balancers replaced or deleted",
     "markers of others",
     "markers tampered with",
+    "messages that return after the visibility timeout",
+    "messages that return soon",
     "outcomes adopted",
     "outcomes conflict",
     "outcomes deregistered",
@@ -69,10 +70,10 @@ const EXPECTED_EVENTS: [&str; 53] = [
     "refusals that name no change",
     "refusals with an error code",
     "refusals without an error code",
-    "requests denied",
     "requests denied for one cluster",
     "requests denied for one name",
     "requests denied for one zone",
+    "requests denied",
     "requests throttled",
     "requests without a response",
     "services not found once",

@@ -11,8 +11,9 @@ use handler::domain::report::{ApiCalls, Status};
 use handler::invocation::Answer;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::account::{ACCOUNT, REGION};
 use crate::history::{Act, History};
 use crate::invariants::{Exemptions, NameRecords, Violation, check_zones, name_of};
 use crate::lambda::Lambda;
@@ -22,8 +23,14 @@ use crate::virtual_time;
 pub(crate) const FULL_PASS: &str =
     r#"{"source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#;
 
-/// How often an event or a batch is delivered before it is given up.
+/// How often an event is delivered before it is given up.
 const MAX_DELIVERIES: usize = 16;
+
+/// How often a message is received before it is given up, as the stack configures its queues.
+const MAX_RECEIVES: u32 = 5;
+
+/// The time after which SQS delivers a message again, as the stack configures its queues.
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(1_805);
 
 /// The delay of the queue of Elastic Load Balancing calls.
 const LOAD_BALANCER_DELAY_MS: u64 = 30_000;
@@ -32,8 +39,29 @@ pub(crate) struct Runner {
     pub(crate) lambda: Lambda,
     has_queue: bool,
     next_message: AtomicU64,
-    /// One queue per environment, with the id and the body of each message.
-    queues: Vec<Mutex<VecDeque<(u64, String)>>>,
+    /// One queue per environment.
+    queues: Vec<Mutex<VecDeque<Message>>>,
+}
+
+/// A message of SQS.
+#[derive(Clone, Debug)]
+struct Message {
+    id: u64,
+    body: String,
+    /// How often it was received, the next time included.
+    receives: u32,
+}
+
+impl Message {
+    /// Identifies one delivery.
+    fn receipt(&self) -> String {
+        format!("{}-{}", self.id, self.receives)
+    }
+
+    fn is_event(&self) -> bool {
+        serde_json::from_str::<Value>(&self.body)
+            .is_ok_and(|body| body.get("detail-type").is_some())
+    }
 }
 
 /// Plays a history and checks every invariant on it.
@@ -163,65 +191,100 @@ impl Runner {
     /// Sends a payload to the queue of an environment, and receives messages from there.
     async fn enqueue(&self, environment: usize, payload: String, after: Duration) {
         sleep(after).await;
-        let message = self.next_message.fetch_add(1, Ordering::Relaxed);
-        self.queue(environment).push_back((message, payload));
+        let id = self.next_message.fetch_add(1, Ordering::Relaxed);
+        self.queue(environment).push_back(Message { id, body: payload, receives: 1 });
         let window = self.lambda.simulation().rng.u64(100..1_000);
         sleep(Duration::from_millis(window)).await;
         self.receive(environment).await;
     }
 
-    /// Invokes a handler with batches from its queue until the queue is empty.
+    /// Invokes a handler with batches from its queue, until the queue is empty and the messages that failed here were
+    /// handled or given up.
     async fn receive(&self, environment: usize) {
-        for delivery in 0..=MAX_DELIVERIES {
-            let batch: Vec<(u64, String)> = {
+        let mut invisible: Vec<(Instant, Message)> = Vec::new();
+        loop {
+            let now = Instant::now();
+            let (visible, rest): (Vec<_>, Vec<_>) =
+                invisible.into_iter().partition(|(at, _)| *at <= now);
+            invisible = rest;
+            let batch: Vec<Message> = {
                 let mut queue = self.queue(environment);
+                queue.extend(visible.into_iter().map(|(_, message)| message));
                 let size = queue.len().min(10);
                 queue.drain(..size).collect()
             };
-            if batch.is_empty() || self.first_violation().is_err() {
+            if self.first_violation().is_err() {
                 return;
             }
-            if delivery == MAX_DELIVERIES {
-                self.lambda.simulation().count("events given up");
-                return;
+            if batch.is_empty() {
+                match invisible.iter().map(|(at, _)| *at).min() {
+                    Some(next) => sleep_until(next).await,
+                    None => return,
+                }
+                continue;
             }
-            let records: Vec<Value> = batch.iter().map(|(id, body)| json!({"messageId": id.to_string(), "eventSource": "aws:sqs", "body": body})).collect();
-            let payload = json!({"Records": records}).to_string();
-            let answer = self.lambda.invoke(environment, &payload).await;
-            let has_failed = |id: &u64| match &answer {
-                None => true,
-                Some(Answer::Report(_)) => false,
-                Some(Answer::Batch(answer)) => answer
-                    .batch_item_failures
-                    .iter()
-                    .any(|failure| failure.item_identifier == id.to_string()),
-            };
-            // A message that is no event fails each time, and needs no further delivery here.
-            let is_event = |body: &str| {
-                serde_json::from_str::<Value>(body)
-                    .is_ok_and(|body| body.get("detail-type").is_some())
-            };
-            let failed: Vec<(u64, String)> =
-                batch.into_iter().filter(|(id, body)| has_failed(id) && is_event(body)).collect();
-            if let Some(Answer::Batch(answer)) = &answer
-                && failed.is_empty()
-                && answer
-                    .runs
-                    .iter()
-                    .any(|run| run.failures().next().is_some() || !run.read_errors.is_empty())
-            {
-                let message = format!("a run failed, but none of its messages: {}", json!(answer));
-                self.lambda.simulation().violate(Violation::new(2, message));
-            }
-            if !failed.is_empty() {
-                self.lambda.simulation().count("batches with messages delivered again");
-                self.queue(environment).extend(failed);
-                sleep(Duration::from_secs(30)).await;
-            }
+            invisible.extend(self.receive_batch(environment, batch).await);
         }
     }
 
-    fn queue(&self, environment: usize) -> MutexGuard<'_, VecDeque<(u64, String)>> {
+    /// Invokes a handler with one batch. Returns the failed messages, with the time at which SQS delivers them again.
+    async fn receive_batch(
+        &self,
+        environment: usize,
+        batch: Vec<Message>,
+    ) -> Vec<(Instant, Message)> {
+        let received = Instant::now();
+        let record = |message: &Message| {
+            json!({
+                "messageId": message.id.to_string(), "eventSource": "aws:sqs", "body": message.body,
+                "eventSourceARN": format!("arn:aws:sqs:{REGION}:{ACCOUNT}:events-{environment}"),
+                "receiptHandle": message.receipt(),
+                "attributes": {"ApproximateReceiveCount": message.receives.to_string()},
+            })
+        };
+        let records: Vec<Value> = batch.iter().map(record).collect();
+        let payload = json!({"Records": records}).to_string();
+        let answer = self.lambda.invoke(environment, &payload).await;
+        let has_failed = |message: &Message| match &answer {
+            None => true,
+            Some(Answer::Report(_)) => false,
+            Some(Answer::Batch(answer)) => answer
+                .batch_item_failures
+                .iter()
+                .any(|failure| failure.item_identifier == message.id.to_string()),
+        };
+        // A message that is no event fails each time, and needs no further delivery here.
+        let failed: Vec<Message> =
+            batch.into_iter().filter(|message| has_failed(message) && message.is_event()).collect();
+        if let Some(Answer::Batch(answer)) = &answer
+            && failed.is_empty()
+            && answer
+                .runs
+                .iter()
+                .any(|run| run.failures().next().is_some() || !run.read_errors.is_empty())
+        {
+            let message = format!("a run failed, but none of its messages: {}", json!(answer));
+            self.lambda.simulation().violate(Violation::new(2, message));
+        }
+        let mut simulation = self.lambda.simulation();
+        let mut again = Vec::new();
+        for message in failed {
+            let changed = simulation.visible_at.remove(&message.receipt());
+            if message.receives == MAX_RECEIVES {
+                simulation.count("events given up");
+                continue;
+            }
+            simulation.count(match changed {
+                Some(_) => "messages that return soon",
+                None => "messages that return after the visibility timeout",
+            });
+            let at = changed.unwrap_or(received + VISIBILITY_TIMEOUT);
+            again.push((at, Message { receives: message.receives + 1, ..message }));
+        }
+        again
+    }
+
+    fn queue(&self, environment: usize) -> MutexGuard<'_, VecDeque<Message>> {
         self.queues[environment].lock().expect("no holder panics")
     }
 

@@ -50,6 +50,8 @@ pub struct Simulation {
     pub is_compromised: bool,
     /// Services whose creation or deletion is not visible in ECS yet.
     pub invisible: BTreeSet<ServiceName>,
+    /// When SQS delivers messages again whose visibility the handler changed, by receipt.
+    pub visible_at: BTreeMap<String, Instant>,
     /// The state of ECS before each of its changes, and the time of the change.
     past: Vec<(Instant, EcsState)>,
     /// The newest version of each environment that changed a zone.
@@ -145,6 +147,7 @@ impl Simulation {
             trace: None,
             is_compromised: false,
             invisible: BTreeSet::new(),
+            visible_at: BTreeMap::new(),
             past: Vec::new(),
             versions: BTreeMap::new(),
             quotas: BTreeMap::new(),
@@ -278,13 +281,28 @@ impl Simulation {
     /// Carries out a request. Returns the reply, and the services and load balancers that it describes.
     pub fn answer(&mut self, request: &Request, invocation: u64) -> (Reply, Described) {
         let max_page = self.faults.max_page.filter(|_| self.has_faults()).unwrap_or(usize::MAX);
-        if request.is_route53() {
+        if request.is_sqs() {
+            (self.answer_sqs(request), Described::default())
+        } else if request.is_route53() {
             self.answer_route53(request, invocation, max_page)
         } else if request.is_ecs() {
             self.answer_ecs(request, invocation, max_page)
         } else {
             self.answer_elb(request, invocation, max_page)
         }
+    }
+
+    fn answer_sqs(&mut self, request: &Request) -> Reply {
+        if request.operation == "GetQueueUrl" {
+            return (200, json!({"QueueUrl": "https://sqs/queue"}).to_string());
+        }
+        let body: Value = serde_json::from_str(&request.body).unwrap_or_default();
+        for entry in body["Entries"].as_array().into_iter().flatten() {
+            let receipt = entry["ReceiptHandle"].as_str().unwrap_or_default().to_owned();
+            let seconds = entry["VisibilityTimeout"].as_u64().unwrap_or_default();
+            self.visible_at.insert(receipt, Instant::now() + Duration::from_secs(seconds));
+        }
+        (200, json!({"Successful": [], "Failed": []}).to_string())
     }
 
     fn answer_ecs(
