@@ -273,7 +273,8 @@ impl Reconciler {
             }
             deadline.sleep(pause).await;
             let services = changed.iter().chain(unfinished).cloned().collect();
-            task = progress.next_task(&task, &plan, &applied, services);
+            let held = world.names_held(identity);
+            task = progress.next_task(&task, &plan, &applied, services, &held);
         }
         if let Task::Deregister(zones) = requested
             && !options.dry_run
@@ -533,13 +534,15 @@ impl Progress {
     }
 
     /// The work of the next round: `services`, those of refused changes, and those that should have one of their
-    /// names. All others are settled.
+    /// names. All others are settled. The names that these services held may come from an earlier template, so only
+    /// this round knows all of them.
     fn next_task(
         &mut self,
         task: &Task,
         plan: &SafePlan,
         applied: &Applied<'_>,
         mut services: BTreeSet<ServiceArn>,
+        held: &BTreeMap<ServiceArn, Vec<ZoneName>>,
     ) -> Task {
         let refused = || applied.refused.iter().flat_map(|(changes, _)| changes);
         let scope = match task {
@@ -552,6 +555,7 @@ impl Progress {
         let mut names: BTreeSet<ZoneName> = refused().map(|change| change.at()).collect();
         let of_services = |(_, of): &(&ZoneName, &BTreeSet<ServiceArn>)| !of.is_disjoint(&services);
         names.extend(self.written.iter().filter(of_services).map(|(at, _)| at.clone()));
+        names.extend(services.iter().filter_map(|service| held.get(service)).flatten().cloned());
         for outcome in plan.outcomes() {
             if let (Some(zone), Some(name)) = (&outcome.zone, &outcome.name)
                 && names.contains(&(zone.clone(), name.clone()))

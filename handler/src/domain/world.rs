@@ -154,6 +154,20 @@ impl World {
         if is_gone && !self.holds_a_name(service, identity) { error() } else { None }
     }
 
+    /// The names that services held when they were read.
+    pub fn names_held(
+        &self,
+        identity: &EnvironmentIdentity,
+    ) -> BTreeMap<ServiceArn, Vec<ZoneName>> {
+        let mut held: BTreeMap<ServiceArn, Vec<ZoneName>> = BTreeMap::new();
+        for (zone, view) in &self.zones {
+            for (name, managed) in view.managed(identity) {
+                held.entry(managed.service).or_default().push((zone.clone(), name.clone()));
+            }
+        }
+        held
+    }
+
     fn holds_a_name(&self, service: &ServiceArn, identity: &EnvironmentIdentity) -> bool {
         let mut managed = self.zones.values().flat_map(|zone| zone.managed(identity));
         managed.any(|(_, managed)| managed.service == *service)
