@@ -63,6 +63,8 @@ struct MockAws {
     log: Vec<(String, Duration)>,
     /// The bodies of all change requests.
     batches: Vec<String>,
+    /// The id and the name of each zone, if there are several.
+    names: Vec<(String, String)>,
 }
 
 #[derive(Clone)]
@@ -137,7 +139,7 @@ impl MockAws {
                     "<LoadBalancers><member><LoadBalancerArn>{BALANCER}</LoadBalancerArn><LoadBalancerName>orders</LoadBalancerName><DNSName>internal-Orders-1.eu-west-1.elb.amazonaws.com</DNSName><CanonicalHostedZoneId>ZLB</CanonicalHostedZoneId><IpAddressType>dualstack</IpAddressType><Scheme>internal</Scheme><VpcId>vpc-1</VpcId></member></LoadBalancers>"
                 ),
             )),
-            "ListResourceRecordSets" => page(&self.zone, None),
+            "ListResourceRecordSets" => page(&self.records_of(&call.path), None),
             "ChangeResourceRecordSets" => self.change(&call.body),
             "ListClusters" => {
                 ok(json!({"clusterArns": ["arn:aws:ecs:eu-west-1:111122223333:cluster/dev"]})
@@ -150,6 +152,15 @@ impl MockAws {
             }
             other => panic!("no response for {other}"),
         }
+    }
+
+    /// The record sets of the zone in a request's path.
+    fn records_of(&self, path: &str) -> Vec<String> {
+        let name = self.names.iter().find(|(id, _)| path.contains(&format!("/{id}/")));
+        let is_inside = |rrset: &&String| {
+            name.is_none_or(|(_, name)| text(rrset, "Name").ends_with(&format!(".{name}")))
+        };
+        self.zone.iter().filter(is_inside).cloned().collect()
     }
 
     /// Applies a batch whole or not at all. A DELETE must repeat the record set exactly.
@@ -350,6 +361,13 @@ async fn run_with_zones(
     script: Script,
 ) -> TestRun {
     let aws = mock(zone, script);
+    let text = |zone: &Value, key: &str| zone[key].as_str().expect("text").to_owned();
+    aws.lock().expect("no holder panics").names = zones
+        .as_array()
+        .expect("zones")
+        .iter()
+        .map(|zone| (text(zone, "hostedZoneId"), text(zone, "name")))
+        .collect();
     let config = json!({"environment": "dev", "zones": zones}).to_string();
     let config = Config::parse(Some(&config)).expect("valid");
     let trigger = Trigger::parse(&payload, &location());
@@ -368,7 +386,8 @@ fn mock(zone: Vec<String>, script: Script) -> Arc<Mutex<MockAws>> {
     // Without any subscriber in another thread, tracing may remember that nobody wants an event.
     static LOG_EVERYTHING: std::sync::Once = std::sync::Once::new();
     LOG_EVERYTHING.call_once(|| tracing_subscriber::fmt().with_writer(std::io::sink).init());
-    Arc::new(Mutex::new(MockAws { zone, script, log: Vec::new(), batches: Vec::new() }))
+    let (log, batches, names) = (Vec::new(), Vec::new(), Vec::new());
+    Arc::new(Mutex::new(MockAws { zone, script, log, batches, names }))
 }
 
 fn reconciler(aws: &Arc<Mutex<MockAws>>) -> Reconciler {

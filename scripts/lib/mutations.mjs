@@ -113,7 +113,7 @@ export const mutations = [
   {
     name: 'contested heirs not looked for',
     seeds: 10_000,
-    edits: [['reconcile.rs', 'targets.services.extend(heirs.clone().flatten().cloned());', '']],
+    edits: [['reconcile.rs', 'targets.services.extend(heirs.iter().copied().cloned());', '']],
   },
   {
     name: 'a contested marker that a change of the record resets',
