@@ -32,6 +32,15 @@ const MAX_STEPS: usize = 1_000;
 /// this time, so that no event fails for good.
 const CONSISTENCY_DELAY: Duration = Duration::from_secs(120);
 
+/// The services that may get a name that becomes free.
+#[derive(Default)]
+pub(crate) struct Candidates {
+    /// The services that should have each name.
+    pub(crate) services: BTreeMap<ZoneName, BTreeSet<ServiceArn>>,
+    /// The names that services have now. A service that gets another name loses them.
+    pub(crate) held: BTreeMap<ServiceArn, Vec<ZoneName>>,
+}
+
 /// The reads of one round of a run.
 #[derive(Clone, Copy)]
 pub(crate) struct Observer<'a> {
@@ -141,18 +150,17 @@ impl Observer<'_> {
 
     /// The services that should have each name, among all services. The error lists the failed reads: each of
     /// them may conceal a candidate.
-    pub(crate) async fn candidates(
-        &self,
-    ) -> Result<BTreeMap<ZoneName, BTreeSet<ServiceArn>>, Vec<String>> {
+    pub(crate) async fn candidates(&self) -> Result<Candidates, Vec<String>> {
         let world = self.observe(&Scope::full_pass(), &BTreeSet::new()).await;
         let errors = world.service_read_errors();
         if !errors.is_empty() {
             return Err(errors);
         }
-        let mut candidates: BTreeMap<ZoneName, BTreeSet<ServiceArn>> = BTreeMap::new();
+        let mut candidates =
+            Candidates { held: world.names_held(self.identity), ..Candidates::default() };
         for (service, desired) in desired(&world, self.config) {
             if let DesiredState::Record(record) = desired.state {
-                candidates.entry(record.at()).or_default().insert(service);
+                candidates.services.entry(record.at()).or_default().insert(service);
             }
         }
         Ok(candidates)

@@ -336,8 +336,10 @@ impl Reconciler {
                     match &candidates {
                         Some(Ok(candidates)) => {
                             // Nobody may have noted yet that a service wants another name that ends.
-                            let heirs = plan.lost().filter_map(|at| candidates.get(&at));
+                            let heirs = plan.lost().filter_map(|at| candidates.services.get(&at));
                             let heirs: Vec<&ServiceArn> = heirs.flatten().collect();
+                            let held = heirs.iter().filter_map(|heir| candidates.held.get(*heir));
+                            progress.again.extend(held.flatten().cloned());
                             let known = targets.services.len();
                             targets.services.extend(heirs.iter().copied().cloned());
                             // A world that is older than the candidates may contradict them.

@@ -1950,14 +1950,19 @@ async fn the_event_of_a_deleted_holder_passes_its_contested_name_to_the_other_se
         .iter()
         .map(|rrset| rrset.replace("dev/old&", "dev/old,contested&"))
         .collect();
-    let script = either(Box::new(tagged), fleet(["new"]));
-    let outcome = run(deleted("old"), zone, script).await;
+    let mut all = zone.clone();
+    all.extend(registered_as("web", "new"));
+    let outcome = run(deleted("old"), zone, either(Box::new(tagged), fleet(["new"]))).await;
     assert_snapshot!(outcome.batches(), @r#"
     DELETE shop.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
     DELETE _discovery.shop.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/old,contested"
     CREATE shop.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
     CREATE _discovery.shop.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/new,records=CNAME"
     "#);
+    // The other service loses the name that it kept until now.
+    let outcome = run(deleted("old"), all, either(Box::new(tagged), fleet(["new"]))).await;
+    let names: Vec<String> = outcome.zone().iter().map(|rrset| text(rrset, "Name")).collect();
+    assert_eq!(names, ["shop.internal", "_discovery.shop.internal"]);
 }
 
 #[tokio::test(start_paused = true)]
