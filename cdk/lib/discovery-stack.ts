@@ -6,12 +6,13 @@ import type { Environment } from './environment.js';
 /** A stack with service discovery for one environment. */
 export class DiscoveryStack extends Stack {
   constructor(scope: Construct, name: string, environment: Environment, handlerCode?: string) {
-    const { account, region, bootstrapQualifier, bootstrapRoles, ...options } = environment;
+    const { account, region, bootstrapQualifier, bootstrapRoles, terminationProtection, ...options } = environment;
     const qualifier = bootstrapQualifier === undefined ? {} : { qualifier: bootstrapQualifier };
     super(scope, `EcsDiscovery-${name}`, {
       env: { account, region },
       description: `ECS service discovery on Route 53, environment ${name}`,
       tags: { 'ecs-discovery:environment': name },
+      terminationProtection: terminationProtection ?? options.removalPolicy === 'retain',
       synthesizer: bootstrapRoles
         ? new DefaultStackSynthesizer(qualifier)
         : new CliCredentialsStackSynthesizer(qualifier),
@@ -23,6 +24,10 @@ export class DiscoveryStack extends Stack {
     new CfnOutput(this, 'FunctionName', {
       description: 'The handler. Invoke it with {"reconcile":"all","dryRun":true} to see the changes of a full pass',
       value: discovery.function.functionName,
+    });
+    new CfnOutput(this, 'FullPass', {
+      description: 'What the full pass of the latest deployment did',
+      value: discovery.fullPassSummary,
     });
     new CfnOutput(this, 'LogGroupName', {
       description: 'The log group of the handler, with one line for each outcome',

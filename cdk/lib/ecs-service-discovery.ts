@@ -1,4 +1,4 @@
-import { RemovalPolicy } from 'aws-cdk-lib';
+import { Lazy, RemovalPolicy } from 'aws-cdk-lib';
 import type { IAlarm } from 'aws-cdk-lib/aws-cloudwatch';
 import { PermissionsBoundary, ManagedPolicy } from 'aws-cdk-lib/aws-iam';
 import type { IFunction } from 'aws-cdk-lib/aws-lambda';
@@ -56,6 +56,8 @@ export class EcsServiceDiscovery extends Construct {
   /** Events that the handler processes in batches. */
   public readonly eventQueue: IQueue;
   public readonly alarms: readonly IAlarm[];
+  /** What the full pass of the latest deployment did, like `212 unchanged, 1 conflict`. */
+  public readonly fullPassSummary: string;
 
   constructor(scope: Construct, id: string, props: EcsServiceDiscoveryProps) {
     super(scope, id);
@@ -63,7 +65,9 @@ export class EcsServiceDiscovery extends Construct {
     const discovery = parseDiscovery(this.node.path, environment, options);
     const handlerCode = parseHandlerCode(folder);
     const { fullPassMinutes, permissionsBoundary } = discovery;
-    const removalPolicy = discovery.removalPolicy === 'destroy' ? RemovalPolicy.DESTROY : RemovalPolicy.RETAIN;
+    // What a failed first deployment created goes with it. A zone that remained would block the second attempt.
+    const removalPolicy =
+      discovery.removalPolicy === 'destroy' ? RemovalPolicy.DESTROY : RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE;
     if (permissionsBoundary !== undefined) applyPermissionsBoundary(this, permissionsBoundary);
 
     if (discovery.trail === 'create') {
@@ -72,13 +76,14 @@ export class EcsServiceDiscovery extends Construct {
     const zones = new VpcZones(this, 'Zones', { environment, vpcs: discovery.vpcs, removalPolicy });
     // Another id would replace the queue, with the events in it.
     const deadLetterQueue = new DeadLetterQueue(this, 'Failures').queue;
-    const handler = new Handler(this, 'Handler', {
+    const handler: Handler = new Handler(this, 'Handler', {
       environment,
       discovery,
       zones: zones.zones,
       deadLetterQueue,
       removalPolicy,
       handlerCode,
+      zonesResource: Lazy.string({ produce: (): string => lifecycle.zonesResource }),
     });
     const queues = { handler: handler.function, deadLetterQueue };
     // It exists with both kinds of delivery, because a redrive moves events from the dead-letter queue into it.
@@ -88,8 +93,11 @@ export class EcsServiceDiscovery extends Construct {
     // At creation, the handler gets its permissions for the zones before the first event arrives. At deletion,
     // the rules and the queues' mappings are deleted before the handler deletes the records. Otherwise a waiting
     // message could make it register the services again.
-    const lifecycle = new Lifecycle(this, 'Lifecycle', { handler, logRetentionDays: discovery.logRetentionDays });
-    const kept = zones.distinct.map((zone) => lifecycle.keep(zone));
+    const lifecycle: Lifecycle = new Lifecycle(this, 'Lifecycle', {
+      handler,
+      logRetentionDays: discovery.logRetentionDays,
+    });
+    const kept = lifecycle.keep(zones.distinct, discovery.onDestroy);
     for (const zone of zones.distinct) {
       if (zone.isCreated) lifecycle.setNegativeTtl(zone, discovery.negativeTtlSeconds);
     }
@@ -100,8 +108,8 @@ export class EcsServiceDiscovery extends Construct {
       deadLetterQueue,
       fullPassMinutes,
     });
-    for (const source of [triggers, events.mapping, loadBalancerCalls.mapping]) source.node.addDependency(...kept);
-    lifecycle.fullPass(triggers, ...kept);
+    for (const source of [triggers, events.mapping, loadBalancerCalls.mapping]) source.node.addDependency(kept);
+    this.fullPassSummary = lifecycle.fullPass(triggers, kept);
 
     const metrics = new HandlerMetrics(environment);
     const watch = { environment, deadLetterQueue, metrics };

@@ -151,9 +151,23 @@ const options = {
   reservedConcurrency: wholeNumber(1, 1_000, 'executions').optional(),
   /** Whether created zones, the trail's bucket and the logs remain when the stack is destroyed. */
   removalPolicy: oneOf(['retain', 'destroy']).default('retain'),
+  /** Whether the managed names are deleted with the stack. `keep` leaves them in zones that remain. */
+  onDestroy: oneOf(['deregister', 'keep']).default('deregister'),
 };
 
-const discovery = object(options);
+/** A zone with names cannot be deleted. */
+const keptNamesNeedZones: z.core.CheckFn<{ onDestroy: string; removalPolicy: string; vpcs: EnvironmentVpc[] }> = ({
+  value,
+  issues,
+}) => {
+  const { onDestroy, removalPolicy, vpcs } = value;
+  if (onDestroy === 'keep' && removalPolicy === 'destroy' && vpcs.some((one) => one.hostedZoneId === undefined)) {
+    const message = 'expected deregister, because removalPolicy is destroy and a zone with names cannot be deleted';
+    issues.push({ code: 'custom', path: ['onDestroy'], message, input: value });
+  }
+};
+
+const discovery = object(options).check(keptNamesNeedZones);
 
 const environment = object({
   /** The account of the stack: twelve digits. */
@@ -171,7 +185,12 @@ const environment = object({
    * for accounts in which the caller may not assume these roles.
    */
   bootstrapRoles: z.boolean({ error: 'expected true or false' }).default(true),
-});
+  /**
+   * Whether CloudFormation refuses to delete the stack. By default it does if `removalPolicy` is `retain`. To delete
+   * such a stack, deploy it with `false` first.
+   */
+  terminationProtection: z.boolean({ error: 'expected true or false' }).optional(),
+}).check(keptNamesNeedZones);
 
 const environments = z
   .record(environmentName, environment, {

@@ -23,6 +23,8 @@ export interface HandlerProps {
   readonly deadLetterQueue: IQueue;
   /** Whether the logs remain when the stack is destroyed. */
   readonly removalPolicy: RemovalPolicy;
+  /** The id in the template of the custom resource with the zones, which is made later. */
+  readonly zonesResource: string;
   /** A folder with the prebuilt handler. By default the handler is built from its sources. */
   readonly handlerCode: string | undefined;
 }
@@ -51,7 +53,12 @@ export class Handler extends Construct {
     const configuration = {
       environment,
       formerNames: discovery.formerNames,
-      zones: zones.map(({ vpcId, hostedZoneId, name }) => ({ vpcId, hostedZoneId, name })),
+      zones: zones.map(({ vpcId, hostedZoneId, name, isCreated }) => ({
+        vpcId,
+        hostedZoneId,
+        name,
+        ...(isCreated ? {} : { isGiven: true }),
+      })),
       clusters: discovery.clusters,
       nameTemplate: discovery.nameTemplate,
       record: discovery.record,
@@ -62,6 +69,7 @@ export class Handler extends Construct {
     this.configuration = Stack.of(this).toJsonString({
       ...configuration,
       generation: this.generation(configuration),
+      zonesResource: props.zonesResource,
     });
     const common = {
       description: `Registers the ECS services of ${environment} in Route 53`,
@@ -112,11 +120,15 @@ export class Handler extends Construct {
     );
   }
 
-  /** Differs between any two versions of the function, so that the older one yields during a deployment. */
+  /**
+   * Differs between any two versions of the function, so that the older one yields during a deployment, and between any
+   * two stacks, so that the deletion of a former stack takes no name from its successor.
+   */
   private generation(configuration: object): string {
     // Tokens have other numbers in each synthesis.
     const resolved: unknown = Stack.of(this).resolve(configuration);
-    return createHash('sha256').update(this.codeHash).update(JSON.stringify(resolved)).digest('hex').slice(0, 16);
+    const parts = [this.node.path, this.codeHash, JSON.stringify(resolved)];
+    return createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16);
   }
 
   private makeRole(discovery: Discovery): Role {

@@ -1,4 +1,4 @@
-import { CustomResource, Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { type CfnElement, CustomResource, Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { Effect, Policy, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
@@ -16,16 +16,17 @@ export interface LifecycleProps {
 }
 
 /**
- * The handler's part in a deployment: a full pass when everything is created, and the deletion of all managed
- * records of a zone before the zone leaves the environment.
+ * The handler's part in a deployment: a check of given zones, a full pass when everything is created, and the deletion
+ * of all managed records of a zone that leaves the environment.
  *
  * CloudFormation invokes the CDK's provider framework, which invokes the handler with the event. The property
- * with the name of the event (`Create`, `Update` or `Delete`) contains the request. Without it, the handler
- * does nothing.
+ * `Zones` contains the ids of all zones. In other resources, the property with the name of the event (`Create`,
+ * `Update` or `Delete`) contains a request. Without it, the handler does nothing.
  */
 export class Lifecycle extends Construct {
   private readonly handler: Handler;
   private readonly provider: Provider;
+  private zones: CustomResource | undefined;
 
   constructor(scope: Construct, id: string, props: LifecycleProps) {
     super(scope, id);
@@ -71,28 +72,43 @@ export class Lifecycle extends Construct {
   }
 
   /**
-   * Allows the handler to change the records of a zone while the zone belongs to the environment, and makes it
-   * delete all managed records before the zone leaves the environment.
+   * Allows the handler to change the records of the zones, and makes it delete all managed records of a zone that
+   * leaves the environment, and of all zones before the stack is deleted.
+   *
+   * One resource has the ids of all zones, so a zone that stays, for example because somebody writes down its id, is
+   * never emptied. If a zone leaves, the handler gives the resource another physical id. At the end of the deployment,
+   * CloudFormation then deletes the former one.
    */
-  keep(zone: VpcZone): IDependable {
-    const { partition } = Stack.of(this);
+  keep(zones: readonly VpcZone[], onDestroy: 'deregister' | 'keep'): IDependable {
+    const policies = zones.map((zone) => this.allow(zone));
+    const properties = { Zones: zones.map(({ hostedZoneId }) => hostedZoneId), OnDestroy: onDestroy };
+    this.zones = this.resource(this, 'Zones', 'Custom::EcsDiscoveryZones', {}, properties);
+    // Deletion runs in reverse: first the records are deleted, then the permission to delete them.
+    this.zones.node.addDependency(...policies);
+    return this.zones;
+  }
+
+  /** The id in the template of the resource with the zones. The handler empties no zone for any other resource. */
+  get zonesResource(): string {
+    if (this.zones === undefined) throw new Error('keep comes first');
+    return Stack.of(this).getLogicalId(this.zones.node.defaultChild as CfnElement);
+  }
+
+  private allow(zone: VpcZone): Policy {
+    const zoneArn = `arn:${Stack.of(this).partition}:route53:::hostedzone/${zone.hostedZoneId}`;
     const scope = new Construct(this, zone.id);
-    const policy = new Policy(scope, 'Records', {
+    const reads = ['route53:ListResourceRecordSets', ...(zone.isCreated ? [] : ['route53:GetHostedZone'])];
+    return new Policy(scope, 'Records', {
       roles: [this.handler.role],
       document: new PolicyDocument({
         minimize: false,
         statements: [
-          new PolicyStatement({
-            sid: 'ListRecords',
-            effect: Effect.ALLOW,
-            actions: ['route53:ListResourceRecordSets'],
-            resources: [`arn:${partition}:route53:::hostedzone/${zone.hostedZoneId}`],
-          }),
+          new PolicyStatement({ sid: 'ListRecords', effect: Effect.ALLOW, actions: reads, resources: [zoneArn] }),
           new PolicyStatement({
             sid: 'ChangeRecords',
             effect: Effect.ALLOW,
             actions: ['route53:ChangeResourceRecordSets'],
-            resources: [`arn:${partition}:route53:::hostedzone/${zone.hostedZoneId}`],
+            resources: [zoneArn],
             conditions: {
               // Every change of a batch has to meet these conditions.
               'ForAllValues:StringEquals': {
@@ -108,12 +124,6 @@ export class Lifecycle extends Construct {
         ],
       }),
     });
-    const end = this.resource(scope, 'End', 'Custom::EcsDiscoveryZone', {
-      Delete: { deregister: { hostedZoneId: zone.hostedZoneId } },
-    });
-    // Deletion runs in reverse: first the records are deleted, then the permission to delete them.
-    end.node.addDependency(policy);
-    return end;
   }
 
   /** Makes the handler set the negative TTL of a zone, which is part of the zone's SOA record. */
@@ -150,8 +160,12 @@ export class Lifecycle extends Construct {
     negativeTtl.node.addDependency(policy);
   }
 
-  /** Runs a full pass after `after` was created, and whenever the handler or its configuration changes. */
-  fullPass(...after: IDependable[]): void {
+  /**
+   * Runs a full pass after `after` was created, and whenever the handler or its configuration changes.
+   *
+   * @returns what the pass did, like `212 unchanged, 1 conflict`
+   */
+  fullPass(...after: IDependable[]): string {
     const reconcile = { reconcile: 'all' };
     const fullPass = this.resource(
       this,
@@ -161,6 +175,7 @@ export class Lifecycle extends Construct {
       { Configuration: this.handler.configuration, Code: this.handler.codeHash },
     );
     fullPass.node.addDependency(...after);
+    return fullPass.getAttString('Summary');
   }
 
   private resource(scope: Construct, id: string, resourceType: string, requests: object, more: object = {}) {

@@ -67,7 +67,8 @@ describe('a zone', () => {
   });
 
   test('remains when the stack is destroyed, unless removalPolicy is destroy', () => {
-    template().hasResource('AWS::Route53::HostedZone', { DeletionPolicy: 'Retain' });
+    // What a failed first deployment created goes with it.
+    template().hasResource('AWS::Route53::HostedZone', { DeletionPolicy: 'RetainExceptOnCreate' });
     template({ removalPolicy: 'destroy' }).hasResource('AWS::Route53::HostedZone', { DeletionPolicy: 'Delete' });
   });
 });
@@ -385,7 +386,7 @@ describe('a deployment', () => {
     const made = template({ trail: 'existing' });
     const fullPass = properties(made, 'Custom::EcsDiscoveryFullPass');
     expect(fullPass.Properties).toMatchObject({ Create: '{"reconcile":"all"}', Update: '{"reconcile":"all"}' });
-    for (const type of ['AWS::Events::Rule', 'Custom::EcsDiscoveryZone']) {
+    for (const type of ['AWS::Events::Rule', 'Custom::EcsDiscoveryZones']) {
       expect(fullPass.DependsOn).toEqual(expect.arrayContaining(Object.keys(made.findResources(type))));
     }
   });
@@ -408,16 +409,45 @@ describe('a deployment', () => {
     expect(generation({ vpcs: other })).not.toEqual(generation({}));
   });
 
+  const GIVEN = { vpcId: VPC, zoneName: 'dev.internal', hostedZoneId: 'Z0GIVEN' };
+
   test('that removes a zone deletes rules and mappings, then managed records, then the permission to delete them', () => {
-    const made = template({ vpcs: [{ vpcId: VPC, zoneName: 'dev.internal', hostedZoneId: 'Z0GIVEN' }] });
-    const end = properties(made, 'Custom::EcsDiscoveryZone');
-    expect(end.Properties).toMatchObject({ Delete: '{"deregister":{"hostedZoneId":"Z0GIVEN"}}' });
-    expect(end.DependsOn).toEqual([idOf(made, 'AWS::IAM::Policy', 'DiscoveryLifecycledevinternal')]);
+    const made = template({ vpcs: [GIVEN], onDestroy: 'keep' });
+    const zones = properties(made, 'Custom::EcsDiscoveryZones');
+    expect(zones.Properties).toMatchObject({ Zones: ['Z0GIVEN'], OnDestroy: 'keep' });
+    expect(zones.DependsOn).toEqual([idOf(made, 'AWS::IAM::Policy', 'DiscoveryLifecycledevinternal')]);
     for (const type of ['AWS::Events::Rule', 'AWS::Lambda::EventSourceMapping']) {
       for (const trigger of Object.values(made.findResources(type)) as { DependsOn: string[] }[]) {
-        expect(trigger.DependsOn).toContain(idOf(made, 'Custom::EcsDiscoveryZone', 'Discovery'));
+        expect(trigger.DependsOn).toContain(idOf(made, 'Custom::EcsDiscoveryZones', 'Discovery'));
       }
     }
+  });
+
+  test('has one resource with all zones, whose id the handler knows, whatever the zones are', () => {
+    const configuration = (made: ReturnType<typeof template>) =>
+      JSON.stringify(made.findResources('AWS::Lambda::Function', { Properties: { Runtime: 'provided.al2023' } }));
+    const created = { vpcId: 'vpc-0000000000000002', zoneName: 'ops.internal' };
+    const ids = [[GIVEN], [created], [GIVEN, created]].map((vpcs) => {
+      const made = template({ vpcs });
+      const id = idOf(made, 'Custom::EcsDiscoveryZones', 'Discovery');
+      expect(configuration(made)).toContain(String.raw`\"zonesResource\":\"${id}\"`);
+      return id;
+    });
+    expect(new Set(ids).size).toBe(1);
+  });
+
+  test('marks given zones for a check, with the permission for it', () => {
+    const made = template({ vpcs: [GIVEN, { vpcId: 'vpc-0000000000000002', zoneName: 'ops.internal' }] });
+    const all = JSON.stringify(made.toJSON());
+    expect(all.match(/route53:GetHostedZone"/g)).toHaveLength(1);
+    expect(all.match(/isGiven\\+":true/g)).not.toBeNull();
+    expect(all).toContain(String.raw`Z0GIVEN\",\"name\":\"dev.internal\",\"isGiven\":true`);
+  });
+
+  test('outputs what its full pass did', () => {
+    const made = template();
+    const pass = idOf(made, 'Custom::EcsDiscoveryFullPass', 'Discovery');
+    made.hasOutput('FullPass', { Value: { 'Fn::GetAtt': [pass, 'Summary'] } });
   });
 
   test('sets the negative TTL of each zone that the stack creates, with a permission for nothing else', () => {
@@ -456,7 +486,7 @@ describe('a deployment', () => {
 
   test('waits 15 minutes for the handler, not an hour', () => {
     const made = template();
-    for (const type of ['Custom::EcsDiscoveryFullPass', 'Custom::EcsDiscoveryZone']) {
+    for (const type of ['Custom::EcsDiscoveryFullPass', 'Custom::EcsDiscoveryZones']) {
       made.allResourcesProperties(type, { ServiceTimeout: '900' });
     }
   });

@@ -31,6 +31,7 @@ describe('an environment', () => {
         record: 'CNAME',
         ttlSeconds: 60,
         negativeTtlSeconds: 5,
+        onDestroy: 'deregister',
         deleteLimit: { free: 3, percent: 30 },
         trail: 'create',
         bootstrapRoles: true,
@@ -87,6 +88,15 @@ describe('an environment', () => {
       expect(check(option, value)).toMatch(expected);
     },
   );
+
+  test('cannot keep names in zones that are deleted', () => {
+    const keep = (vpcs: object[]) => () =>
+      parseEnvironments({ dev: { ...valid, removalPolicy: 'destroy', onDestroy: 'keep', vpcs } });
+    expect(keep(valid.vpcs)).toThrow(
+      'environments.dev.onDestroy: expected deregister, because removalPolicy is destroy and a zone with names cannot be deleted; found "keep"',
+    );
+    expect(keep(valid.vpcs.map((one) => ({ ...one, hostedZoneId: 'Z0GIVEN' })))).not.toThrow();
+  });
 
   test('with an invalid VPC is rejected with the path of the VPC', () => {
     expect(check('vpcs', [{ vpcId: 'vpc-xyz', zoneName: '-x' }])).toBe(

@@ -7,6 +7,9 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::aws::deadline::Deadline;
+use crate::domain::deployment::{
+    Action, Attributes, ResourceAnswer, ResourceEvent, achieved_nothing, summary,
+};
 use crate::domain::marker::Nonce;
 use crate::domain::report::{FullZone, LongNegativeTtl, Outcome, Report, Status, UnreadableMarker};
 use crate::domain::service::{ArnError, AwsLocation, HostedZoneId};
@@ -19,6 +22,7 @@ use crate::reconcile::{Invocation, Reconciler};
 #[serde(untagged)]
 pub enum Answer {
     Report(Report),
+    Resource(ResourceAnswer),
     Batch(BatchAnswer),
 }
 
@@ -113,10 +117,39 @@ pub async fn answer_until(
                 }
             }
         }
+        Payload::Resource(event) => resource(reconciler, &invocation, event).await,
         Payload::Batch(messages) => {
             Ok(Answer::Batch(batch(reconciler, &invocation, &messages).await))
         }
     }
+}
+
+/// Answers an event of CloudFormation. A run that did something succeeds, and its summary becomes an attribute of the
+/// resource. A failed update would be rolled back by the same run, which would fail again and leave the stack stuck, so
+/// only zones that cannot be used fail it.
+async fn resource(
+    reconciler: &Reconciler,
+    invocation: &Invocation,
+    event: ResourceEvent,
+) -> Result<Answer, InvocationError> {
+    let report = run(reconciler, invocation, &event.trigger).await;
+    let error = failure(&report);
+    let fails = match (&event.trigger, event.action) {
+        (Trigger::CheckZones { .. } | Trigger::Leave(_), _) | (_, Action::Delete) => true,
+        (_, Action::Create) => achieved_nothing(&report),
+        (_, Action::Update) => false,
+    };
+    if let Some(error) = error {
+        tracing::error!(error = %error, "invocation failed");
+        if fails {
+            return Err(error);
+        }
+    }
+    Ok(Answer::Resource(ResourceAnswer {
+        physical_resource_id: event.physical_id,
+        data: Attributes { summary: summary(&report) },
+        report,
+    }))
 }
 
 async fn run(reconciler: &Reconciler, invocation: &Invocation, trigger: &Trigger) -> Report {
@@ -146,7 +179,9 @@ async fn batch(
             }
             Trigger::Reconcile { .. }
             | Trigger::Deregister { .. }
-            | Trigger::SetNegativeTtl { .. } => {}
+            | Trigger::SetNegativeTtl { .. }
+            | Trigger::CheckZones { .. }
+            | Trigger::Leave(_) => {}
         }
     }
     let mut reports = Vec::new();
@@ -219,6 +254,9 @@ fn log(report: &Report) {
     }
     for reason in &report.read_errors {
         tracing::error!(environment, reason, "read failed");
+    }
+    for note in &report.notes {
+        tracing::warn!(environment, note, "names stay");
     }
     for outcome in &report.outcomes {
         log_outcome(environment, report.dry_run, outcome);

@@ -287,11 +287,12 @@ impl Observer<'_> {
             (self.aws.ecs.describe(&listed, self.now, deadline).await, errors)
         };
         let zones = self.config.zones().into_keys().collect();
-        let ((services, errors), target_groups, load_balancers, zones) = join!(
+        let ((services, errors), target_groups, load_balancers, zones, wrong_zones) = join!(
             services,
             self.aws.elb.all_target_groups(deadline),
             self.aws.elb.all_load_balancers(deadline),
             self.list_zones(&zones, deadline),
+            self.wrong_zones(deadline),
         );
         let mut world = World {
             services,
@@ -306,7 +307,21 @@ impl Observer<'_> {
             note_inaccessible(&mut world, &zone, &rrsets);
             world.add_zone(zone, rrsets.map_err(Into::into));
         }
+        for (zone, problem) in wrong_zones {
+            world.inaccessible_zones.insert(zone.clone());
+            world.add_zone(zone, Err(ReadError(problem)));
+        }
         world
+    }
+
+    /// The given zones that cannot be used, each with the reason.
+    async fn wrong_zones(&self, deadline: Deadline) -> Vec<(HostedZoneId, String)> {
+        let given = self.config.given_zones().into_iter();
+        let checks = given.map(async |(zone, (name, vpcs))| {
+            let checked = self.aws.route53.check(&zone, &name, &vpcs, deadline).await;
+            Some((zone, checked.err()?))
+        });
+        join_all(checks).await.into_iter().flatten().collect()
     }
 
     async fn list_zones(

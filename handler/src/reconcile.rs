@@ -15,6 +15,7 @@ use crate::aws::deadline::Deadline;
 use crate::aws::route53::Priority;
 use crate::domain::check::{Earlier, LossPolicy, SafePlan};
 use crate::domain::config::Config;
+use crate::domain::deployment::Departure;
 use crate::domain::desired::{Basis, Desired, DesiredState, desired};
 use crate::domain::dns::DnsName;
 use crate::domain::generation::Version;
@@ -29,7 +30,7 @@ use crate::domain::soa::{self, negative_ttl};
 use crate::domain::trigger::{Options, Scope, Trigger};
 use crate::domain::world::{LIST_ZONE_THRESHOLD, World};
 use crate::domain::zone::{EnvironmentIdentity, ZoneName, ZoneView};
-use crate::observe::Observer;
+use crate::observe::{Candidates, Observer};
 use crate::turns::Turns;
 
 /// The most rounds of a run. A run takes another round if Route 53 refused a change, if a service changed in ECS
@@ -108,6 +109,8 @@ struct Progress {
     /// The names that were changed, or may have been, with their services. If one of these services is in a later
     /// round, that round reads the name again.
     written: BTreeMap<ZoneName, BTreeSet<ServiceArn>>,
+    /// What the latest search for heirs of contested names found, for the rounds after it.
+    candidates: Option<Result<Candidates, Vec<String>>>,
     /// The names that the next round reads in addition to those of its services.
     again: BTreeSet<ZoneName>,
     /// Zones that a round gave up. Another round tries them once more.
@@ -140,13 +143,26 @@ impl Reconciler {
             Trigger::SetNegativeTtl { zone, seconds } => {
                 return self.set_negative_ttl(zone, *seconds, invocation).await;
             }
+            Trigger::CheckZones { zones } => return self.check_zones(zones, invocation).await,
+            Trigger::Leave(departure) => return Box::pin(self.leave(departure, invocation)).await,
             Trigger::Deregister { zone, options } => {
                 let all = || self.config.zones().into_keys().collect();
                 let zones = zone.clone().map_or_else(all, |zone| BTreeSet::from([zone]));
                 (Task::Deregister(zones), ReportScope::Deregister, *options)
             }
         };
-        let mut progress = self.rounds(&task, options, invocation).await;
+        self.carry_out(&task, scope, options, invocation).await
+    }
+
+    async fn carry_out(
+        &self,
+        task: &Task,
+        scope: ReportScope,
+        options: Options,
+        invocation: &Invocation,
+    ) -> Report {
+        // The future is large. On the heap, it does not use up the stack of each function that awaits it.
+        let mut progress = Box::pin(self.rounds(task, options, invocation)).await;
         for (service, name) in progress.lost_names {
             progress.outcomes.add_loss(&service, &name);
         }
@@ -163,6 +179,41 @@ impl Reconciler {
             full_pass: progress.full_pass,
             ..Report::new(&self.config.environment, scope, options.dry_run)
         }
+    }
+
+    /// Checks the given ones among zones that come to the environment.
+    async fn check_zones(&self, zones: &BTreeSet<HostedZoneId>, invocation: &Invocation) -> Report {
+        let mut report = Report::new(&self.config.environment, ReportScope::Zones, false);
+        for (zone, (name, vpcs)) in self.config.given_zones() {
+            if zones.contains(&zone) {
+                let deadline = invocation.deadline();
+                let checked = self.aws.route53.check(&zone, &name, &vpcs, deadline).await;
+                report.read_errors.extend(checked.err());
+            }
+        }
+        report.api_calls = self.aws.take_requests();
+        report.throttles = self.aws.take_throttles();
+        report
+    }
+
+    /// Deletes the names in zones that leave the environment.
+    async fn leave(&self, departure: &Departure, invocation: &Invocation) -> Report {
+        let mut zones = departure.zones_to_empty(&self.config);
+        let mut notes = Vec::new();
+        if departure.is_whole_stack(&self.config) {
+            let turns =
+                self.turns(&Task::Deregister(zones.clone()), Options::default(), invocation);
+            for zone in zones.clone() {
+                if let Some(note) = turns.reason_to_stay(&zone, invocation.deadline()).await {
+                    zones.remove(&zone);
+                    notes.push(note);
+                }
+            }
+        }
+        let (task, options) = (Task::Deregister(zones), Options::default());
+        let mut report = self.carry_out(&task, ReportScope::Deregister, options, invocation).await;
+        report.notes = notes;
+        report
     }
 
     /// Sets the negative TTL of one of the environment's zones.
@@ -316,7 +367,7 @@ impl Reconciler {
         nonce: Nonce,
     ) -> (World, Plan) {
         progress.read_errors.clear();
-        let mut candidates = None;
+        let mut is_read = false;
         loop {
             let world = match task {
                 Task::Reconcile(scope) => observer.observe(scope, &progress.again).await,
@@ -328,16 +379,18 @@ impl Reconciler {
             };
             let mut plan = plan(&desired, &world.zones, observer.identity, nonce);
             match task {
-                Task::Reconcile(Scope::Services(targets)) if !plan.contested().is_empty() => {
-                    let is_older = candidates.is_none();
+                Task::Reconcile(Scope::Services(targets)) => {
+                    let is_older = !is_read && !plan.contested().is_empty();
                     if is_older {
-                        candidates = Some(observer.candidates().await);
+                        progress.candidates = Some(observer.candidates().await);
+                        is_read = true;
                     }
-                    match &candidates {
+                    match &progress.candidates {
                         Some(Ok(candidates)) => {
                             // Nobody may have noted yet that a service wants another name that ends.
-                            let heirs = plan.lost().filter_map(|at| candidates.services.get(&at));
-                            let heirs: Vec<&ServiceArn> = heirs.flatten().collect();
+                            let heirs =
+                                plan.lost().filter_map(|at| candidates.services.get(&at)).flatten();
+                            let heirs: Vec<&ServiceArn> = heirs.collect();
                             let held = heirs.iter().filter_map(|heir| candidates.held.get(*heir));
                             progress.again.extend(held.flatten().cloned());
                             let known = targets.services.len();
@@ -351,11 +404,11 @@ impl Reconciler {
                                 plan.keep_contested();
                             }
                         }
-                        Some(Err(errors)) => {
+                        Some(Err(errors)) if is_read => {
                             progress.read_errors.extend(errors.iter().cloned());
                             plan.keep_contested();
                         }
-                        None => {}
+                        Some(Err(_)) | None => {}
                     }
                 }
                 Task::Reconcile(Scope::FullPass(_)) if !world.all_read_errors().is_empty() => {

@@ -104,6 +104,29 @@ impl<'a> Turns<'a> {
         Err(format!("other versions took over the zone {zone} {MAX_ATTEMPTS} times in a row"))
     }
 
+    /// Why the names of a zone have to stay although the stack goes: they belong to another stack by now, or the zone
+    /// cannot be read, so that nothing can be deleted. An error that a retry may overcome is no such reason.
+    pub(crate) async fn reason_to_stay(
+        &self,
+        zone: &HostedZoneId,
+        deadline: Deadline,
+    ) -> Option<String> {
+        let (Some(version), Some(name)) = (&self.version, self.names.get(zone)) else {
+            return None;
+        };
+        match self.route53.list(zone, Some(name), Priority::Background, deadline).await {
+            Ok(rrsets) => version.belongs_to_another(name, &rrsets).then(|| {
+                format!(
+                    "the zone {zone} belongs to another stack or version by now, so its names stay"
+                )
+            }),
+            Err(error @ ListError::Rejected(_)) => {
+                Some(format!("{error}; the names of the zone stay"))
+            }
+            Err(ListError::NoSuchZone(_) | ListError::Failed(_)) => None,
+        }
+    }
+
     /// Removes the generation from a zone that leaves the environment.
     pub(crate) async fn leave(
         &self,

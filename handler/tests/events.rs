@@ -10,6 +10,8 @@ fn show(trigger: Trigger) -> String {
         Trigger::Ignore { reason } => format!("ignored: {reason}"),
         Trigger::Unreadable { reason } => format!("unreadable: {reason}"),
         Trigger::SetNegativeTtl { .. } => "negative TTL".into(),
+        Trigger::CheckZones { .. } => "check zones".into(),
+        Trigger::Leave(_) => "leave zones".into(),
         Trigger::Deregister { .. } => "deregister".into(),
         Trigger::Reconcile { scope: Scope::FullPass(_), .. } => "full pass".into(),
         Trigger::Reconcile { scope: Scope::Services(targets), .. } => {

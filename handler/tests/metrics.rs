@@ -32,6 +32,7 @@ fn report(outcomes: Vec<Outcome>, full_pass: Option<FullPass>) -> Report {
         reason: None,
         outcomes,
         read_errors: vec![],
+        notes: vec![],
         changes: Changes { created: 2, deleted: 0 },
         api_calls: ApiCalls { ecs: 2, elb: 2, route53: 2 },
         throttles: ApiCalls { ecs: 0, elb: 0, route53: 1 },

@@ -27,7 +27,7 @@ use handler::domain::config::Config;
 use handler::domain::marker::Nonce;
 use handler::domain::report::{Changes, Report, ReportScope};
 use handler::domain::service::ServiceArn;
-use handler::domain::trigger::{Options, Scope, Targets, Trigger};
+use handler::domain::trigger::{Options, Payload, Scope, Targets, Trigger};
 use handler::invocation::{Answer, InvocationError, answer, answer_until};
 use handler::reconcile::{Invocation, Reconciler};
 use insta::assert_snapshot;
@@ -90,6 +90,7 @@ impl HttpConnector for MockConnector {
                 format!("Classic{operation}")
             }
             (Some(operation), _) => operation.to_owned(),
+            (None, "GET") if !request.uri().contains("/rrset") => "GetHostedZone".to_owned(),
             (None, "GET") => "ListResourceRecordSets".to_owned(),
             (None, _) => "ChangeResourceRecordSets".to_owned(),
         };
@@ -339,7 +340,15 @@ async fn run(payload: Value, zone: Vec<String>, script: Script) -> TestRun {
 }
 
 async fn run_until(time: Duration, payload: Value, zone: Vec<String>, script: Script) -> TestRun {
-    run_trigger(time, &Trigger::parse(&payload, &location()), zone, script).await
+    run_trigger(time, &trigger_of(&payload), zone, script).await
+}
+
+fn trigger_of(payload: &Value) -> Trigger {
+    match Payload::read(&payload.to_string(), &location()) {
+        Payload::One(trigger) => trigger,
+        Payload::Resource(event) => event.trigger,
+        Payload::Batch(messages) => panic!("{messages:?}"),
+    }
 }
 
 async fn run_trigger(
@@ -1475,8 +1484,12 @@ async fn a_batch_of_messages_becomes_one_run_and_a_bad_message_fails_alone() {
             .then(|| refused("bad.internal. is not permitted as it conflicts with other records"))
     });
     let aws = mock(vec![], either(denied, fleet([""; 0])));
-    let service =
-        |name: &str| json!({"reconcile": {"cluster": "dev", "service": name}}).to_string();
+    let service = |name: &str| {
+        let mut event = deleted(name);
+        event["detail"]["eventName"] = json!("UpdateService");
+        event["detail"]["requestParameters"]["loadBalancers"] = json!([]);
+        event.to_string()
+    };
     let bodies =
         [service("good"), service("bad"), "no JSON".into(), service("good"), service("fine")];
     let now = std::time::SystemTime::now();
@@ -2065,8 +2078,7 @@ async fn after_a_deployment_the_former_version_changes_nothing() {
     let new = container(version("b", "{service}-new"), 20);
     let invoke = async |container: &Reconciler, payload: Value, seconds: u64| {
         let invocation = Invocation { now: at(seconds), ..invocation(Duration::from_secs(300)) };
-        let trigger = Trigger::parse(&payload, &location());
-        let report = container.run(&trigger, &invocation).await;
+        let report = container.run(&trigger_of(&payload), &invocation).await;
         TestRun { report, aws: Arc::clone(&aws) }
     };
     let names = || {
@@ -2097,6 +2109,157 @@ async fn after_a_deployment_the_former_version_changes_nothing() {
     assert_eq!(names(), ["orders.internal"]);
     invoke(&former, json!({"deregister": "all"}), 32).await;
     assert_eq!(aws.lock().expect("no holder panics").zone, [] as [String; 0]);
+}
+
+fn resource(kind: &str, properties: &Value, former: &Value) -> Value {
+    json!({
+        "RequestType": kind, "RequestId": "R", "PhysicalResourceId": "P", "LogicalResourceId": "Zones",
+        "ResourceProperties": properties, "OldResourceProperties": former,
+    })
+}
+
+fn versions_with_resource(generation: &str) -> Config {
+    let zones =
+        json!([{"vpcId": "vpc-1", "hostedZoneId": "Z1", "name": "internal", "isGiven": true}]);
+    let config = json!({
+        "environment": "dev", "zones": zones, "generation": generation, "zonesResource": "Zones",
+    });
+    Config::parse(Some(&config.to_string())).expect("valid")
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_names_of_a_zone_go_with_its_stack_unless_the_zone_belongs_to_another_one() {
+    let after_registration = async |generation: &str, properties: Value, denied: bool| {
+        let script: Script = Box::new(|call| {
+            (call.operation == "GetHostedZone").then(|| hosted_zone("internal.", true, "vpc-1"))
+        });
+        let aws = mock(vec![], script);
+        let container = |generation: &str| Reconciler {
+            config: versions_with_resource(generation),
+            ..reconciler(&aws)
+        };
+        let registered =
+            container("a").run(&trigger_of(&one()), &invocation(Duration::from_secs(300))).await;
+        assert_eq!(registered.changes.created, 2);
+        if denied {
+            aws.lock().expect("no holder panics").script =
+                Box::new(|call| (call.operation == "ListResourceRecordSets").then(access_denied));
+        }
+        let delete = resource("Delete", &properties, &json!({}));
+        let (now, stop_at) =
+            (std::time::SystemTime::now(), Instant::now() + Duration::from_secs(290));
+        let answer =
+            answer_until(&container(generation), FUNCTION_ARN, now, stop_at, &delete.to_string())
+                .await;
+        let Ok(Answer::Resource(answer)) = answer else { panic!("{answer:?}") };
+        let aws = aws.lock().expect("no holder panics");
+        let names = aws.zone.iter().filter(|rrset| rrset.contains("<Name>orders")).count();
+        (names, answer.report.notes.join("\n"), answer.physical_resource_id)
+    };
+    let all = || json!({"Zones": ["Z1"]});
+    let (names, notes, id) = after_registration("a", all(), false).await;
+    assert_eq!((names, notes.as_str(), id.as_deref()), (0, "", Some("P")));
+    let (names, notes, _) = after_registration("b", all(), false).await;
+    assert_eq!(names, 1);
+    assert_snapshot!(notes, @"the zone Z1 belongs to another stack or version by now, so its names stay");
+    let (names, notes, _) = after_registration("a", all(), true).await;
+    assert_eq!(names, 1);
+    assert_snapshot!(notes, @"route53:ListResourceRecordSets for _discovery-dev-eu-west-1.internal in the zone Z1 failed: AccessDenied: not you (request id REQUEST-7); the names of the zone stay");
+    let keep = json!({"Zones": ["Z1"], "OnDestroy": "keep"});
+    assert_eq!(after_registration("a", keep, false).await.0, 1);
+}
+
+fn hosted_zone(name: &str, is_private: bool, vpc: &str) -> MockResponse {
+    (
+        200,
+        format!(
+            "<GetHostedZoneResponse><HostedZone><Id>/hostedzone/Z1</Id><Name>{name}</Name><CallerReference>C</CallerReference><Config><PrivateZone>{is_private}</PrivateZone></Config></HostedZone><VPCs><VPC><VPCRegion>eu-west-1</VPCRegion><VPCId>{vpc}</VPCId></VPC></VPCs></GetHostedZoneResponse>"
+        ),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_given_zone_that_is_public_or_another_one_is_refused_at_deployment_and_in_full_passes() {
+    let problem =
+        async |name: &'static str, is_private: bool, vpc: &'static str, payload: Value| {
+            let script: Script = Box::new(move |call| {
+                (call.operation == "GetHostedZone").then(|| hosted_zone(name, is_private, vpc))
+            });
+            let aws = mock(vec![], script);
+            let config = versions_with_resource("a");
+            let report = Reconciler { config, ..reconciler(&aws) }
+                .run(&trigger_of(&payload), &invocation(Duration::from_secs(300)))
+                .await;
+            let is_empty = aws.lock().expect("no holder panics").zone.is_empty();
+            assert_eq!(is_empty, report.changes.created == 0);
+            (report.read_errors.join("\n"), is_empty)
+        };
+    let create = || resource("Create", &json!({"Zones": ["Z1"]}), &json!({}));
+    for payload in [create(), json!({"reconcile": "all"})] {
+        let problem = async |name, is_private, vpc| {
+            let (error, is_empty) = problem(name, is_private, vpc, payload.clone()).await;
+            assert!(is_empty);
+            error
+        };
+        assert_eq!(
+            problem("internal.", false, "vpc-1").await,
+            "the zone Z1 (internal.) is public, so everybody could read its names; give a private zone"
+        );
+        assert_eq!(
+            problem("other.", true, "vpc-1").await,
+            "the zone Z1 has the name other., not internal"
+        );
+        assert!(problem("internal.", true, "vpc-2").await.starts_with("the zone Z1 (internal) is not associated with vpc-1, so nobody there could resolve its names; associate it with `aws route53 "));
+    }
+    assert_eq!(problem("internal.", true, "vpc-1", create()).await, (String::new(), true));
+    let pass = json!({"reconcile": "all"});
+    assert_eq!(problem("internal.", true, "vpc-1", pass).await, (String::new(), false));
+    // A zone that was there before the update is not checked by it.
+    let zones = json!({"Zones": ["Z1"]});
+    let update = resource("Update", &zones, &zones);
+    assert_eq!(problem("internal.", false, "vpc-1", update).await.0, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_fails_only_if_it_is_the_first_one_and_achieves_nothing() {
+    let deploy = async |kind: &str, script: Script| {
+        let aws = mock(vec![], script);
+        let request = json!({"reconcile": "all"}).to_string();
+        let payload = resource(kind, &json!({"Create": request, "Update": request}), &json!({}));
+        let (now, stop_at) =
+            (std::time::SystemTime::now(), Instant::now() + Duration::from_secs(290));
+        let payload = payload.to_string();
+        match answer_until(&reconciler(&aws), FUNCTION_ARN, now, stop_at, &payload).await {
+            Ok(Answer::Resource(answer)) => {
+                serde_json::to_value(answer).expect("JSON")["Data"]["Summary"]
+                    .as_str()
+                    .expect("text")
+                    .to_owned()
+            }
+            other => format!("{:?}", other.map_err(|error| error.kind())),
+        }
+    };
+    let denied =
+        || -> Script { Box::new(|call| call.operation.starts_with("Change").then(access_denied)) };
+    let one_denied = || -> Script {
+        let denied: Script = Box::new(|call| {
+            (call.operation.starts_with("Change") && call.body.contains("bad.internal"))
+                .then(access_denied)
+        });
+        either(denied, fleet(["bad", "good"]))
+    };
+    assert_eq!(deploy("Create", usual()).await, "1 registered");
+    assert_eq!(deploy("Create", denied()).await, "Err(\"ServicesFailed\")");
+    assert_eq!(deploy("Create", one_denied()).await, "1 registered, 1 failed");
+    assert_eq!(deploy("Update", denied()).await, "1 failed");
+    let unreadable =
+        || -> Script { Box::new(|call| (call.operation == "ListClusters").then(access_denied)) };
+    assert_eq!(deploy("Create", unreadable()).await, "Err(\"ReadFailed\")");
+    assert!(
+        deploy("Update", unreadable())
+            .await
+            .starts_with("1 failed reads, the first: ecs:ListClusters")
+    );
 }
 
 #[tokio::test(start_paused = true)]

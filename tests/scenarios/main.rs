@@ -28,7 +28,7 @@ use operation::{
     an_environment_is_deployed_changed_renamed_and_removed,
     an_unreadable_message_ends_in_the_dead_letter_queue, each_alarm_fires,
     each_permission_is_granted_by_one_statement,
-    the_handler_cannot_read_or_change_a_zone_of_another_environment,
+    the_handler_cannot_read_or_change_a_zone_of_another_environment, updated,
 };
 use resolution::{
     a_contested_name_passes_on_when_both_events_arrive_at_once,
@@ -829,8 +829,7 @@ async fn the_messages_of_a_batch_become_one_run_and_an_unreadable_one_fails_alon
     let dev = system.environment("dev");
     registered(system, dev, "queued-a").await?;
     registered(system, dev, "queued-b").await?;
-    let request =
-        |name: &str| json!({"reconcile": {"cluster": "dev", "service": name}}).to_string();
+    let request = |name: &str| updated("dev", name).to_string();
     let bodies = [request("queued-a"), "no JSON".into(), request("queued-b")];
     let records = bodies.iter().enumerate().map(|(number, body)| {
         json!({"messageId": format!("m{number}"), "eventSource": "aws:sqs", "body": body})

@@ -147,7 +147,7 @@ pub(crate) async fn a_failed_event_is_handled_after_a_redrive(system: &System) -
         "the invalid configuration was accepted"
     );
     // EventBridge invokes the function asynchronously.
-    let event = json!({"reconcile": {"cluster": "outage", "service": "redriven"}});
+    let event = updated("outage", "redriven");
     system.aws.api.invoke_later(function, &event.to_string()).await?;
 
     let dead_letters = queue_url(&system.aws.endpoint, &outage.discovery.dead_letter_queue);
@@ -163,6 +163,17 @@ pub(crate) async fn a_failed_event_is_handled_after_a_redrive(system: &System) -
     system.aws.api.send_message(&events, &message).await?;
     outage.resolves("redriven.internal", &cname(&balancer)).await?;
     Ok(())
+}
+
+/// The event of an update that may have changed a service's load balancers.
+pub(crate) fn updated(cluster: &str, service: &str) -> Value {
+    json!({
+        "source": "aws.ecs", "detail-type": "AWS API Call via CloudTrail",
+        "detail": {
+            "eventSource": "ecs.amazonaws.com", "eventName": "UpdateService",
+            "requestParameters": {"cluster": cluster, "service": service, "loadBalancers": []},
+        },
+    })
 }
 
 async fn configuration(system: &System, environment: &LocalEnvironment) -> Result<Value> {
@@ -387,8 +398,8 @@ pub(crate) async fn an_environment_is_deployed_changed_renamed_and_removed(
 ) -> Result<()> {
     let aws = &system.aws;
     let (network, other) = (&system.networks["mover"], &system.networks["mover-b"]);
-    // The full pass at the end of a deployment reports that a zone does not exist, and the deployment fails with
-    // this error. The stack can be removed although there is no zone to deregister names in.
+    // The first deployment checks the zone and fails, because it does not exist. The stack can be removed although there
+    // is no zone to deregister names in.
     let wrong = json!({
         "vpcs": [{"vpcId": other.vpc, "zoneName": "internal", "hostedZoneId": "Z0NOSUCHZONE"}],
         "bootstrapRoles": system.aws.permissions == Permissions::Open,
@@ -455,6 +466,10 @@ pub(crate) async fn an_environment_is_deployed_changed_renamed_and_removed(
             ensure!(resolver.query("orders.internal").await? == NoSuchName);
             ensure!(other_resolver.query("elsewhere.mover.internal").await? == cname(&elsewhere));
             ensure!(other_resolver.query("elsewhere.internal").await? == NoSuchName);
+
+            // A command in a queue counts for nothing.
+            let queue = queue_url(&aws.endpoint, &deployed["mover"].event_queue);
+            aws.api.send_message(&queue, &json!({"deregister": "all"}).to_string()).await?;
 
             // The stack created the zone of the second VPC, and removes it with the VPC.
             data["vpcs"] = json!([first]);

@@ -23,11 +23,12 @@ use crate::aws::rate_limiter::RateLimiter;
 use crate::aws::{AwsError, RequestCounter, TooManyRequests, is_rejection, retry_partition};
 use crate::domain::dns::{DnsName, NameError, RecordData, RecordType, Rrset};
 use crate::domain::plan::NameChange;
-use crate::domain::service::{HostedZoneId, ReadError};
+use crate::domain::service::{HostedZoneId, ReadError, VpcId};
 
 const MAX_PAGE_SIZE: i32 = 300;
 
 const LIST: &str = "route53:ListResourceRecordSets";
+const GET: &str = "route53:GetHostedZone";
 const CHANGE: &str = "route53:ChangeResourceRecordSets";
 
 /// Half of the ten requests a second that Route 53 allows for the whole account.
@@ -231,6 +232,43 @@ impl Route53 {
                 .set_start_record_type(page.next_record_type().cloned())
                 .set_start_record_identifier(page.next_record_identifier().map(str::to_owned));
         }
+    }
+
+    /// Checks that a zone is private, has this name, and belongs to these VPCs. In a public zone everybody could read
+    /// the names, and in a zone of other VPCs nobody could resolve them.
+    pub async fn check(
+        &self,
+        zone: &HostedZoneId,
+        name: &DnsName,
+        vpcs: &[VpcId],
+        deadline: Deadline,
+    ) -> Result<(), String> {
+        let request = self.client.get_hosted_zone().id(zone.as_str());
+        let answer = deadline.send(request.send()).await;
+        let answer = answer
+            .map_err(|error| AwsError::sdk(GET, format!("the zone {zone}"), &error).to_string())?;
+        let Some(found) = &answer.hosted_zone else {
+            return Err(format!("{GET} for the zone {zone} failed: the answer has no HostedZone"));
+        };
+        if !found.config().is_some_and(|config| config.private_zone()) {
+            return Err(format!(
+                "the zone {zone} ({}) is public, so everybody could read its names; give a private zone",
+                found.name()
+            ));
+        }
+        if DnsName::parse(found.name()).ok().as_ref() != Some(name) {
+            return Err(format!("the zone {zone} has the name {}, not {name}", found.name()));
+        }
+        for vpc in vpcs {
+            if !answer.vpcs().iter().any(|found| found.vpc_id() == Some(vpc.as_str())) {
+                return Err(format!(
+                    "the zone {zone} ({name}) is not associated with {vpc}, so nobody there could resolve its names; \
+                     associate it with `aws route53 associate-vpc-with-hosted-zone --hosted-zone-id {zone} \
+                     --vpc VPCRegion=REGION,VPCId={vpc}`"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The SOA record of a zone.

@@ -31,6 +31,8 @@ pub struct Config {
     pub adopt: bool,
     /// A hash of the function's code and configuration, for the time in which two versions run side by side.
     pub generation: Option<String>,
+    /// The id in the template of the custom resource with the zones.
+    pub zones_resource: Option<String>,
 }
 
 /// The private hosted zone of a VPC.
@@ -38,6 +40,8 @@ pub struct Config {
 pub struct Zone {
     pub id: HostedZoneId,
     pub name: DnsName,
+    /// Whether somebody else created the zone, so that it may be another one than the configuration says.
+    pub is_given: bool,
 }
 
 /// A full pass may delete `free` names, or `percent` percent of the managed names, whichever is more.
@@ -78,6 +82,7 @@ struct RawConfig {
     #[serde(default = "yes")]
     adopt: bool,
     generation: Option<String>,
+    zones_resource: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -86,6 +91,8 @@ struct RawZone {
     vpc_id: String,
     hosted_zone_id: String,
     name: String,
+    #[serde(default)]
+    is_given: bool,
 }
 
 fn all_clusters() -> Vec<String> {
@@ -165,6 +172,7 @@ impl Config {
             })?;
             let vpc = VpcId::new(zone.vpc_id);
             let id = HostedZoneId::new(zone.hosted_zone_id);
+            let is_given = zone.is_given;
             if let Some(other) =
                 zones.values().find(|zone: &&Zone| zone.id == id && zone.name != name)
             {
@@ -174,7 +182,7 @@ impl Config {
                 );
                 return Err(invalid(&key("name"), &expected, format!("{:?}", zone.name)));
             }
-            if zones.insert(vpc.clone(), Zone { id, name }).is_some() {
+            if zones.insert(vpc.clone(), Zone { id, name, is_given }).is_some() {
                 let found = format!("{:?}", vpc.as_str());
                 return Err(invalid(&key("vpcId"), "each VPC once", found));
             }
@@ -222,12 +230,24 @@ impl Config {
             delete_limit: raw.delete_limit,
             adopt: raw.adopt,
             generation: raw.generation,
+            zones_resource: raw.zones_resource,
         })
     }
 
     /// The zone of a VPC.
     pub fn zone(&self, vpc: &VpcId) -> Option<&Zone> {
         self.zones.get(vpc)
+    }
+
+    /// The zones that the stack did not create, with their VPCs.
+    pub fn given_zones(&self) -> BTreeMap<HostedZoneId, (DnsName, Vec<VpcId>)> {
+        let mut given: BTreeMap<HostedZoneId, (DnsName, Vec<VpcId>)> = BTreeMap::new();
+        for (vpc, zone) in self.zones.iter().filter(|(_, zone)| zone.is_given) {
+            let (_, vpcs) =
+                given.entry(zone.id.clone()).or_insert_with(|| (zone.name.clone(), Vec::new()));
+            vpcs.push(vpc.clone());
+        }
+        given
     }
 
     /// The name of each zone. Several VPCs may share a zone.
@@ -382,7 +402,7 @@ mod tests {
         assert_snapshot!(check("record", json!("AAAA")), @r#"DISCOVERY_CONFIG: record: expected CNAME or ALIAS; found "AAAA""#);
         assert_snapshot!(check("ttlSeconds", json!(0)), @"DISCOVERY_CONFIG: ttlSeconds: expected 1 to 86400 seconds; found 0");
         assert_snapshot!(check("deleteLimit", json!({"free":1,"percent":101})), @"DISCOVERY_CONFIG: deleteLimit.percent: expected 0 to 100 percent; found 101");
-        assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: expected one of `environment`, `formerNames`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`, `adopt`, `generation`; found unknown field `ttl`");
+        assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: expected one of `environment`, `formerNames`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`, `adopt`, `generation`, `zonesResource`; found unknown field `ttl`");
     }
 
     proptest! {

@@ -72,9 +72,14 @@ pub(crate) fn show(trigger: &Trigger) -> String {
         let over = if options.override_delete_limit { " override" } else { "" };
         format!("{dry}{over}")
     };
+    let join = |zones: &BTreeSet<HostedZoneId>| {
+        zones.iter().map(HostedZoneId::as_str).collect::<Vec<_>>().join(", ")
+    };
     match trigger {
         Trigger::Ignore { reason } => format!("ignored: {reason}"),
         Trigger::Unreadable { reason } => format!("unreadable: {reason}"),
+        Trigger::CheckZones { zones } => format!("check zones {}", join(zones)),
+        Trigger::Leave(departure) => format!("leave zones {}", join(&departure.zones)),
         Trigger::SetNegativeTtl { zone, seconds } => format!("negative TTL {seconds} in {zone}"),
         Trigger::Deregister { zone, options } => {
             let zone = zone.as_ref().map_or(String::new(), |zone| format!(" in {zone}"));

@@ -96,6 +96,13 @@ impl Version {
         Turn::TakeOver(change(zone, name, deletes, creates))
     }
 
+    /// Whether a zone with these records belongs to another version.
+    pub fn belongs_to_another(&self, name: &DnsName, rrsets: &[Rrset]) -> bool {
+        let mine = record(name, &self.generation);
+        let mut present = rrsets.iter().filter(|rrset| rrset.name == *name && is_own(rrset));
+        present.any(|rrset| *rrset != mine)
+    }
+
     fn is_newer(&self, taken_at: u64) -> bool {
         self.newest_at_ms > taken_at || self.now_ms.saturating_sub(taken_at) >= MAX_OVERLAP_MS
     }

@@ -10,6 +10,7 @@ pub mod tags;
 
 // From the payload to the services that a run looks at.
 pub mod delivery;
+pub mod deployment;
 pub mod event;
 pub mod request;
 pub mod trigger;

@@ -149,6 +149,8 @@ pub enum ReportScope {
     Service,
     All,
     Deregister,
+    /// Zones that come to the environment.
+    Zones,
     /// The negative TTL of a zone.
     #[serde(rename = "negativeTtl")]
     NegativeTtl,
@@ -170,6 +172,9 @@ pub struct Report {
     /// Errors while listing services and names. Nothing that depends on the missing data was decided.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub read_errors: Vec<String>,
+    /// What a deployment should know although nothing failed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     pub changes: Changes,
     pub api_calls: ApiCalls,
     /// Throttled attempts. The SDK retried them.
@@ -189,6 +194,7 @@ impl Report {
             reason: None,
             outcomes: Vec::new(),
             read_errors: Vec::new(),
+            notes: Vec::new(),
             changes: Changes::default(),
             api_calls: ApiCalls::default(),
             throttles: ApiCalls::default(),

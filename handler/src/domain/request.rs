@@ -1,34 +1,9 @@
-//! Parses requests: commands that a person sends, and those of the deployment's custom resource.
+//! Parses requests: commands that a person sends, and those of the deployment's custom resources.
 
 use serde_json::Value;
 
 use crate::domain::service::{AwsLocation, HostedZoneId, ServiceArn, last_segment};
 use crate::domain::trigger::{Options, Scope, Targets, Trigger};
-
-/// An event of CloudFormation. The custom resource has one property for each kind of event (`Create`, `Update`
-/// and `Delete`), which contains the request for it.
-pub(super) fn parse_custom_resource(payload: &Value, location: &AwsLocation) -> Trigger {
-    let event = payload["RequestType"].as_str().unwrap_or_default();
-    match payload["ResourceProperties"][event].as_str() {
-        None => Trigger::ignore(format!("the custom resource has no request for {event:?}")),
-        Some(text) => match serde_json::from_str::<Value>(text) {
-            Ok(request) => match request.get("negativeTtl") {
-                Some(subject) => negative_ttl(subject),
-                None => of_deployment(parse(&request, location)),
-            },
-            Err(error) => Trigger::not_json(&error),
-        },
-    }
-}
-
-fn of_deployment(trigger: Trigger) -> Trigger {
-    match trigger {
-        Trigger::Reconcile { scope, options } => {
-            Trigger::Reconcile { scope, options: Options { is_deployment: true, ..options } }
-        }
-        other => other,
-    }
-}
 
 pub(super) fn parse(payload: &Value, location: &AwsLocation) -> Trigger {
     try_parse(payload, location).unwrap_or_else(|reason| Trigger::Unreadable { reason })
@@ -85,7 +60,7 @@ fn try_parse(payload: &Value, location: &AwsLocation) -> Result<Trigger, String>
 }
 
 /// The change of a zone's SOA record, `{"hostedZoneId":…,"seconds":…}`.
-fn negative_ttl(subject: &Value) -> Trigger {
+pub(super) fn negative_ttl(subject: &Value) -> Trigger {
     let zone = subject["hostedZoneId"].as_str().filter(|id| is_zone_id(id));
     let seconds = subject["seconds"].as_i64().filter(|seconds| (1..=86_400).contains(seconds));
     match (zone, seconds) {
@@ -122,7 +97,7 @@ fn service(subject: &Value, location: &AwsLocation) -> Result<ServiceArn, String
 }
 
 /// Whether `text` has the form of a zone id. The id becomes part of a request's path.
-fn is_zone_id(text: &str) -> bool {
+pub(super) fn is_zone_id(text: &str) -> bool {
     (2..=32).contains(&text.len())
         && text.starts_with('Z')
         && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
@@ -159,27 +134,6 @@ mod tests {
         assert_snapshot!(check(json!({"deregister": {"hostedZoneId": "Z1/rrset"}})), @r#"unreadable: deregister is {"hostedZoneId":"Z1/rrset"}; expected "all" or {"hostedZoneId":"Z…"}"#);
         assert_snapshot!(check(json!({"deregister": {"hostedZoneId": "Z1"}})), @"deregister in Z1");
         assert_snapshot!(check(json!({"deregister": "all", "reconcile": "all"})), @"unreadable: expected either reconcile or deregister; found both");
-    }
-
-    #[test]
-    fn a_custom_resource_carries_one_request_per_event() {
-        let request = |event: &str| {
-            let properties = json!({"Create": r#"{"reconcile":"all"}"#, "Delete": r#"{"deregister":{"hostedZoneId":"Z1"}}"#});
-            check(
-                json!({"RequestType": event, "ResponseURL": "https://example.com", "ResourceProperties": properties}),
-            )
-        };
-        let negative_ttl = |request: &str| {
-            check(json!({"RequestType": "Create", "ResourceProperties": {"Create": request}}))
-        };
-        assert_snapshot!(negative_ttl(r#"{"negativeTtl":{"hostedZoneId":"Z1","seconds":5}}"#), @"negative TTL 5 in Z1");
-        assert_snapshot!(negative_ttl(r#"{"negativeTtl":{"hostedZoneId":"Z1","seconds":0}}"#), @r#"unreadable: negativeTtl is {"hostedZoneId":"Z1","seconds":0}; expected {"hostedZoneId":"Z…","seconds":1 to 86400}"#);
         assert_snapshot!(check(json!({"negativeTtl": {"hostedZoneId": "Z1", "seconds": 5}})), @r#"unreadable: the payload is neither an EventBridge event nor a request such as {"reconcile":"all"}"#);
-        assert_snapshot!(request("Create"), @"full pass");
-        assert_snapshot!(request("Delete"), @"deregister in Z1");
-        assert_snapshot!(request("Update"), @r#"ignored: the custom resource has no request for "Update""#);
-        assert_snapshot!(check(json!({"RequestType": 7, "ResourceProperties": 7})), @r#"ignored: the custom resource has no request for """#);
-        let broken = json!({"RequestType": "Create", "ResourceProperties": {"Create": "{"}});
-        assert_snapshot!(check(broken), @"unreadable: the payload is not valid JSON: EOF while parsing an object at line 1 column 1");
     }
 }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::domain::delivery::Delivery;
+use crate::domain::deployment::{Departure, ResourceEvent};
 use crate::domain::service::{AwsLocation, HostedZoneId, LoadBalancerRef, ServiceArn};
 use crate::domain::{event, request};
 
@@ -18,6 +19,7 @@ use crate::domain::{event, request};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
     One(Trigger),
+    Resource(ResourceEvent),
     /// Messages of a queue, each of which may fail alone.
     Batch(Vec<Message>),
 }
@@ -48,6 +50,12 @@ pub enum Trigger {
         zone: HostedZoneId,
         seconds: i64,
     },
+    /// Checks zones that come to the environment. Only a deployment sends it.
+    CheckZones {
+        zones: BTreeSet<HostedZoneId>,
+    },
+    /// Deletes the records of zones that leave the environment. Only a deployment sends it.
+    Leave(Departure),
     /// A payload that needs no work.
     Ignore {
         reason: String,
@@ -135,16 +143,11 @@ impl Trigger {
     }
 
     pub fn parse(payload: &Value, location: &AwsLocation) -> Trigger {
-        // Lambda wraps a failed event before it sends it to the failure destination. After a redrive the
-        // event arrives in that wrapper.
-        let payload = match (payload.get("requestContext"), payload.get("requestPayload")) {
-            (Some(_), Some(failed)) => failed,
-            _ => payload,
-        };
+        let payload = unwrapped(payload);
         if payload.get("detail-type").is_some() {
             event::parse(payload, location)
         } else if payload.get("RequestType").is_some() {
-            request::parse_custom_resource(payload, location)
+            Trigger::ignore("the event of CloudFormation has no known type")
         } else if payload.get("reconcile").is_some() || payload.get("deregister").is_some() {
             request::parse(payload, location)
         } else {
@@ -152,6 +155,24 @@ impl Trigger {
                           {\"reconcile\":\"all\"}";
             Trigger::Unreadable { reason: reason.into() }
         }
+    }
+
+    /// Reads a message of a queue. Whoever may send a message is not allowed to command the handler, and an old command
+    /// may come back with a redrive, so only events count.
+    fn of_message(body: &str, location: &AwsLocation) -> Trigger {
+        let payload: Value = match serde_json::from_str(body) {
+            Ok(payload) => payload,
+            Err(error) => return Trigger::not_json(&error),
+        };
+        let message = unwrapped(&payload);
+        let is_command =
+            ["reconcile", "deregister", "RequestType"].iter().any(|key| message.get(key).is_some());
+        if is_command && message.get("detail-type").is_none() {
+            return Trigger::ignore(
+                "a command in a message of a queue does not count; invoke the function with it",
+            );
+        }
+        Trigger::parse(message, location)
     }
 
     /// A run without options.
@@ -192,7 +213,6 @@ impl Trigger {
         }
     }
 
-    /// Extends this trigger by `other`, if one run can serve both. Returns whether it did.
     /// Whether this asks for a full pass and names no service, so that a full pass for another reason does all its work.
     pub fn is_plain_full_pass(&self) -> bool {
         match self {
@@ -203,6 +223,7 @@ impl Trigger {
         }
     }
 
+    /// Extends this trigger by `other`, if one run can serve both. Returns whether it did.
     fn merge(&mut self, other: &Trigger) -> bool {
         match (self, other) {
             (
@@ -259,10 +280,22 @@ impl Payload {
             Ok(payload) => payload,
             Err(error) => return Payload::One(Trigger::not_json(&error)),
         };
+        if let Some(event) = ResourceEvent::parse(&payload, location) {
+            return Payload::Resource(event);
+        }
         match messages(&payload, location) {
             Some(messages) => Payload::Batch(messages),
             None => Payload::One(Trigger::parse(&payload, location)),
         }
+    }
+}
+
+/// The event in a payload. Lambda wraps a failed event before it sends it to the failure destination. After a redrive
+/// the event arrives in that wrapper.
+fn unwrapped(payload: &Value) -> &Value {
+    match (payload.get("requestContext"), payload.get("requestPayload")) {
+        (Some(_), Some(failed)) => failed,
+        _ => payload,
     }
 }
 
@@ -272,7 +305,7 @@ fn messages(payload: &Value, location: &AwsLocation) -> Option<Vec<Message>> {
     let message = |record: &Value| {
         let id = record["messageId"].as_str().filter(|_| record["eventSource"] == "aws:sqs")?;
         let trigger = match record["body"].as_str() {
-            Some(body) => Trigger::read(body, location),
+            Some(body) => Trigger::of_message(body, location),
             None => Trigger::Unreadable { reason: "the message has no body".into() },
         };
         Some(Message { id: id.to_owned(), trigger, delivery: Delivery::of_record(record) })
@@ -372,7 +405,7 @@ mod tests {
         let payload = json!({"Records": records.collect::<Vec<_>>()});
         match Payload::read(&payload.to_string(), &location()) {
             Payload::Batch(messages) => messages,
-            Payload::One(trigger) => panic!("not a batch: {}", show(&trigger)),
+            other => panic!("not a batch: {other:?}"),
         }
     }
 
@@ -449,20 +482,17 @@ mod tests {
     #[test]
     fn messages_of_a_batch_are_merged_into_as_few_runs_as_possible() {
         let text = |value: Value| Value::from(value.to_string());
-        let service = |name: &str, dry: bool| {
-            text(json!({"reconcile": {"cluster": "dev", "service": name}, "dryRun": dry}))
+        let deletion = |name: &str| {
+            text(api_call("DeleteService", json!({"cluster": "dev", "service": name}), json!({})))
         };
+        let full_pass =
+            json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}});
         let messages = batch(&[
-            service("a", false),
+            deletion("a"),
             text(api_call("RunTask", json!({}), json!({}))),
-            service("b", true),
-            text(api_call("DeleteService", json!({"cluster": "dev", "service": "c"}), json!({}))),
+            deletion("c"),
             json!("not JSON"),
             json!(7),
-            text(json!({"deregister": "all"})),
-            text(json!({"deregister": "all"})),
-            text(json!({"deregister": {"hostedZoneId": "Z1"}})),
-            text(json!({"deregister": "all", "dryRun": true})),
         ]);
         let show_runs = |messages: &[Message]| {
             let line = |(trigger, messages): &(Trigger, Vec<&Message>)| {
@@ -471,17 +501,30 @@ mod tests {
             };
             runs(messages).iter().map(line).collect::<Vec<_>>().join("\n")
         };
-        assert_snapshot!(show_runs(&messages), @"
-        0, 3: dev/a, dev/c deleted
-        2: dev/b dry
-        6, 7: deregister
-        8: deregister in Z1
-        9: deregister dry
-        ");
-        assert_snapshot!(show(&messages[4].trigger), @"unreadable: the payload is not valid JSON: expected ident at line 1 column 2");
-        assert_snapshot!(show(&messages[5].trigger), @"unreadable: the message has no body");
-        let all = batch(&[service("a", false), text(json!({"reconcile": "all"}))]);
+        assert_snapshot!(show_runs(&messages), @"0, 2: dev/a deleted, dev/c deleted");
+        assert_snapshot!(show(&messages[3].trigger), @"unreadable: the payload is not valid JSON: expected ident at line 1 column 2");
+        assert_snapshot!(show(&messages[4].trigger), @"unreadable: the message has no body");
+        let all = batch(&[deletion("a"), text(full_pass)]);
         assert_snapshot!(show_runs(&all), @"0, 1: full pass");
+    }
+
+    #[test]
+    fn commands_in_messages_do_not_count() {
+        let resource = json!({"RequestType": "Delete", "ResourceProperties": {"Zones": ["Z1"]}});
+        let failed = json!({"requestContext": {}, "requestPayload": {"deregister": "all"}});
+        let commands = [
+            json!({"deregister": "all"}),
+            json!({"reconcile": "all", "overrideDeleteLimit": true}),
+            json!({"reconcile": {"service": "orders"}}),
+            resource,
+            failed,
+        ];
+        for message in batch(&commands.map(|command| Value::from(command.to_string()))) {
+            assert_eq!(
+                show(&message.trigger),
+                "ignored: a command in a message of a queue does not count; invoke the function with it"
+            );
+        }
     }
 
     #[test]

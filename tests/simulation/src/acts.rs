@@ -17,6 +17,7 @@ use crate::lambda::DEPLOYMENT;
 use crate::route53::{Action, Author, StoredRrset, Writer};
 use crate::runner::{FULL_PASS, Runner};
 use crate::state::Simulation;
+use handler::invocation::Answer;
 
 /// How long ECS still describes a service that is INACTIVE.
 const INACTIVE_PERIOD: Duration = Duration::from_secs(40);
@@ -189,7 +190,24 @@ impl Runner {
                         (config.template, config.alias, config.ttl) = (template, alias, ttl);
                     };
                     runner.lambda.configure(environment, change);
-                    runner.deliver(environment, DEPLOYMENT.to_owned(), Duration::ZERO).await;
+                    // CloudFormation repeats a run that was killed. The next full pass of the schedule continues
+                    // what failed.
+                    let mut answer = None;
+                    while answer.is_none() && runner.first_violation().is_ok() {
+                        answer = runner.lambda.invoke(environment, DEPLOYMENT).await;
+                    }
+                    let is_complete = answer.is_some_and(|answer| match answer {
+                        Answer::Resource(answer) => {
+                            let report = &answer.report;
+                            report.failures().next().is_none() && report.read_errors.is_empty()
+                        }
+                        Answer::Report(_) | Answer::Batch(_) => false,
+                    });
+                    if !is_complete {
+                        runner
+                            .deliver(environment, FULL_PASS.to_owned(), Duration::from_secs(60))
+                            .await;
+                    }
                 });
                 Vec::new()
             }

@@ -210,6 +210,7 @@ impl Lambda {
 fn reports(answer: &Answer) -> &[Report] {
     match answer {
         Answer::Report(report) => std::slice::from_ref(report),
+        Answer::Resource(answer) => std::slice::from_ref(&answer.report),
         Answer::Batch(batch) => &batch.runs,
     }
 }

@@ -247,7 +247,7 @@ impl Runner {
         let answer = self.lambda.invoke(environment, &payload).await;
         let has_failed = |message: &Message| match &answer {
             None => true,
-            Some(Answer::Report(_)) => false,
+            Some(Answer::Report(_) | Answer::Resource(_)) => false,
             Some(Answer::Batch(answer)) => answer
                 .batch_item_failures
                 .iter()
@@ -288,7 +288,7 @@ impl Runner {
         self.queues[environment].lock().expect("no holder panics")
     }
 
-    fn first_violation(&self) -> Result<(), Violation> {
+    pub(crate) fn first_violation(&self) -> Result<(), Violation> {
         found(self.lambda.simulation().violation.clone())
     }
 
