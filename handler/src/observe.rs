@@ -244,7 +244,7 @@ impl Observer<'_> {
         let (services, outside): (BTreeSet<_>, BTreeSet<_>) =
             services.into_iter().partition(|arn| self.includes(arn));
         let names = join_all(names.into_iter().map(async |(zone, name)| {
-            let rrsets = self.aws.route53.list(&zone, Some(&name), self.priority, deadline).await;
+            let rrsets = self.aws.route53.list_name(&zone, &name, self.priority, deadline).await;
             (zone, name, rrsets)
         }));
         let (services, target_groups, load_balancers, classic, names, zones) = join!(

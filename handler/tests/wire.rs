@@ -1592,6 +1592,31 @@ async fn the_records_at_a_name_are_read_from_all_pages_that_contain_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn thousands_of_names_below_a_name_cost_one_more_request() {
+    let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
+    for (below, requests) in [("10-0-0-7.orders.internal", 2), ("web.orders.internal", 1)] {
+        let records = zone.clone();
+        let script = move |call: &Call| {
+            (call.operation == "ListResourceRecordSets").then(|| {
+                assert!(call.path.contains("maxitems=8"), "{}", call.path);
+                let name = rrset(below, "A", 60, "10.0.0.7");
+                let next = Some("x.orders.internal");
+                if requests == 1 {
+                    return page(&[records.as_slice(), &[name]].concat(), next);
+                }
+                match call.path.contains("name=_discovery.orders.internal") {
+                    false => page(&[records[0].clone(), name], next),
+                    true => page(&records[1..], next),
+                }
+            })
+        };
+        let outcome = run(one(), zone.clone(), Box::new(script)).await;
+        assert_eq!(outcome.statuses(), "unchanged");
+        assert_eq!(outcome.count("ListResourceRecordSets"), requests);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_alias_with_health_evaluation_is_replaced_with_an_exact_delete() {
     let with_alias = || described(tagged(&[("record", "ALIAS")]));
     let created = run(one(), vec![], with_alias()).await;
