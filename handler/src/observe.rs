@@ -11,6 +11,7 @@ use futures_util::join;
 use tokio::time::Instant;
 
 use crate::aws::deadline::Deadline;
+use crate::aws::elb::LoadBalancers;
 use crate::aws::route53::{ListError, Priority};
 use crate::aws::{Aws, AwsError};
 use crate::domain::config::Config;
@@ -175,8 +176,8 @@ impl Observer<'_> {
             retagged: targets.retagged.clone(),
             deleted: targets.deleted.clone(),
         };
-        // The event's load balancers and the first page of all load balancers are read along with the
-        // service. If they suffice, the record is written after this one round trip.
+        // The event's load balancers and a small page of all load balancers are read along with the service. If they
+        // suffice, the record is written after this one round trip. A deleted service needs no load balancer.
         let mut reads = world.missing(&scope, self.config, self.identity);
         for reference in &targets.hint {
             match reference {
@@ -184,10 +185,13 @@ impl Observer<'_> {
                 LoadBalancerRef::Classic(name) => drop(reads.classic.insert(name.clone())),
             }
         }
-        let ((), balancers) = join!(
-            self.read(reads, &mut world),
-            self.aws.elb.first_load_balancers(self.deadline.half())
-        );
+        let prefetch = async {
+            if scope.services.is_subset(&scope.deleted) {
+                return Ok(LoadBalancers::new());
+            }
+            self.aws.elb.first_load_balancers(self.deadline.half()).await
+        };
+        let ((), balancers) = join!(self.read(reads, &mut world), prefetch);
         world.load_balancers.extend(prefetched(balancers));
         self.reject_outdated(targets, &mut world);
         self.complete(world, &scope).await

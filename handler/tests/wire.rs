@@ -484,6 +484,29 @@ async fn a_new_service_is_registered_in_the_third_round_trip_or_the_second_with_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_load_balancer_that_is_not_among_the_first_ones_costs_one_more_round_trip() {
+    let script: Script = Box::new(|call| {
+        let is_page = !call.body.contains("LoadBalancerArns.member");
+        (call.operation == "DescribeLoadBalancers" && is_page).then(|| {
+            assert!(call.body.contains("PageSize=20"), "{}", call.body);
+            (200, elb("DescribeLoadBalancers", "<LoadBalancers/><NextMarker>t</NextMarker>"))
+        })
+    });
+    let outcome = run(created(), vec![], script).await;
+    assert_eq!(outcome.statuses(), "registered");
+    assert_eq!(outcome.round_trip("ChangeResourceRecordSets"), 3);
+    assert_eq!(outcome.report.api_calls.elb, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_event_of_a_deleted_service_reads_no_load_balancer() {
+    let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
+    let outcome = run(deleted("orders"), zone, with_status(|_| "INACTIVE")).await;
+    assert_eq!(outcome.statuses(), "deregistered: ECS reports INACTIVE");
+    assert_eq!(outcome.report.api_calls.elb, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_in_sync_causes_no_write() {
     let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
     let outcome = run(one(), zone, usual()).await;

@@ -49,6 +49,8 @@ pub struct Figures {
     pub calls: BTreeMap<String, usize>,
     /// Requests that failed. Without faults, AWS only throttles.
     pub throttled: usize,
+    /// The bytes in the bodies of all responses.
+    pub received: usize,
     /// From the beginning until the last change was applied.
     pub took: Duration,
     /// From the beginning until the response to the last change arrived. `None` without changes.
@@ -149,6 +151,34 @@ fn add(account: &mut Account, number: usize) {
         deployment: None,
     };
     account.ecs.services.insert(name, service);
+}
+
+/// Adds records of others to the zone: `records` names of one label each that begins with `prefix`, below `parent`.
+///
+/// # Panics
+/// If the zone does not accept the records.
+pub fn add_records(account: &mut Account, prefix: &str, parent: &str, records: usize) {
+    let zone = account.zones.get_mut(ZONE).expect("the zone of all workloads");
+    let create = |number: usize| {
+        let rrset = StoredRrset {
+            name: format!("{prefix}{number:05}.{parent}."),
+            kind: "A".into(),
+            ttl: Some(60),
+            values: vec!["10.0.0.7".into()],
+            ..StoredRrset::default()
+        };
+        (Action::Create, rrset)
+    };
+    let numbers: Vec<usize> = (0..records).collect();
+    for numbers in numbers.chunks(1_000) {
+        let changes: Vec<_> = numbers.iter().copied().map(create).collect();
+        zone.change(&changes, &Author::Person).expect("the zone accepts the records");
+    }
+}
+
+/// The name of a service in the zone.
+pub fn record_name(number: usize) -> String {
+    format!("{}.internal", name(number).1)
 }
 
 /// The event of a service's creation, with or without its target groups.
@@ -389,6 +419,7 @@ fn figures(simulation: &Simulation, failed: usize) -> Figures {
     Figures {
         calls,
         throttled,
+        received: trace.iter().map(|request| request.bytes).sum(),
         took: written.unwrap_or_default(),
         written: written.map(|at| at + ROUND_TRIP / 2),
         route53_peak: to_route53.iter().map(within_a_second).max().unwrap_or_default(),

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use benchmarks::workload::{
-    Figures, QUEUE, ROUND_TRIP, call, created, delete, fleet, full_pass, one, quota_time,
-    replace_load_balancer, run,
+    Figures, QUEUE, ROUND_TRIP, add_records, call, created, delete, fleet, full_pass, one,
+    quota_time, record_name, replace_load_balancer, run,
 };
 use serde_json::json;
 
@@ -30,9 +30,33 @@ fn an_event_causes_no_unnecessary_calls() {
     assert_eq!(calls(&one(moved, &update)), [2, 2, 2]);
     let mut deleted = registered.clone();
     delete(&mut deleted, 0);
-    assert_eq!(calls(&one(deleted, &call("DeleteService", 0, json!({})))), [2, 1, 2]);
+    assert_eq!(calls(&one(deleted, &call("DeleteService", 0, json!({})))), [2, 0, 2]);
     let scaled = call("UpdateService", 0, json!({"desiredCount": 3}));
     assert_eq!(calls(&one(registered, &scaled)), [0, 0, 0]);
+}
+
+#[test]
+fn the_work_for_an_event_depends_neither_on_the_load_balancers_of_the_account_nor_on_the_records_of_the_zone()
+ {
+    for (services, records, round_trips) in [(5, 0, 2), (400, 0, 3), (5, 9_000, 2), (400, 9_000, 3)]
+    {
+        let mut account = fleet(services);
+        add_records(&mut account, "tenant-", "internal", records);
+        let figures = one(account, &created(services - 1, true));
+        assert_eq!(figures.written, Some(ROUND_TRIP * round_trips), "{services} {records}");
+        assert!(figures.received <= 64 * 1_024, "{services} {records}: {}", figures.received);
+    }
+}
+
+#[test]
+fn a_name_with_thousands_of_names_below_it_costs_at_most_one_more_request() {
+    for (prefix, lists) in [("a", 1), ("1", 2)] {
+        let mut account = full_pass(fleet(1)).account;
+        add_records(&mut account, prefix, &record_name(0), 4_000);
+        let figures = one(account, &created(0, true));
+        assert_eq!(figures.of("ListResourceRecordSets"), lists, "{prefix}");
+        assert!(figures.received <= 64 * 1_024, "{prefix}: {}", figures.received);
+    }
 }
 
 #[test]
