@@ -43,6 +43,14 @@ pub const LOAD_BALANCER_CALLS: [&str; 10] = [
     "SetSubnets",
 ];
 
+/// ECS's own events after which a service may need another record: a name moves to another load balancer when the
+/// deployment or the task set that uses it is complete. The EventBridge rule lists the same events.
+///
+/// All others leave names alone, or accompany a call of [`ECS_CALLS`]. So SERVICE_DEPLOYMENT_IN_PROGRESS, which ECS sends
+/// for each new image, SERVICE_STEADY_STATE, which it repeats, and the events of autoscaling cost no request.
+pub const SERVICE_EVENTS: [&str; 3] =
+    ["SERVICE_DEPLOYMENT_COMPLETED", "SERVICE_DEPLOYMENT_FAILED", "TASKSET_STEADY_STATE"];
+
 /// The limit of load balancers that are read ahead for one event. It is also the limit of one Describe
 /// request.
 const MAX_HINTS: usize = 20;
@@ -58,7 +66,7 @@ pub(super) fn parse(event: &Value, location: &AwsLocation) -> Trigger {
             load_balancer_call(&event["detail"])
         }
         ("aws.ecs", "ECS Deployment State Change" | "ECS Service Action") => {
-            service_event(event, location)
+            ecs_event(event, location)
         }
         ("aws.tag", "Tag Change on Resource") => tag_event(event, location),
         (source, detail_type) => {
@@ -67,7 +75,17 @@ pub(super) fn parse(event: &Value, location: &AwsLocation) -> Trigger {
     }
 }
 
-/// ECS's own events name the service in their resources.
+/// ECS's own event about a service. One without a name may be any of them.
+fn ecs_event(event: &Value, location: &AwsLocation) -> Trigger {
+    match event["detail"]["eventName"].as_str() {
+        Some(name) if !SERVICE_EVENTS.contains(&name) => {
+            Trigger::ignore(format!("the event {name} of ECS changes no name"))
+        }
+        _ => service_event(event, location),
+    }
+}
+
+/// An event that names the service in its resources.
 fn service_event(event: &Value, location: &AwsLocation) -> Trigger {
     let Some(resource) = event["resources"][0].as_str() else {
         return Trigger::ignore("the event's resources[0] names no service");
@@ -439,6 +457,29 @@ mod tests {
         with_cluster["detail"]["clusterArn"] =
             json!("arn:aws:ecs:eu-west-1:111122223333:cluster/dev");
         assert_snapshot!(check(with_cluster), @"dev/web");
+    }
+
+    #[test]
+    fn of_the_events_of_ecs_only_those_that_end_a_deployment_cost_a_request() {
+        let event = |name: Value| {
+            check(json!({
+                "source": "aws.ecs", "detail-type": "ECS Deployment State Change",
+                "resources": ["arn:aws:ecs:eu-west-1:111122223333:service/dev/web"],
+                "detail": {"eventName": name},
+            }))
+        };
+        for name in SERVICE_EVENTS {
+            assert_eq!(event(json!(name)), "dev/web", "{name}");
+        }
+        assert_eq!(event(json!(null)), "dev/web");
+        for name in [
+            "SERVICE_DEPLOYMENT_IN_PROGRESS",
+            "SERVICE_STEADY_STATE",
+            "SERVICE_DESIRED_COUNT_UPDATED",
+        ] {
+            let ignored = format!("ignored: the event {name} of ECS changes no name");
+            assert_eq!(event(json!(name)), ignored);
+        }
     }
 
     #[test]
