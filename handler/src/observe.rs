@@ -12,7 +12,8 @@ use tokio::time::Instant;
 
 use crate::aws::deadline::Deadline;
 use crate::aws::elb::LoadBalancers;
-use crate::aws::route53::{ListError, Priority};
+use crate::aws::rate_limiter::Priority;
+use crate::aws::route53::ListError;
 use crate::aws::{Aws, AwsError};
 use crate::domain::config::Config;
 use crate::domain::desired::{DesiredState, desired};
@@ -72,8 +73,8 @@ impl Observer<'_> {
     /// If that fails, nobody knows it.
     async fn read_all_load_balancers(&self, world: &mut World) {
         let (all, classic) = join!(
-            self.aws.elb.all_load_balancers(self.deadline),
-            self.aws.elb_classic.all_load_balancers(self.deadline)
+            self.aws.elb.all_load_balancers(self.priority, self.deadline),
+            self.aws.elb_classic.all_load_balancers(self.priority, self.deadline)
         );
         let error: Option<ReadError> = match (all, classic) {
             (Ok(all), Ok(classic)) => {
@@ -96,7 +97,8 @@ impl Observer<'_> {
 
     /// Reads services again.
     pub(crate) async fn services_again(&self, services: &BTreeSet<ServiceArn>) -> World {
-        let services = self.aws.ecs.describe(services, self.now, self.deadline).await;
+        let services =
+            self.aws.ecs.describe(services, self.now, self.priority, self.deadline).await;
         World { services, ..World::default() }
     }
 
@@ -110,9 +112,9 @@ impl Observer<'_> {
         let deadline = self.deadline.half();
         let (mut world, groups, all, classic) = join!(
             self.services_again(services),
-            self.aws.elb.all_target_groups(deadline),
-            self.aws.elb.all_load_balancers(deadline),
-            self.aws.elb_classic.load_balancers(&classic, deadline),
+            self.aws.elb.all_target_groups(self.priority, deadline),
+            self.aws.elb.all_load_balancers(self.priority, deadline),
+            self.aws.elb_classic.load_balancers(&classic, self.priority, deadline),
         );
         world.classic = classic;
         (world.target_groups, world.load_balancers) = (prefetched(groups), prefetched(all));
@@ -141,11 +143,12 @@ impl Observer<'_> {
     }
 
     /// The services that should have each name, among all services. The error lists the failed reads: each of
-    /// them may conceal a candidate.
+    /// them may conceal a candidate. Reading everything takes as many requests as a full pass, and has its priority.
     pub(crate) async fn candidates(
         &self,
     ) -> Result<BTreeMap<ZoneName, BTreeSet<ServiceArn>>, Vec<String>> {
-        let world = self.observe(&Scope::full_pass(), &BTreeSet::new()).await;
+        let reader = Observer { priority: Priority::Background, ..*self };
+        let world = reader.observe(&Scope::full_pass(), &BTreeSet::new()).await;
         let errors = world.service_read_errors();
         if !errors.is_empty() {
             return Err(errors);
@@ -189,7 +192,7 @@ impl Observer<'_> {
             if scope.services.is_subset(&scope.deleted) {
                 return Ok(LoadBalancers::new());
             }
-            self.aws.elb.first_load_balancers(self.deadline.half()).await
+            self.aws.elb.first_load_balancers(self.priority, self.deadline.half()).await
         };
         let ((), balancers) = join!(self.read(reads, &mut world), prefetch);
         world.load_balancers.extend(prefetched(balancers));
@@ -252,10 +255,10 @@ impl Observer<'_> {
             (zone, name, rrsets)
         }));
         let (services, target_groups, load_balancers, classic, names, zones) = join!(
-            self.aws.ecs.describe(&services, self.now, deadline),
-            self.aws.elb.target_groups(&target_groups, deadline),
-            self.aws.elb.load_balancers(&load_balancers, deadline),
-            self.aws.elb_classic.load_balancers(&classic, deadline),
+            self.aws.ecs.describe(&services, self.now, self.priority, deadline),
+            self.aws.elb.target_groups(&target_groups, self.priority, deadline),
+            self.aws.elb.load_balancers(&load_balancers, self.priority, deadline),
+            self.aws.elb_classic.load_balancers(&classic, self.priority, deadline),
             names,
             self.list_zones(&zones, deadline),
         );
@@ -279,14 +282,15 @@ impl Observer<'_> {
         let services = async {
             let is_included = |cluster: &str| self.config.has_cluster(cluster);
             let location = &self.identity.location;
-            let (listed, errors) = self.aws.ecs.list(location, is_included, deadline.half()).await;
-            (self.aws.ecs.describe(&listed, self.now, deadline).await, errors)
+            let (listed, errors) =
+                self.aws.ecs.list(location, is_included, self.priority, deadline.half()).await;
+            (self.aws.ecs.describe(&listed, self.now, self.priority, deadline).await, errors)
         };
         let zones = self.config.zones().into_keys().collect();
         let ((services, errors), target_groups, load_balancers, zones) = join!(
             services,
-            self.aws.elb.all_target_groups(deadline),
-            self.aws.elb.all_load_balancers(deadline),
+            self.aws.elb.all_target_groups(self.priority, deadline),
+            self.aws.elb.all_load_balancers(self.priority, deadline),
             self.list_zones(&zones, deadline),
         );
         let mut world = World {
@@ -305,13 +309,15 @@ impl Observer<'_> {
         world
     }
 
+    /// Lists whole zones. That may take many requests, so it has the priority of a full pass, also in the run for an
+    /// event.
     async fn list_zones(
         &self,
         zones: &BTreeSet<HostedZoneId>,
         deadline: Deadline,
     ) -> Vec<(HostedZoneId, Result<Vec<Rrset>, ListError>)> {
         join_all(zones.iter().map(async |zone| {
-            (zone.clone(), self.aws.route53.list(zone, None, self.priority, deadline).await)
+            (zone.clone(), self.aws.route53.list(zone, None, Priority::Background, deadline).await)
         }))
         .await
     }

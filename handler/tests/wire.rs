@@ -998,7 +998,7 @@ async fn a_run_that_is_out_of_time_starts_no_batch_and_reports_the_other_service
 
     // The time suffices for the reads, which have three quarters of it, and for the first batch with its recheck.
     let first = u32::try_from(whole.round_trip("ChangeResourceRecordSets")).expect("a few");
-    let cut = large_pass(ROUND_TRIP * first * 3 / 2).await;
+    let cut = large_pass(ROUND_TRIP * first * 2).await;
     assert_eq!(cut.count("ChangeResourceRecordSets"), 1);
     let created = cut.report.changes.created;
     assert!(created > 0 && created < 1_200, "{created}");
@@ -1667,6 +1667,37 @@ async fn requests_for_few_services_are_sent_at_once_and_for_many_at_half_of_the_
     // The second request waits until 200 ms after the first one.
     assert_eq!(change(21).await, 5);
     assert_eq!(change(30).await, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_pass_uses_half_of_the_rates_of_ecs_and_elastic_load_balancing() {
+    // The pages of Elastic Load Balancing follow each other, so without a limit there would be 20 of them in a second.
+    let mut pages = BTreeSet::from([String::new()]);
+    let load_balancers: Script = Box::new(move |call| {
+        (call.operation == "DescribeLoadBalancers").then(|| {
+            pages.insert(call.body.clone());
+            let next = format!("<LoadBalancers/><NextMarker>{}</NextMarker>", pages.len());
+            let next = if pages.len() > 100 { "<LoadBalancers/>" } else { &next };
+            (200, elb("DescribeLoadBalancers", next))
+        })
+    });
+    let names = (0..700).map(|number| format!("service-{number}"));
+    let script = either(load_balancers, fleet(names));
+    let outcome = run(json!({"reconcile": "all"}), vec![], script).await;
+    let aws = outcome.aws.lock().expect("no holder panics");
+    let peak = |operation: &str, seconds: u64| {
+        let at = |(name, at): &(String, Duration)| (name == operation).then_some(*at);
+        let all: Vec<Duration> = aws.log.iter().filter_map(at).collect();
+        let within = |from: &Duration| {
+            let end = *from + Duration::from_secs(seconds);
+            all.iter().filter(|at| *at >= from && **at < end).count()
+        };
+        all.iter().map(within).max().expect("requests")
+    };
+    // Half of the burst, and half of what the rate allows in the time.
+    let (to_ecs, to_elb) = (peak("DescribeServices", 1), peak("DescribeLoadBalancers", 10));
+    assert!(to_ecs > 40 && to_ecs <= 50 + 10, "{to_ecs}");
+    assert!(to_elb > 40 && to_elb <= 20 + 50, "{to_elb}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -206,8 +206,8 @@ export const mutations = [
     edits: [
       [
         'aws/deadline.rs',
-        'timeout_at(self.end_by, request).await.unwrap_or(Err(OutOfTime::NoResponse.into()))',
-        'timeout_at(self.end_by + Duration::from_secs(900), request).await.unwrap_or(Err(OutOfTime::NoResponse.into()))',
+        'timeout_at(self.end_by, Box::pin(request))',
+        'timeout_at(self.end_by + Duration::from_secs(900), Box::pin(request))',
       ],
     ],
   },

@@ -19,7 +19,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::aws::deadline::{Deadline, OutOfTime};
 use crate::aws::pages::Pages;
-use crate::aws::rate_limiter::RateLimiter;
+use crate::aws::rate_limiter::{Priority, RateLimiter};
 use crate::aws::{AwsError, RequestCounter, TooManyRequests, is_rejection, retry_partition};
 use crate::domain::dns::{DnsName, NameError, RecordData, RecordType, Rrset};
 use crate::domain::plan::NameChange;
@@ -43,15 +43,6 @@ fn request_limiter() -> RateLimiter {
 /// because the handler may process two batches of the queue at once.
 fn change_limiter() -> RateLimiter {
     RateLimiter::new(Duration::from_millis(20), 750)
-}
-
-/// How a run shares Route 53's rate with the rest of the account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Priority {
-    /// A client waits for the name: every request is sent at once.
-    Event,
-    /// A full pass or a large batch: it uses half of the rate, and leaves the other half to others.
-    Background,
 }
 
 #[derive(Debug)]
@@ -164,12 +155,9 @@ impl Route53 {
         changes: usize,
         deadline: Deadline,
     ) -> Result<(), OutOfTime> {
-        if priority == Priority::Background {
-            let changes = u32::try_from(changes).unwrap_or(u32::MAX);
-            self.change_limiter.acquire(changes, deadline).await?;
-            self.request_limiter.acquire(1, deadline).await?;
-        }
-        Ok(())
+        let changes = u32::try_from(changes).unwrap_or(u32::MAX);
+        self.change_limiter.acquire_in_background(priority, changes, deadline).await?;
+        self.request_limiter.acquire_in_background(priority, 1, deadline).await
     }
 
     /// Lists a whole zone, or only the records at the name `within` and below it. Route 53 sorts names by their labels

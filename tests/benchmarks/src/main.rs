@@ -352,11 +352,11 @@ fn full_passes(table: &mut Table) {
             );
         }
         let shortest =
-            quota_time(2 * services, 750.0, 50.0) + quota_time(services / 10, 100.0, 20.0);
+            quota_time(2 * services, 750.0, 50.0) + quota_time(services / 10, 50.0, 10.0);
         table.row(
             format!("{services} services, all records missing: time until all names are right"),
             format!(
-                "{}; half of Route 53's quota and ECS's whole quota allow {}",
+                "{}; half of Route 53's and ECS's quotas allow {}",
                 seconds(missing.took),
                 seconds(shortest)
             ),

@@ -57,6 +57,8 @@ pub struct Figures {
     pub written: Option<Duration>,
     /// The greatest number of requests to Route 53 within one second.
     pub route53_peak: usize,
+    /// The greatest number of requests to ECS within one second.
+    pub ecs_peak: usize,
     /// Services with the right names at the end.
     pub right: usize,
     /// Invocations and messages that failed.
@@ -68,17 +70,20 @@ pub struct Figures {
 impl Figures {
     /// Requests to ECS (`ecs`), Elastic Load Balancing (`elb`) or Route 53 (`route53`).
     pub fn to(&self, api: &str) -> usize {
-        let of = |operation: &str| match operation {
-            "DescribeServices" | "ListServices" | "ListClusters" => "ecs",
-            "ListResourceRecordSets" | "ChangeResourceRecordSets" => "route53",
-            _ => "elb",
-        };
-        self.calls.iter().filter(|(name, _)| of(name) == api).map(|(_, count)| count).sum()
+        self.calls.iter().filter(|(name, _)| api_of(name) == api).map(|(_, count)| count).sum()
     }
 
     /// Requests of one operation.
     pub fn of(&self, operation: &str) -> usize {
         self.calls.get(operation).copied().unwrap_or_default()
+    }
+}
+
+fn api_of(operation: &str) -> &'static str {
+    match operation {
+        "DescribeServices" | "ListServices" | "ListClusters" => "ecs",
+        "ListResourceRecordSets" | "ChangeResourceRecordSets" => "route53",
+        _ => "elb",
     }
 }
 
@@ -395,14 +400,14 @@ fn figures(simulation: &Simulation, failed: usize) -> Figures {
             throttled += 1;
         }
     }
-    let to_route53: Vec<Duration> = trace
-        .iter()
-        .filter(|request| request.operation.ends_with("ResourceRecordSets"))
-        .map(|request| request.at)
-        .collect();
-    let within_a_second = |from: &Duration| {
-        let end = *from + Duration::from_secs(1);
-        to_route53.iter().filter(|at| *at >= from && **at < end).count()
+    let peak = |api: &str| {
+        let requests = trace.iter().filter(|request| api_of(&request.operation) == api);
+        let at: Vec<Duration> = requests.map(|request| request.at).collect();
+        let within_a_second = |from: &Duration| {
+            let end = *from + Duration::from_secs(1);
+            at.iter().filter(|at| *at >= from && **at < end).count()
+        };
+        at.iter().map(within_a_second).max().unwrap_or_default()
     };
     let is_change = |request: &&TracedRequest| {
         request.operation == "ChangeResourceRecordSets" && request.status == 200
@@ -422,7 +427,8 @@ fn figures(simulation: &Simulation, failed: usize) -> Figures {
         received: trace.iter().map(|request| request.bytes).sum(),
         took: written.unwrap_or_default(),
         written: written.map(|at| at + ROUND_TRIP / 2),
-        route53_peak: to_route53.iter().map(within_a_second).max().unwrap_or_default(),
+        route53_peak: peak("route53"),
+        ecs_peak: peak("ecs"),
         right: services.iter().filter(|service| is_right(*service)).count(),
         failed,
         account: simulation.account.clone(),
