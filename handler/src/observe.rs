@@ -178,6 +178,7 @@ impl Observer<'_> {
             names: written.clone(),
             retagged: targets.retagged.clone(),
             deleted: targets.deleted.clone(),
+            reach: targets.reach.clone(),
         };
         // The event's load balancers and a small page of all load balancers are read along with the service. If they
         // suffice, the record is written after this one round trip. A deleted service needs no load balancer.

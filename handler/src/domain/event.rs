@@ -2,7 +2,7 @@
 //!
 //! Decides which service an event is about. Contains no rule about names or records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::domain::service::{
     AwsLocation, ClassicName, LoadBalancerRef, ServiceArn, TargetGroupArn, last_segment,
 };
 use crate::domain::tags::TAG_PREFIX;
-use crate::domain::trigger::{Scope, Targets, Trigger};
+use crate::domain::trigger::{Reach, Scope, Targets, Trigger};
 
 /// The calls of the ECS API that can change a service's name. The EventBridge rule lists the same calls.
 pub const ECS_CALLS: [&str; 11] = [
@@ -81,7 +81,15 @@ fn ecs_event(event: &Value, location: &AwsLocation) -> Trigger {
         Some(name) if !SERVICE_EVENTS.contains(&name) => {
             Trigger::ignore(format!("the event {name} of ECS changes no name"))
         }
-        _ => service_event(event, location),
+        _ => match service_event(event, location) {
+            Trigger::Reconcile { scope: Scope::Services(targets), options } => {
+                let reach =
+                    targets.services.iter().map(|service| (service.clone(), Reach::Unmoved));
+                let reach = reach.collect();
+                Trigger::Reconcile { scope: Scope::Services(Targets { reach, ..targets }), options }
+            }
+            other => other,
+        },
     }
 }
 
@@ -166,6 +174,13 @@ fn api_call(detail: &Value, sent: Option<&str>, location: &AwsLocation) -> Trigg
             let deleted: BTreeSet<ServiceArn> =
                 service_if(&["DeleteService", "DeleteExpressGatewayService"]);
             let times = created.union(&deleted).zip(since.clone());
+            let reach = if !created.is_empty() {
+                Reach::New
+            } else if !deleted.is_empty() && is_unattached(detail) {
+                Reach::Unattached
+            } else {
+                Reach::Anywhere
+            };
             let targets = Targets {
                 services: BTreeSet::new(),
                 hint: hint(detail),
@@ -173,6 +188,7 @@ fn api_call(detail: &Value, sent: Option<&str>, location: &AwsLocation) -> Trigg
                 created,
                 retagged: service_if(&["TagResource", "UntagResource"]),
                 deleted,
+                reach: BTreeMap::from([(service.clone(), reach)]),
                 since,
             };
             Trigger::service(service, targets, location)
@@ -212,6 +228,14 @@ fn keeps_its_load_balancers(detail: &Value) -> bool {
     let request = &detail["requestParameters"];
     let is_complete = request["service"].is_string() && detail.get("omitted").is_none();
     is_complete && request.get("loadBalancers").is_none() && request.get("omitted").is_none()
+}
+
+/// Whether a deleted service had no load balancers, according to the response of the call.
+fn is_unattached(detail: &Value) -> bool {
+    let service = &detail["responseElements"]["service"];
+    let is_empty = |list: &Value| list.as_array().is_some_and(Vec::is_empty);
+    is_empty(&service["loadBalancers"])
+        && (service["taskSets"].is_null() || is_empty(&service["taskSets"]))
 }
 
 /// The subject of a call.
@@ -480,6 +504,37 @@ mod tests {
             let ignored = format!("ignored: the event {name} of ECS changes no name");
             assert_eq!(event(json!(name)), ignored);
         }
+    }
+
+    #[test]
+    fn an_event_determines_where_its_service_may_have_a_name() {
+        let reach = |event: &Value| match Trigger::parse(event, &location()) {
+            Trigger::Reconcile { scope: Scope::Services(targets), .. } => {
+                targets.reach.values().next().copied()
+            }
+            other => panic!("{}", show(&other)),
+        };
+        let service = json!({"service": "web", "serviceName": "web", "loadBalancers": []});
+        let call = |name: &str, response: Value| {
+            reach(&api_call(name, service.clone(), json!({"responseElements": response})))
+        };
+        assert_eq!(call("CreateService", json!(null)), Some(Reach::New));
+        for name in ["UpdateService", "CreateTaskSet", "DeleteTaskSet", "DeleteService"] {
+            assert_eq!(call(name, json!(null)), Some(Reach::Anywhere), "{name}");
+        }
+        let deleted = |service: Value| call("DeleteService", json!({"service": service}));
+        let group = json!([{"targetGroupArn": "arn"}]);
+        assert_eq!(deleted(json!({"loadBalancers": []})), Some(Reach::Unattached));
+        assert_eq!(deleted(json!({"loadBalancers": group})), Some(Reach::Anywhere));
+        assert_eq!(deleted(json!({})), Some(Reach::Anywhere));
+        let task_sets = json!({"loadBalancers": [], "taskSets": [{"loadBalancers": group}]});
+        assert_eq!(deleted(task_sets), Some(Reach::Anywhere));
+        let ended = json!({
+            "source": "aws.ecs", "detail-type": "ECS Deployment State Change",
+            "resources": ["arn:aws:ecs:eu-west-1:111122223333:service/dev/web"],
+            "detail": {"eventName": "SERVICE_DEPLOYMENT_COMPLETED"},
+        });
+        assert_eq!(reach(&ended), Some(Reach::Unmoved));
     }
 
     #[test]
