@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use simulation::account::{
-    Account, Attachment, EcsState, ServiceName, ServiceStatus, StoredLoadBalancer, StoredService,
-    target_group_arn,
+    ACCOUNT, Account, Attachment, EcsState, REGION, ServiceName, ServiceStatus, StoredLoadBalancer,
+    StoredService, target_group_arn,
 };
 use simulation::faults::Faults;
 use simulation::history::{EventDelivery, event};
@@ -87,11 +87,17 @@ fn api_of(operation: &str) -> &'static str {
     }
 }
 
-/// The environment of all workloads.
+/// The environment of most workloads.
 pub fn environment() -> EnvironmentConfig {
+    environment_with_zones(1)
+}
+
+/// An environment with a number of zones, each for a VPC of its own. The services are in the first one.
+fn environment_with_zones(zones: usize) -> EnvironmentConfig {
+    let zone = |number| (format!("vpc-{number}"), format!("Z{number}"), "internal".into());
     EnvironmentConfig {
         name: "prod".into(),
-        zones: vec![(VPC.into(), ZONE.into(), "internal".into())],
+        zones: (1..=zones).map(zone).collect(),
         cluster: Some(CLUSTER.into()),
         template: "{service}".into(),
         alias: false,
@@ -197,6 +203,33 @@ pub fn created(number: usize, with_target_groups: bool) -> String {
     call("CreateService", number, parameters)
 }
 
+/// ECS's own event about a service.
+pub fn ecs_event(name: &str, number: usize) -> String {
+    let (cluster, service) = self::name(number);
+    json!({
+        "source": "aws.ecs", "detail-type": "ECS Deployment State Change",
+        "resources": [format!("arn:aws:ecs:{REGION}:{ACCOUNT}:service/{cluster}/{service}")],
+        "detail": {"eventName": name},
+    })
+    .to_string()
+}
+
+/// The event of a call that changes a tag of a service.
+pub fn tagged(key: &str, number: usize) -> String {
+    let (cluster, service) = name(number);
+    let arn = format!("arn:aws:ecs:{REGION}:{ACCOUNT}:service/{cluster}/{service}");
+    call("TagResource", number, json!({"resourceArn": arn, "tags": [{"key": key, "value": "x"}]}))
+}
+
+/// The event of the deletion of a service that had no load balancer.
+pub fn deleted_unattached(number: usize) -> String {
+    let event: Value =
+        serde_json::from_str(&call("DeleteService", number, json!({}))).expect("JSON");
+    let mut event = event;
+    event["detail"]["responseElements"]["service"]["loadBalancers"] = json!([]);
+    event.to_string()
+}
+
 /// The time in all events: the beginning of the virtual time.
 const EVENT_TIME: &str = "2026-01-01T00:00:00Z";
 
@@ -233,6 +266,15 @@ pub fn one(account: Account, payload: &str) -> Figures {
     run(account, DeliveryMode::Direct, vec![(Duration::ZERO, payload.to_owned())])
 }
 
+/// Runs one payload in an environment with a number of zones, with full quotas.
+pub fn one_with_zones(mut account: Account, zones: usize, payload: &str) -> Figures {
+    for number in 2..=zones {
+        account.zones.entry(format!("Z{number}")).or_insert_with(zone);
+    }
+    let events = vec![(Duration::ZERO, payload.to_owned())];
+    run_in(environment_with_zones(zones), account, DeliveryMode::Direct, events)
+}
+
 /// Runs a full pass, with full quotas.
 pub fn full_pass(account: Account) -> Figures {
     one(account, FULL_PASS)
@@ -243,10 +285,19 @@ pub fn full_pass(account: Account) -> Figures {
 /// # Panics
 /// If the handler breaks an invariant.
 pub fn run(account: Account, mode: DeliveryMode, events: Vec<(Duration, String)>) -> Figures {
+    run_in(environment(), account, mode, events)
+}
+
+fn run_in(
+    environment: EnvironmentConfig,
+    account: Account,
+    mode: DeliveryMode,
+    events: Vec<(Duration, String)>,
+) -> Figures {
     virtual_time::run(7, async {
         let steady_ms = u64::try_from(ROUND_TRIP.as_millis()).ok();
         let faults = Faults { steady_ms, ..Faults::default() };
-        let mut simulation = Simulation::new(account, vec![environment()], faults, 7);
+        let mut simulation = Simulation::new(account, vec![environment], faults, 7);
         simulation.trace = Some(Vec::new());
         let workload = Arc::new(Workload {
             lambda: Lambda::new(simulation),

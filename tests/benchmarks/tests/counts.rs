@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use benchmarks::workload::{
-    Figures, QUEUE, ROUND_TRIP, add_records, call, created, delete, fleet, full_pass, one,
-    quota_time, record_name, replace_load_balancer, run,
+    Figures, QUEUE, ROUND_TRIP, add_records, call, created, delete, deleted_unattached, ecs_event,
+    fleet, full_pass, one, one_with_zones, quota_time, record_name, replace_load_balancer, run,
+    tagged,
 };
 use serde_json::json;
 
@@ -57,6 +58,42 @@ fn a_name_with_thousands_of_names_below_it_costs_at_most_one_more_request() {
         assert_eq!(figures.of("ListResourceRecordSets"), lists, "{prefix}");
         assert!(figures.received <= 64 * 1_024, "{prefix}: {}", figures.received);
     }
+}
+
+#[test]
+fn with_many_zones_an_event_costs_as_many_calls_as_with_one_and_a_creation_one_more_round_trip() {
+    let calls = |figures: &Figures| ["ecs", "elb", "route53"].map(|api| figures.to(api));
+    for (zones, round_trips, lists) in [(3, 2, 3), (4, 3, 1), (30, 3, 1)] {
+        let new = one_with_zones(fleet(1), zones, &created(0, true));
+        assert_eq!(new.written, Some(ROUND_TRIP * round_trips), "{zones}");
+        assert_eq!(calls(&new), [2, 2, 1 + lists], "{zones}");
+        let completed = ecs_event("SERVICE_DEPLOYMENT_COMPLETED", 0);
+        let completed = one_with_zones(new.account, zones, &completed);
+        assert_eq!(calls(&completed), [1, 2, lists], "{zones}");
+    }
+}
+
+#[test]
+fn events_that_change_no_name_cost_few_calls_or_none() {
+    let calls = |figures: &Figures| ["ecs", "elb", "route53"].map(|api| figures.to(api));
+    let account = full_pass(fleet(2)).account;
+    for payload in [
+        tagged("cost-center", 0),
+        ecs_event("SERVICE_DEPLOYMENT_IN_PROGRESS", 0),
+        ecs_event("SERVICE_STEADY_STATE", 0),
+        ecs_event("SERVICE_DESIRED_COUNT_UPDATED", 0),
+    ] {
+        assert_eq!(calls(&one(account.clone(), &payload)), [0; 3], "{payload}");
+    }
+    // A service that never had a name, in a zone of 9,000 records.
+    let mut never = fleet(2);
+    add_records(&mut never, "tenant-", "internal", 9_000);
+    delete(&mut never, 0);
+    assert_eq!(calls(&one(never.clone(), &deleted_unattached(0))), [1, 0, 1]);
+    let searched = one(never, &call("DeleteService", 0, json!({})));
+    assert_eq!(calls(&searched), [1, 0, 1 + 31]);
+    // The first of them is not part of the list of the whole zone.
+    assert!(searched.route53_peak <= 1 + 5 + 1, "{}", searched.route53_peak);
 }
 
 #[test]
