@@ -113,13 +113,18 @@ fn name(number: usize) -> ServiceName {
 
 /// An account with this number of services, without records.
 pub fn fleet(services: usize) -> Account {
+    fleet_behind(services, services)
+}
+
+/// An account with this number of services, without records. They share the load balancers.
+pub fn fleet_behind(load_balancers: usize, services: usize) -> Account {
     let mut account = Account {
         ecs: EcsState { clusters: vec![CLUSTER.into()], ..EcsState::default() },
         ..Account::default()
     };
     account.zones.insert(ZONE.into(), zone());
     for number in 0..services {
-        add(&mut account, number);
+        add(&mut account, number, number % load_balancers);
     }
     account
 }
@@ -147,12 +152,12 @@ fn zone() -> HostedZone {
     zone
 }
 
-fn add(account: &mut Account, number: usize) {
-    let name = name(number);
+fn add(account: &mut Account, number: usize, load_balancer: usize) {
+    let (name, balancer) = (name(number), name(load_balancer).1);
     let load_balancer =
         StoredLoadBalancer { vpc: VPC.into(), internal: true, ..StoredLoadBalancer::default() };
-    account.load_balancers.insert(name.1.clone(), load_balancer);
-    account.target_groups.insert(name.1.clone(), vec![name.1.clone()]);
+    account.load_balancers.insert(balancer.clone(), load_balancer);
+    account.target_groups.insert(name.1.clone(), vec![balancer]);
     let service = StoredService {
         status: ServiceStatus::Active,
         created_at: u64::try_from(number).unwrap_or_default(),
