@@ -19,7 +19,7 @@ use crate::domain::config::Config;
 use crate::domain::desired::{DesiredState, desired};
 use crate::domain::dns::Rrset;
 use crate::domain::service::{HostedZoneId, LoadBalancerRef, ReadError, Service, ServiceArn};
-use crate::domain::trigger::{Scope, Targets};
+use crate::domain::trigger::{Reach, Scope, Targets};
 use crate::domain::world::{LifecycleEvent, PendingReads, ReadScope, World};
 use crate::domain::zone::{EnvironmentIdentity, ZoneName};
 use crate::metrics;
@@ -181,7 +181,8 @@ impl Observer<'_> {
             reach: targets.reach.clone(),
         };
         // The event's load balancers and a small page of all load balancers are read along with the service. If they
-        // suffice, the record is written after this one round trip. A deleted service needs no load balancer.
+        // suffice, the record is written after this one round trip. A deleted service needs no load balancer, and for
+        // one of ECS's own events only the service is read first: most of them change nothing.
         let mut reads = world.missing(&scope, self.config, self.identity);
         for reference in &targets.hint {
             match reference {
@@ -190,7 +191,10 @@ impl Observer<'_> {
             }
         }
         let prefetch = async {
-            if scope.services.is_subset(&scope.deleted) {
+            let is_needless = |service| {
+                scope.deleted.contains(service) || scope.reach.get(service) == Some(&Reach::Unmoved)
+            };
+            if scope.services.iter().all(is_needless) {
                 return Ok(LoadBalancers::new());
             }
             self.aws.elb.first_load_balancers(self.priority, self.deadline.half()).await

@@ -51,6 +51,8 @@ pub const LOAD_BALANCER_CALLS: [&str; 10] = [
 pub const SERVICE_EVENTS: [&str; 3] =
     ["SERVICE_DEPLOYMENT_COMPLETED", "SERVICE_DEPLOYMENT_FAILED", "TASKSET_STEADY_STATE"];
 
+const DEPLOYMENT_FAILED: &str = "SERVICE_DEPLOYMENT_FAILED";
+
 /// The limit of load balancers that are read ahead for one event. It is also the limit of one Describe
 /// request.
 const MAX_HINTS: usize = 20;
@@ -77,19 +79,20 @@ pub(super) fn parse(event: &Value, location: &AwsLocation) -> Trigger {
 
 /// ECS's own event about a service. One without a name may be any of them.
 fn ecs_event(event: &Value, location: &AwsLocation) -> Trigger {
-    match event["detail"]["eventName"].as_str() {
-        Some(name) if !SERVICE_EVENTS.contains(&name) => {
-            Trigger::ignore(format!("the event {name} of ECS changes no name"))
+    let name = event["detail"]["eventName"].as_str();
+    if let Some(name) = name.filter(|name| !SERVICE_EVENTS.contains(name)) {
+        return Trigger::ignore(format!("the event {name} of ECS changes no name"));
+    }
+    match service_event(event, location) {
+        // If a deployment fails, ECS may give the service its former load balancers back, without any call.
+        Trigger::Reconcile { scope: Scope::Services(mut targets), options }
+            if name.is_some_and(|name| name != DEPLOYMENT_FAILED) =>
+        {
+            let services = targets.services.iter();
+            targets.reach = services.map(|service| (service.clone(), Reach::Unmoved)).collect();
+            Trigger::Reconcile { scope: Scope::Services(targets), options }
         }
-        _ => match service_event(event, location) {
-            Trigger::Reconcile { scope: Scope::Services(targets), options } => {
-                let reach =
-                    targets.services.iter().map(|service| (service.clone(), Reach::Unmoved));
-                let reach = reach.collect();
-                Trigger::Reconcile { scope: Scope::Services(Targets { reach, ..targets }), options }
-            }
-            other => other,
-        },
+        other => other,
     }
 }
 
@@ -529,12 +532,16 @@ mod tests {
         assert_eq!(deleted(json!({})), Some(Reach::Anywhere));
         let task_sets = json!({"loadBalancers": [], "taskSets": [{"loadBalancers": group}]});
         assert_eq!(deleted(task_sets), Some(Reach::Anywhere));
-        let ended = json!({
-            "source": "aws.ecs", "detail-type": "ECS Deployment State Change",
-            "resources": ["arn:aws:ecs:eu-west-1:111122223333:service/dev/web"],
-            "detail": {"eventName": "SERVICE_DEPLOYMENT_COMPLETED"},
-        });
-        assert_eq!(reach(&ended), Some(Reach::Unmoved));
+        let ended = |name: Value| {
+            reach(&json!({
+                "source": "aws.ecs", "detail-type": "ECS Deployment State Change",
+                "resources": ["arn:aws:ecs:eu-west-1:111122223333:service/dev/web"],
+                "detail": {"eventName": name},
+            }))
+        };
+        assert_eq!(ended(json!("SERVICE_DEPLOYMENT_COMPLETED")), Some(Reach::Unmoved));
+        assert_eq!(ended(json!("SERVICE_DEPLOYMENT_FAILED")), None, "anywhere");
+        assert_eq!(ended(json!(null)), None, "anywhere");
     }
 
     #[test]

@@ -87,8 +87,8 @@ pub enum Reach {
     Unattached,
     /// The service was created: only in the zones of its load balancers.
     New,
-    /// No call changed the service, but a deployment ended, and a name moves then. If the service has no name in the
-    /// zones of its load balancers, it may have one in another zone.
+    /// No call changed the service, but a deployment succeeded, and a name moves then. If the service has no name in
+    /// the zones of its load balancers, it may have one in another zone.
     Unmoved,
     /// The load balancers of the service may have changed: in each zone.
     Anywhere,

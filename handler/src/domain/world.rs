@@ -408,11 +408,12 @@ impl World {
             // Only the name that it should have matters.
             false => Reach::New,
         };
-        if scope.full_pass || zones.len() <= MAX_ZONES_AHEAD {
-            return names_in(zones);
-        }
+        let reads_ahead = zones.len() <= MAX_ZONES_AHEAD;
         match (reach, self.services.get(arn)) {
-            (Reach::New | Reach::Unmoved, None | Some(Err(_))) => BTreeSet::new(),
+            _ if scope.full_pass => names_in(zones),
+            (Reach::Unmoved, None | Some(Err(_))) => BTreeSet::new(),
+            _ if reads_ahead => names_in(zones),
+            (Reach::New, None | Some(Err(_))) => BTreeSet::new(),
             (Reach::New | Reach::Unmoved, Some(Ok(service @ Service::Live { .. }))) => {
                 let names = names_in(self.zones_of(service, config));
                 let is_missing = |(zone, name): &ZoneName| {
@@ -613,10 +614,11 @@ mod tests {
             names.iter().map(|(zone, _)| zone.to_string()).collect::<Vec<_>>().join(" ")
         };
         let mut world = World::default();
-        for reach in [Reach::Unattached, Reach::New, Reach::Unmoved, Reach::Anywhere] {
-            let few = config(MAX_ZONES_AHEAD);
+        let few = config(MAX_ZONES_AHEAD);
+        for reach in [Reach::Unattached, Reach::New, Reach::Anywhere] {
             assert_eq!(reads(&world, &few, reach), "Z1 Z2 Z3", "few zones are read ahead");
         }
+        assert_eq!(reads(&world, &few, Reach::Unmoved), "", "only ECS is read first");
         let many = config(4);
         assert_eq!(reads(&world, &many, Reach::New), "");
         assert_eq!(reads(&world, &many, Reach::Anywhere), "Z1 Z2 Z3 Z4");
@@ -633,6 +635,7 @@ mod tests {
         let balancers = Ok(Some(vec![LoadBalancerArn::new("lb")]));
         world.target_groups.insert(TargetGroupArn::new("tg"), balancers);
         assert_eq!(reads(&world, &many, Reach::New), "", "the load balancer is not read yet");
+        assert_eq!(reads(&world, &few, Reach::Unmoved), "Z1 Z2 Z3");
         world.load_balancers.insert(LoadBalancerArn::new("lb"), Ok(Some(balancer)));
         assert_eq!(reads(&world, &many, Reach::New), "Z2");
         assert_eq!(reads(&world, &many, Reach::Unmoved), "Z2");
@@ -644,6 +647,7 @@ mod tests {
         assert_eq!(read(vec![cname("orders", "lb"), marker("orders", "dev/x")]), ["", "Z1 Z3 Z4"]);
         assert_eq!(read(vec![]), ["", "Z1 Z3 Z4"]);
         world.services.insert(arn("dev/orders"), live(&[]));
+        assert_eq!(reads(&world, &few, Reach::Unmoved), "Z1 Z3");
         assert_eq!(reads(&world, &many, Reach::Unmoved), "", "it lost its name with a call");
         assert_eq!(reads(&world, &many, Reach::Anywhere), "Z1 Z3 Z4");
     }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use benchmarks::binary::{LATENCY, Process};
 use benchmarks::workload::{
     DeliveryMode, Figures, QUEUE, ROUND_TRIP, add_records, call, created, delete,
-    deleted_unattached, ecs_event, fleet, fleet_behind, full_pass, one, one_with_zones, quota_time,
-    record_name, replace_load_balancer, run, tagged,
+    deleted_unattached, detach, ecs_event, fleet, fleet_behind, full_pass, one, one_with_zones,
+    quota_time, record_name, replace_load_balancer, run, tagged,
 };
 use serde_json::json;
 use simulation::account::Account;
@@ -287,6 +287,16 @@ fn large_accounts(table: &mut Table) {
         show_calls(calls(&completed)),
         "as with one zone",
         calls(&completed) == [1, 2, 1],
+    );
+    let mut detached = fleet(1);
+    detach(&mut detached, 0);
+    let completed = ecs_event("SERVICE_DEPLOYMENT_COMPLETED", 0);
+    let completed = one_with_zones(detached, 30, &completed);
+    table.row(
+        "30 zones, deployment of a service without load balancers completed: calls",
+        show_calls(calls(&completed)),
+        "ECS 1",
+        calls(&completed) == [1, 0, 0],
     );
     let mut crowded = full_pass(fleet(1)).account;
     add_records(&mut crowded, "1", &record_name(0), 4_000);

@@ -250,6 +250,13 @@ pub fn delete(account: &mut Account, number: usize) {
     }
 }
 
+/// Takes the load balancers away from a service.
+pub fn detach(account: &mut Account, number: usize) {
+    if let Some(service) = account.ecs.services.get_mut(&name(number)) {
+        service.load_balancers.clear();
+    }
+}
+
 /// Replaces the load balancer of a service by that of another service.
 pub fn replace_load_balancer(account: &mut Account, number: usize, other: usize) {
     if let Some(service) = account.ecs.services.get_mut(&name(number)) {

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use benchmarks::workload::{
-    Figures, QUEUE, ROUND_TRIP, add_records, call, created, delete, deleted_unattached, ecs_event,
-    fleet, full_pass, one, one_with_zones, quota_time, record_name, replace_load_balancer, run,
-    tagged,
+    Figures, QUEUE, ROUND_TRIP, add_records, call, created, delete, deleted_unattached, detach,
+    ecs_event, fleet, full_pass, one, one_with_zones, quota_time, record_name,
+    replace_load_balancer, run, tagged,
 };
 use serde_json::json;
 
@@ -85,6 +85,11 @@ fn events_that_change_no_name_cost_few_calls_or_none() {
     ] {
         assert_eq!(calls(&one(account.clone(), &payload)), [0; 3], "{payload}");
     }
+    let mut detached = account;
+    detach(&mut detached, 0);
+    let completed = ecs_event("SERVICE_DEPLOYMENT_COMPLETED", 0);
+    assert_eq!(calls(&one(detached.clone(), &completed)), [2, 0, 2], "it loses its name");
+    assert_eq!(calls(&one_with_zones(detached, 30, &completed)), [1, 0, 0]);
     // A service that never had a name, in a zone of 9,000 records.
     let mut never = fleet(2);
     add_records(&mut never, "tenant-", "internal", 9_000);
