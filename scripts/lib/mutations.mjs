@@ -139,6 +139,17 @@ export const mutations = [
     ],
   },
   {
+    name: 'a deleted service with load balancers not searched for by its marker',
+    seeds: 4_000,
+    edits: [
+      [
+        'domain/world.rs',
+        'scope.reach.get(arn) != Some(&Reach::Unattached)',
+        'scope.reach.get(arn) == Some(&Reach::Unattached)',
+      ],
+    ],
+  },
+  {
     name: 'a DeleteTaskSet event ignored',
     seeds: 4_000,
     edits: [
