@@ -25,12 +25,25 @@ const ECS_CALLS = [
   'CreateTaskSet',
   'DeleteTaskSet',
   'UpdateServicePrimaryTaskSet',
-  'TagResource',
-  'UntagResource',
   'CreateExpressGatewayService',
   'UpdateExpressGatewayService',
   'DeleteExpressGatewayService',
 ];
+
+/** A discovery tag, or no tag that EventBridge can read: CloudTrail cuts large requests. */
+const DISCOVERY_TAG = Match.anyOf(Match.prefix('discovery:'), Match.doesNotExist());
+
+/** The calls of the ECS API that change tags. Many tools tag all services, so only discovery tags start the handler. */
+const TAG_CALLS = [
+  { eventName: ['TagResource'], requestParameters: { tags: { key: DISCOVERY_TAG } } },
+  { eventName: ['UntagResource'], requestParameters: { tagKeys: DISCOVERY_TAG } },
+];
+
+/**
+ * ECS's own events after which a service may need another record. `handler/src/domain/event.rs` lists the same events,
+ * with the reasons for the others.
+ */
+const SERVICE_EVENTS = ['SERVICE_DEPLOYMENT_COMPLETED', 'SERVICE_DEPLOYMENT_FAILED', 'TASKSET_STEADY_STATE'];
 
 /**
  * The calls of the Elastic Load Balancing API, in both of its versions, after which a service may need another
@@ -74,10 +87,10 @@ const SMALL_CALL = RuleTargetInput.fromObject({
 });
 
 /** Matches successful calls of an API. A failed call changed nothing, and some tools retry until they succeed. */
-const succeeded = (api: string, calls: string[]) => ({
+const succeeded = (api: string, calls: object) => ({
   source: [`aws.${api}`],
   detailType: ['AWS API Call via CloudTrail'],
-  detail: { eventSource: [`${api}.amazonaws.com`], eventName: calls, errorCode: Match.doesNotExist() },
+  detail: { eventSource: [`${api}.amazonaws.com`], errorCode: Match.doesNotExist(), ...calls },
 });
 
 /** The maximum of EventBridge. */
@@ -99,13 +112,13 @@ export class Triggers extends Construct {
     const target = handler(options);
     new Rule(this, 'ApiCalls', {
       description: `ECS API calls that can change names in ${props.environment}`,
-      eventPattern: succeeded('ecs', ECS_CALLS),
+      eventPattern: succeeded('ecs', { $or: [{ eventName: ECS_CALLS }, ...TAG_CALLS] }),
       targets: [target],
     });
     // ECS sends no event if the load balancer of a target group is replaced.
     new Rule(this, 'LoadBalancers', {
       description: `Elastic Load Balancing calls that can change records in ${props.environment}`,
-      eventPattern: succeeded('elasticloadbalancing', LOAD_BALANCER_CALLS),
+      eventPattern: succeeded('elasticloadbalancing', { eventName: LOAD_BALANCER_CALLS }),
       targets: [new SqsQueue(props.loadBalancerCalls, { ...options, message: SMALL_CALL })],
     });
     new Rule(this, 'Deployments', {
@@ -113,6 +126,7 @@ export class Triggers extends Construct {
       eventPattern: {
         source: ['aws.ecs'],
         detailType: ['ECS Deployment State Change', 'ECS Service Action'],
+        detail: { eventName: SERVICE_EVENTS },
       },
       targets: [target],
     });

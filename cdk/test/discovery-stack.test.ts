@@ -74,19 +74,25 @@ describe('a zone', () => {
 });
 
 describe('the rules', () => {
+  const tag = [{ prefix: 'discovery:' }, { exists: false }];
+  const ecsCalls = {
+    $or: [
+      { eventName: Match.arrayWith(['CreateService', 'UpdateService', 'DeleteService']) },
+      { eventName: ['TagResource'], requestParameters: { tags: { key: tag } } },
+      { eventName: ['UntagResource'], requestParameters: { tagKeys: tag } },
+    ],
+  };
+  const loadBalancerCalls = ['DeleteLoadBalancer', 'CreateListener', 'ModifyRule', 'SetIpAddressType'];
+
   test.each([
-    ['ecs', ['CreateService', 'UpdateService', 'DeleteService', 'TagResource']],
-    ['elasticloadbalancing', ['DeleteLoadBalancer', 'CreateListener', 'ModifyRule', 'SetIpAddressType']],
+    ['ecs', ecsCalls],
+    ['elasticloadbalancing', { eventName: Match.arrayWith(loadBalancerCalls) }],
   ])('match successful calls of the API %s that can change a record', (api, calls) => {
     template().hasResourceProperties('AWS::Events::Rule', {
       EventPattern: {
         source: [`aws.${api}`],
         'detail-type': ['AWS API Call via CloudTrail'],
-        detail: {
-          eventSource: [`${api}.amazonaws.com`],
-          eventName: Match.arrayWith(calls),
-          errorCode: [{ exists: false }],
-        },
+        detail: { eventSource: [`${api}.amazonaws.com`], errorCode: [{ exists: false }], ...calls },
       },
     });
   });
@@ -118,11 +124,12 @@ describe('the rules', () => {
     },
   );
 
-  test("match ECS's own deployment and service events", () => {
+  test("match ECS's own events that end a deployment", () => {
     template().hasResourceProperties('AWS::Events::Rule', {
       EventPattern: {
         source: ['aws.ecs'],
         'detail-type': ['ECS Deployment State Change', 'ECS Service Action'],
+        detail: { eventName: ['SERVICE_DEPLOYMENT_COMPLETED', 'SERVICE_DEPLOYMENT_FAILED', 'TASKSET_STEADY_STATE'] },
       },
     });
   });

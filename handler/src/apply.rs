@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use crate::aws::deadline::Deadline;
-use crate::aws::route53::{ChangeError, Priority, Refusal, Route53};
+use crate::aws::rate_limiter::Priority;
+use crate::aws::route53::{ChangeError, Refusal, Route53};
 use crate::domain::check::{Batch, SafePlan};
 use crate::domain::plan::NameChange;
 use crate::domain::service::HostedZoneId;
@@ -43,7 +44,7 @@ const MAX_REFUSALS: usize = 100;
 /// round busy.
 const MAX_REFUSED_PROOFS: usize = 5;
 
-/// The time that the recheck of one service takes at the rate of ECS.
+/// The time that the recheck of one service takes at half of the rate of ECS.
 const RECHECK_TIME: Duration = Duration::from_millis(10);
 
 /// Applies `plan`, and starts no batch after the deadline, or so late that no time is left to recheck the services.
@@ -203,7 +204,8 @@ impl Writer<'_> {
         proof: Option<&NameChange>,
         changes: &[&NameChange],
     ) -> Result<(), ChangeError> {
-        let deadline = self.deadline.earlier(RECHECK_TIME * self.done.get());
+        let changed = self.done.get() + u32::try_from(changes.len()).unwrap_or(u32::MAX);
+        let deadline = self.deadline.earlier(RECHECK_TIME * changed);
         if deadline.has_passed() {
             return Err(ChangeError::OutOfTime);
         }

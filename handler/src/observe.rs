@@ -11,13 +11,15 @@ use futures_util::join;
 use tokio::time::Instant;
 
 use crate::aws::deadline::Deadline;
-use crate::aws::route53::{ListError, Priority};
+use crate::aws::elb::LoadBalancers;
+use crate::aws::rate_limiter::Priority;
+use crate::aws::route53::ListError;
 use crate::aws::{Aws, AwsError};
 use crate::domain::config::Config;
 use crate::domain::desired::{DesiredState, desired};
 use crate::domain::dns::Rrset;
 use crate::domain::service::{HostedZoneId, LoadBalancerRef, ReadError, Service, ServiceArn};
-use crate::domain::trigger::{Scope, Targets};
+use crate::domain::trigger::{Reach, Scope, Targets};
 use crate::domain::world::{LifecycleEvent, PendingReads, ReadScope, World};
 use crate::domain::zone::{EnvironmentIdentity, ZoneName};
 use crate::metrics;
@@ -80,8 +82,8 @@ impl Observer<'_> {
     /// If that fails, nobody knows it.
     async fn read_all_load_balancers(&self, world: &mut World) {
         let (all, classic) = join!(
-            self.aws.elb.all_load_balancers(self.deadline),
-            self.aws.elb_classic.all_load_balancers(self.deadline)
+            self.aws.elb.all_load_balancers(self.priority, self.deadline),
+            self.aws.elb_classic.all_load_balancers(self.priority, self.deadline)
         );
         let error: Option<ReadError> = match (all, classic) {
             (Ok(all), Ok(classic)) => {
@@ -104,7 +106,8 @@ impl Observer<'_> {
 
     /// Reads services again.
     pub(crate) async fn services_again(&self, services: &BTreeSet<ServiceArn>) -> World {
-        let services = self.aws.ecs.describe(services, self.now, self.deadline).await;
+        let services =
+            self.aws.ecs.describe(services, self.now, self.priority, self.deadline).await;
         World { services, ..World::default() }
     }
 
@@ -118,9 +121,9 @@ impl Observer<'_> {
         let deadline = self.deadline.half();
         let (mut world, groups, all, classic) = join!(
             self.services_again(services),
-            self.aws.elb.all_target_groups(deadline),
-            self.aws.elb.all_load_balancers(deadline),
-            self.aws.elb_classic.load_balancers(&classic, deadline),
+            self.aws.elb.all_target_groups(self.priority, deadline),
+            self.aws.elb.all_load_balancers(self.priority, deadline),
+            self.aws.elb_classic.load_balancers(&classic, self.priority, deadline),
         );
         world.classic = classic;
         (world.target_groups, world.load_balancers) = (prefetched(groups), prefetched(all));
@@ -149,9 +152,10 @@ impl Observer<'_> {
     }
 
     /// The services that should have each name, among all services. The error lists the failed reads: each of
-    /// them may conceal a candidate.
+    /// them may conceal a candidate. Reading everything takes as many requests as a full pass, and has its priority.
     pub(crate) async fn candidates(&self) -> Result<Candidates, Vec<String>> {
-        let world = self.observe(&Scope::full_pass(), &BTreeSet::new()).await;
+        let reader = Observer { priority: Priority::Background, ..*self };
+        let world = reader.observe(&Scope::full_pass(), &BTreeSet::new()).await;
         let errors = world.service_read_errors();
         if !errors.is_empty() {
             return Err(errors);
@@ -182,9 +186,11 @@ impl Observer<'_> {
             names: written.clone(),
             retagged: targets.retagged.clone(),
             deleted: targets.deleted.clone(),
+            reach: targets.reach.clone(),
         };
-        // The event's load balancers and the first page of all load balancers are read along with the
-        // service. If they suffice, the record is written after this one round trip.
+        // The event's load balancers and a small page of all load balancers are read along with the service. If they
+        // suffice, the record is written after this one round trip. A deleted service needs no load balancer, and for
+        // one of ECS's own events only the service is read first: most of them change nothing.
         let mut reads = world.missing(&scope, self.config, self.identity);
         for reference in &targets.hint {
             match reference {
@@ -192,10 +198,16 @@ impl Observer<'_> {
                 LoadBalancerRef::Classic(name) => drop(reads.classic.insert(name.clone())),
             }
         }
-        let ((), balancers) = join!(
-            self.read(reads, &mut world),
-            self.aws.elb.first_load_balancers(self.deadline.half())
-        );
+        let prefetch = async {
+            let is_needless = |service| {
+                scope.deleted.contains(service) || scope.reach.get(service) == Some(&Reach::Unmoved)
+            };
+            if scope.services.iter().all(is_needless) {
+                return Ok(LoadBalancers::new());
+            }
+            self.aws.elb.first_load_balancers(self.priority, self.deadline.half()).await
+        };
+        let ((), balancers) = join!(self.read(reads, &mut world), prefetch);
         world.load_balancers.extend(prefetched(balancers));
         self.reject_outdated(targets, &mut world);
         self.complete(world, &scope).await
@@ -252,14 +264,14 @@ impl Observer<'_> {
         let (services, outside): (BTreeSet<_>, BTreeSet<_>) =
             services.into_iter().partition(|arn| self.includes(arn));
         let names = join_all(names.into_iter().map(async |(zone, name)| {
-            let rrsets = self.aws.route53.list(&zone, Some(&name), self.priority, deadline).await;
+            let rrsets = self.aws.route53.list_name(&zone, &name, self.priority, deadline).await;
             (zone, name, rrsets)
         }));
         let (services, target_groups, load_balancers, classic, names, zones) = join!(
-            self.aws.ecs.describe(&services, self.now, deadline),
-            self.aws.elb.target_groups(&target_groups, deadline),
-            self.aws.elb.load_balancers(&load_balancers, deadline),
-            self.aws.elb_classic.load_balancers(&classic, deadline),
+            self.aws.ecs.describe(&services, self.now, self.priority, deadline),
+            self.aws.elb.target_groups(&target_groups, self.priority, deadline),
+            self.aws.elb.load_balancers(&load_balancers, self.priority, deadline),
+            self.aws.elb_classic.load_balancers(&classic, self.priority, deadline),
             names,
             self.list_zones(&zones, deadline),
         );
@@ -283,14 +295,15 @@ impl Observer<'_> {
         let services = async {
             let is_included = |cluster: &str| self.config.has_cluster(cluster);
             let location = &self.identity.location;
-            let (listed, errors) = self.aws.ecs.list(location, is_included, deadline.half()).await;
-            (self.aws.ecs.describe(&listed, self.now, deadline).await, errors)
+            let (listed, errors) =
+                self.aws.ecs.list(location, is_included, self.priority, deadline.half()).await;
+            (self.aws.ecs.describe(&listed, self.now, self.priority, deadline).await, errors)
         };
         let zones = self.config.zones().into_keys().collect();
         let ((services, errors), target_groups, load_balancers, zones, wrong_zones) = join!(
             services,
-            self.aws.elb.all_target_groups(deadline),
-            self.aws.elb.all_load_balancers(deadline),
+            self.aws.elb.all_target_groups(self.priority, deadline),
+            self.aws.elb.all_load_balancers(self.priority, deadline),
             self.list_zones(&zones, deadline),
             self.wrong_zones(deadline),
         );
@@ -324,13 +337,15 @@ impl Observer<'_> {
         join_all(checks).await.into_iter().flatten().collect()
     }
 
+    /// Lists whole zones. That may take many requests, so it has the priority of a full pass, also in the run for an
+    /// event.
     async fn list_zones(
         &self,
         zones: &BTreeSet<HostedZoneId>,
         deadline: Deadline,
     ) -> Vec<(HostedZoneId, Result<Vec<Rrset>, ListError>)> {
         join_all(zones.iter().map(async |zone| {
-            (zone.clone(), self.aws.route53.list(zone, None, self.priority, deadline).await)
+            (zone.clone(), self.aws.route53.list(zone, None, Priority::Background, deadline).await)
         }))
         .await
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::apply::{Applied, apply};
 use crate::aws::Aws;
 use crate::aws::deadline::Deadline;
-use crate::aws::route53::Priority;
+use crate::aws::rate_limiter::Priority;
 use crate::domain::check::{Earlier, LossPolicy, SafePlan};
 use crate::domain::config::Config;
 use crate::domain::deployment::Departure;

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use crate::aws::deadline::Deadline;
-use crate::aws::route53::{ChangeError, ListError, Priority, Route53};
+use crate::aws::rate_limiter::Priority;
+use crate::aws::route53::{ChangeError, ListError, Route53};
 use crate::domain::dns::DnsName;
 use crate::domain::generation::{Turn, Version, proof, record_name, removal};
 use crate::domain::plan::NameChange;

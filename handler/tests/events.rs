@@ -42,7 +42,7 @@ fn each_event_becomes_the_right_trigger() {
     deployment-state-change: dev/orders, load balancers: 0
     run-task: ignored: calls of "RunTask" to "ecs.amazonaws.com" do not change names
     schedule: full pass
-    service-action: dev/orders, load balancers: 0
+    service-action: ignored: the event SERVICE_STEADY_STATE of ECS changes no name
     tag-service: ignored: the call changes no discovery tag, so it changes no name
     update-service-by-arn: dev/orders, load balancers: 1
     update-service-truncated: full pass

@@ -518,6 +518,29 @@ async fn a_new_service_is_registered_in_the_third_round_trip_or_the_second_with_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_load_balancer_that_is_not_among_the_first_ones_costs_one_more_round_trip() {
+    let script: Script = Box::new(|call| {
+        let is_page = !call.body.contains("LoadBalancerArns.member");
+        (call.operation == "DescribeLoadBalancers" && is_page).then(|| {
+            assert!(call.body.contains("PageSize=20"), "{}", call.body);
+            (200, elb("DescribeLoadBalancers", "<LoadBalancers/><NextMarker>t</NextMarker>"))
+        })
+    });
+    let outcome = run(created(), vec![], script).await;
+    assert_eq!(outcome.statuses(), "registered");
+    assert_eq!(outcome.round_trip("ChangeResourceRecordSets"), 3);
+    assert_eq!(outcome.report.api_calls.elb, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_event_of_a_deleted_service_reads_no_load_balancer() {
+    let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
+    let outcome = run(deleted("orders"), zone, with_status(|_| "INACTIVE")).await;
+    assert_eq!(outcome.statuses(), "deregistered: ECS reports INACTIVE");
+    assert_eq!(outcome.report.api_calls.elb, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_in_sync_causes_no_write() {
     let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
     let outcome = run(one(), zone, usual()).await;
@@ -1009,7 +1032,7 @@ async fn a_run_that_is_out_of_time_starts_no_batch_and_reports_the_other_service
 
     // The time suffices for the reads, which have three quarters of it, and for the first batch with its recheck.
     let first = u32::try_from(whole.round_trip("ChangeResourceRecordSets")).expect("a few");
-    let cut = large_pass(ROUND_TRIP * first * 3 / 2).await;
+    let cut = large_pass(ROUND_TRIP * first * 2).await;
     assert_eq!(cut.count("ChangeResourceRecordSets"), 1);
     let created = cut.report.changes.created;
     assert!(created > 0 && created < 1_200, "{created}");
@@ -1693,6 +1716,31 @@ async fn the_records_at_a_name_are_read_from_all_pages_that_contain_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn thousands_of_names_below_a_name_cost_one_more_request() {
+    let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
+    for (below, requests) in [("10-0-0-7.orders.internal", 2), ("web.orders.internal", 1)] {
+        let records = zone.clone();
+        let script = move |call: &Call| {
+            (call.operation == "ListResourceRecordSets").then(|| {
+                assert!(call.path.contains("maxitems=8"), "{}", call.path);
+                let name = rrset(below, "A", 60, "10.0.0.7");
+                let next = Some("x.orders.internal");
+                if requests == 1 {
+                    return page(&[records.as_slice(), &[name]].concat(), next);
+                }
+                match call.path.contains("name=_discovery.orders.internal") {
+                    false => page(&[records[0].clone(), name], next),
+                    true => page(&records[1..], next),
+                }
+            })
+        };
+        let outcome = run(one(), zone.clone(), Box::new(script)).await;
+        assert_eq!(outcome.statuses(), "unchanged");
+        assert_eq!(outcome.count("ListResourceRecordSets"), requests);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_alias_with_health_evaluation_is_replaced_with_an_exact_delete() {
     let with_alias = || described(tagged(&[("record", "ALIAS")]));
     let created = run(one(), vec![], with_alias()).await;
@@ -1720,6 +1768,37 @@ async fn requests_for_few_services_are_sent_at_once_and_for_many_at_half_of_the_
     // The second request waits until 200 ms after the first one.
     assert_eq!(change(21).await, 5);
     assert_eq!(change(30).await, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_pass_uses_half_of_the_rates_of_ecs_and_elastic_load_balancing() {
+    // The pages of Elastic Load Balancing follow each other, so without a limit there would be 20 of them in a second.
+    let mut pages = BTreeSet::from([String::new()]);
+    let load_balancers: Script = Box::new(move |call| {
+        (call.operation == "DescribeLoadBalancers").then(|| {
+            pages.insert(call.body.clone());
+            let next = format!("<LoadBalancers/><NextMarker>{}</NextMarker>", pages.len());
+            let next = if pages.len() > 100 { "<LoadBalancers/>" } else { &next };
+            (200, elb("DescribeLoadBalancers", next))
+        })
+    });
+    let names = (0..700).map(|number| format!("service-{number}"));
+    let script = either(load_balancers, fleet(names));
+    let outcome = run(json!({"reconcile": "all"}), vec![], script).await;
+    let aws = outcome.aws.lock().expect("no holder panics");
+    let peak = |operation: &str, seconds: u64| {
+        let at = |(name, at): &(String, Duration)| (name == operation).then_some(*at);
+        let all: Vec<Duration> = aws.log.iter().filter_map(at).collect();
+        let within = |from: &Duration| {
+            let end = *from + Duration::from_secs(seconds);
+            all.iter().filter(|at| *at >= from && **at < end).count()
+        };
+        all.iter().map(within).max().expect("requests")
+    };
+    // Half of the burst, and half of what the rate allows in the time.
+    let (to_ecs, to_elb) = (peak("DescribeServices", 1), peak("DescribeLoadBalancers", 10));
+    assert!(to_ecs > 40 && to_ecs <= 50 + 10, "{to_ecs}");
+    assert!(to_elb > 40 && to_elb <= 20 + 50, "{to_elb}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -139,6 +139,17 @@ export const mutations = [
     ],
   },
   {
+    name: 'a deleted service with load balancers not searched for by its marker',
+    seeds: 4_000,
+    edits: [
+      [
+        'domain/world.rs',
+        'scope.reach.get(arn) != Some(&Reach::Unattached)',
+        'scope.reach.get(arn) == Some(&Reach::Unattached)',
+      ],
+    ],
+  },
+  {
     name: 'a DeleteTaskSet event ignored',
     seeds: 4_000,
     edits: [
@@ -206,8 +217,8 @@ export const mutations = [
     edits: [
       [
         'aws/deadline.rs',
-        'timeout_at(self.end_by, request).await.unwrap_or(Err(OutOfTime::NoResponse.into()))',
-        'timeout_at(self.end_by + Duration::from_secs(900), request).await.unwrap_or(Err(OutOfTime::NoResponse.into()))',
+        'timeout_at(self.end_by, Box::pin(request))',
+        'timeout_at(self.end_by + Duration::from_secs(900), Box::pin(request))',
       ],
     ],
   },

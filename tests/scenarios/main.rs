@@ -741,7 +741,7 @@ async fn a_deployment_event_of_ecs_registers_its_service(system: &System) -> Res
     let balancer = balancer(system, dev, "deployed").await?;
     system.relay.lose("deployed");
     system.aws.create_service("dev", "deployed", &[&balancer.target_group]).await?;
-    let outcome = deployment_event(system, "deployed", "SERVICE_DEPLOYMENT_IN_PROGRESS").await?;
+    let outcome = deployment_event(system, "deployed", "SERVICE_DEPLOYMENT_COMPLETED").await?;
     status(&outcome, "registered", "")?;
     ensure!(dev.resolver.query("deployed.internal").await? == cname(&balancer));
     Ok(())
@@ -760,6 +760,24 @@ async fn calls_that_change_no_name_do_not_reach_the_handler(system: &System) -> 
     for call in ["RunTask", "SubmitTaskStateChange", "RegisterTaskDefinition"] {
         let call = json!({"eventSource": "ecs.amazonaws.com", "eventName": call});
         ensure!(matching_call(system, &call).await? == 0, "{call}");
+    }
+    let is_matched = async |call: &str, request: Value| {
+        let call = json!({
+            "eventSource": "ecs.amazonaws.com", "eventName": call, "requestParameters": request,
+        });
+        Ok::<_, anyhow::Error>(matching_call(system, &call).await? == 1)
+    };
+    let tag = |key: &str| json!({"tags": [{"key": "team", "value": "x"}, {"key": key}]});
+    ensure!(!is_matched("TagResource", tag("cost-center")).await?);
+    ensure!(is_matched("TagResource", tag("discovery:name")).await?);
+    ensure!(!is_matched("UntagResource", json!({"tagKeys": ["cost-center"]})).await?);
+    ensure!(is_matched("UntagResource", json!({"tagKeys": ["discovery:name"]})).await?);
+    // CloudTrail cuts large requests.
+    ensure!(is_matched("TagResource", json!({"omitted": true})).await?);
+    for name in ["SERVICE_DEPLOYMENT_IN_PROGRESS", "SERVICE_STEADY_STATE"] {
+        let detail = json!({"eventName": name});
+        let event = event("ECS Service Action", &[&service_arn("dev", "orders")], &detail);
+        ensure!(matching(system, &event).await? == 0, "{name}");
     }
     Ok(())
 }

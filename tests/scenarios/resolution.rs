@@ -200,8 +200,7 @@ pub(crate) async fn a_name_moves_when_the_deployment_of_its_new_load_balancer_is
     let (old, new) = deploying(system, "patient").await?;
     let name = "patient.internal";
     let before = async {
-        let event = "SERVICE_DEPLOYMENT_IN_PROGRESS";
-        status(&deployment_event(system, "patient", event).await?, "waiting", "in progress")?;
+        status(&reconcile(system, dev, "patient").await?, "waiting", "in progress")?;
         system.aws.let_deployment_complete("dev", "patient").await
     };
     while_checking(async || resolves_to(dev, name, &[&old]).await, before).await?;

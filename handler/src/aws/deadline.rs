@@ -68,7 +68,10 @@ impl Deadline {
         if self.has_passed() {
             return Err(OutOfTime::NotSent.into());
         }
-        timeout_at(self.end_by, request).await.unwrap_or(Err(OutOfTime::NoResponse.into()))
+        // On the heap, because the futures of the SDK are large, and several layers contain them.
+        timeout_at(self.end_by, Box::pin(request))
+            .await
+            .unwrap_or(Err(OutOfTime::NoResponse.into()))
     }
 }
 

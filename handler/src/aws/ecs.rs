@@ -17,7 +17,7 @@ use futures_util::{StreamExt, stream};
 
 use crate::aws::deadline::Deadline;
 use crate::aws::pages::Pages;
-use crate::aws::rate_limiter::RateLimiter;
+use crate::aws::rate_limiter::{Priority, RateLimiter};
 use crate::aws::{
     AwsError, Halvings, MAX_CONCURRENT_DESCRIBES, RequestCounter, TooManyRequests, is_rejection,
     omitted, retry_partition,
@@ -34,11 +34,11 @@ const MAX_SERVICES_PER_DESCRIBE: usize = 10;
 /// The limit of ListServices and ListClusters.
 const MAX_PAGE_SIZE: i32 = 100;
 
-/// A little less than the 100 requests at once and 20 a second that ECS allows for the whole account.
-/// Without this limit a full pass over thousands of services may fail: a throttled request retries beside
-/// four others that do not wait, and can lose all of its attempts.
+/// Half of the 100 requests at once and 20 a second that ECS allows for the whole account. Without a limit a full pass
+/// over thousands of services may fail: a throttled request retries beside four others that do not wait, and can lose
+/// all of its attempts.
 fn rate_limiter() -> RateLimiter {
-    RateLimiter::new(Duration::from_millis(55), 80)
+    RateLimiter::new(Duration::from_millis(100), 50)
 }
 
 const DESCRIBE: &str = "ecs:DescribeServices";
@@ -69,13 +69,14 @@ impl Ecs {
         Ecs { client: Client::from_conf(config), counter, rate_limiter: rate_limiter() }
     }
 
-    /// Sends a request at the rate that ECS allows.
     async fn send<T, E>(
         &self,
+        priority: Priority,
         deadline: Deadline,
         request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     ) -> Result<T, SdkError<E, HttpResponse>> {
-        self.rate_limiter.acquire(1, deadline).await?;
+        let request = Box::pin(request);
+        self.rate_limiter.acquire_in_background(priority, 1, deadline).await?;
         deadline.send(request).await
     }
 
@@ -90,9 +91,10 @@ impl Ecs {
         &self,
         arns: &BTreeSet<ServiceArn>,
         now: SystemTime,
+        priority: Priority,
         deadline: Deadline,
     ) -> BTreeMap<ServiceArn, ReadResult<Service>> {
-        let mut described = self.describe_once(arns, now, deadline).await;
+        let mut described = self.describe_once(arns, now, priority, deadline).await;
         let is_missing = |result: &ReadResult<Service>| *result == Ok(Service::Gone(Gone::Missing));
         let missing: BTreeSet<ServiceArn> = described
             .iter()
@@ -101,7 +103,7 @@ impl Ecs {
             .collect();
         if !missing.is_empty() {
             deadline.sleep(CONFIRMATION_DELAY).await;
-            described.extend(self.describe_once(&missing, now, deadline).await);
+            described.extend(self.describe_once(&missing, now, priority, deadline).await);
         }
         described
     }
@@ -110,6 +112,7 @@ impl Ecs {
         &self,
         arns: &BTreeSet<ServiceArn>,
         now: SystemTime,
+        priority: Priority,
         deadline: Deadline,
     ) -> BTreeMap<ServiceArn, ReadResult<Service>> {
         let mut clusters: BTreeMap<&str, Vec<&ServiceArn>> = BTreeMap::new();
@@ -124,7 +127,9 @@ impl Ecs {
             .collect();
         let halvings = &Halvings::for_requests(chunks.len());
         stream::iter(chunks)
-            .map(|(cluster, chunk)| self.describe_chunk(cluster, chunk, now, deadline, halvings))
+            .map(|(cluster, chunk)| {
+                self.describe_chunk(cluster, chunk, now, priority, deadline, halvings)
+            })
             .buffer_unordered(MAX_CONCURRENT_DESCRIBES)
             .fold(BTreeMap::new(), |mut all, some| async move {
                 all.extend(some);
@@ -140,6 +145,7 @@ impl Ecs {
         cluster: &str,
         arns: &[&ServiceArn],
         now: SystemTime,
+        priority: Priority,
         deadline: Deadline,
         halvings: &Halvings,
     ) -> Vec<(ServiceArn, ReadResult<Service>)> {
@@ -154,7 +160,7 @@ impl Ecs {
                 .cluster(cluster)
                 .set_services(Some(names))
                 .include(ServiceField::Tags);
-            let answer = self.send(deadline, request.send()).await;
+            let answer = self.send(priority, deadline, request.send()).await;
             let mut each = |result: &dyn Fn(&ServiceArn) -> ReadResult<Service>| {
                 described.extend(chunk.iter().map(|arn| ((*arn).clone(), result(arn))));
             };
@@ -187,16 +193,17 @@ impl Ecs {
         &self,
         location: &AwsLocation,
         is_included: impl Fn(&str) -> bool,
+        priority: Priority,
         deadline: Deadline,
     ) -> (BTreeSet<ServiceArn>, Vec<AwsError>) {
-        let (clusters, error) = self.list_clusters(deadline).await;
+        let (clusters, error) = self.list_clusters(priority, deadline).await;
         let clusters: BTreeSet<String> = clusters
             .iter()
             .map(|arn| last_segment(arn).to_owned())
             .filter(|cluster| is_included(cluster))
             .collect();
         stream::iter(clusters)
-            .map(|cluster| self.list_services(location, cluster, deadline))
+            .map(|cluster| self.list_services(location, cluster, priority, deadline))
             .buffer_unordered(MAX_CONCURRENT_DESCRIBES)
             .fold(
                 (BTreeSet::new(), Vec::from_iter(error)),
@@ -209,7 +216,11 @@ impl Ecs {
             .await
     }
 
-    async fn list_clusters(&self, deadline: Deadline) -> (Vec<String>, Option<AwsError>) {
+    async fn list_clusters(
+        &self,
+        priority: Priority,
+        deadline: Deadline,
+    ) -> (Vec<String>, Option<AwsError>) {
         const ALL: &str = "all clusters";
         let mut arns = Vec::new();
         let mut token = None;
@@ -217,7 +228,7 @@ impl Ecs {
         loop {
             let request =
                 self.client.list_clusters().max_results(MAX_PAGE_SIZE).set_next_token(token);
-            let page = match self.send(deadline, request.send()).await {
+            let page = match self.send(priority, deadline, request.send()).await {
                 Ok(page) => page,
                 Err(error) => return (arns, Some(AwsError::sdk(LIST_CLUSTERS, ALL, &error))),
             };
@@ -234,6 +245,7 @@ impl Ecs {
         &self,
         location: &AwsLocation,
         cluster: String,
+        priority: Priority,
         deadline: Deadline,
     ) -> (Vec<ServiceArn>, Option<AwsError>) {
         let subject = || format!("the cluster {cluster}");
@@ -244,7 +256,7 @@ impl Ecs {
         loop {
             let request = self.client.list_services().cluster(&cluster).max_results(MAX_PAGE_SIZE);
             let request = request.set_next_token(token);
-            let page = match self.send(deadline, request.send()).await {
+            let page = match self.send(priority, deadline, request.send()).await {
                 Ok(page) => page,
                 // The cluster was deleted, with all its services, after the clusters were listed.
                 Err(error)

@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use aws_sdk_elasticloadbalancing::config::Builder;
+use aws_sdk_elasticloadbalancing::error::SdkError;
 use aws_sdk_elasticloadbalancing::types::LoadBalancerDescription;
 use aws_sdk_elasticloadbalancing::{Client, Config};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::aws::deadline::Deadline;
 use crate::aws::pages::Pages;
+use crate::aws::rate_limiter::{Priority, RateLimiter, half_of_elb_rate};
 use crate::aws::{
     AwsError, DescribeError, RequestCounter, TooManyRequests, describe_many, required,
     retry_partition,
@@ -34,6 +37,7 @@ pub struct ElbClassic {
     /// at each cold start.
     client: OnceLock<Client>,
     pub(super) counter: RequestCounter,
+    rate_limiter: RateLimiter,
 }
 
 impl ElbClassic {
@@ -44,15 +48,28 @@ impl ElbClassic {
             .retry_classifier(TooManyRequests)
             .retry_partition(retry_partition("elb-classic"))
             .build();
-        ElbClassic { config, client: OnceLock::new(), counter }
+        let rate_limiter = half_of_elb_rate();
+        ElbClassic { config, client: OnceLock::new(), counter, rate_limiter }
     }
 
     fn client(&self) -> &Client {
         self.client.get_or_init(|| Client::from_conf(self.config.clone()))
     }
 
+    async fn send<T, E>(
+        &self,
+        priority: Priority,
+        deadline: Deadline,
+        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, SdkError<E, HttpResponse>> {
+        let request = Box::pin(request);
+        self.rate_limiter.acquire_in_background(priority, 1, deadline).await?;
+        deadline.send(request).await
+    }
+
     pub async fn all_load_balancers(
         &self,
+        priority: Priority,
         deadline: Deadline,
     ) -> Result<ClassicBalancers, AwsError> {
         const ALL: &str = "all classic load balancers";
@@ -62,8 +79,8 @@ impl ElbClassic {
         loop {
             let request =
                 self.client().describe_load_balancers().page_size(MAX_PAGE_SIZE).set_marker(marker);
-            let page = deadline
-                .send(request.send())
+            let page = self
+                .send(priority, deadline, request.send())
                 .await
                 .map_err(|error| AwsError::sdk(DESCRIBE, ALL, &error))?;
             all.extend(page.load_balancer_descriptions().iter().filter_map(read));
@@ -78,13 +95,14 @@ impl ElbClassic {
     pub async fn load_balancers(
         &self,
         names: &BTreeSet<ClassicName>,
+        priority: Priority,
         deadline: Deadline,
     ) -> ClassicBalancers {
         let request = async |names: Vec<String>| {
             let subject = names.join(", ");
             let request =
                 self.client().describe_load_balancers().set_load_balancer_names(Some(names));
-            let answer = deadline.send(request.send()).await;
+            let answer = self.send(priority, deadline, request.send()).await;
             let answer = answer.map_err(|error| match error.as_service_error() {
                 Some(error) if error.is_access_point_not_found_exception() => {
                     DescribeError::NotFound

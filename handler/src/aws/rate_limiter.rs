@@ -1,4 +1,7 @@
 //! Keeps requests below AWS's documented rates.
+//!
+//! AWS counts the requests of a whole account. So a full pass uses half of each rate, and leaves the other half to other
+//! tools, to events and to a second pass.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -6,6 +9,15 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use crate::aws::deadline::{Deadline, OutOfTime};
+
+/// How a run shares AWS's rates with the rest of the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    /// A client waits for the name: requests are sent at once.
+    Event,
+    /// A full pass or a large batch: it uses half of each rate.
+    Background,
+}
 
 /// A token bucket: it allows `burst` units at once, then one per `interval`.
 #[derive(Debug)]
@@ -19,6 +31,19 @@ pub struct RateLimiter {
 impl RateLimiter {
     pub const fn new(interval: Duration, burst: u32) -> RateLimiter {
         RateLimiter { interval, burst, busy_until: Mutex::new(None) }
+    }
+
+    /// Acquires `units` for a run in the background. An event does not wait.
+    pub async fn acquire_in_background(
+        &self,
+        priority: Priority,
+        units: u32,
+        deadline: Deadline,
+    ) -> Result<(), OutOfTime> {
+        match priority {
+            Priority::Event => Ok(()),
+            Priority::Background => self.acquire(units, deadline).await,
+        }
     }
 
     /// Waits until the rate allows `units` more. If that is after the deadline, it acquires nothing and returns at
@@ -39,6 +64,12 @@ impl RateLimiter {
         sleep_until(allowed_at).await;
         Ok(())
     }
+}
+
+/// Half of the 40 requests at once and ten a second that each generation of Elastic Load Balancing allows for the whole
+/// account.
+pub(super) fn half_of_elb_rate() -> RateLimiter {
+    RateLimiter::new(Duration::from_millis(200), 20)
 }
 
 #[cfg(test)]

@@ -19,13 +19,17 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use crate::aws::deadline::{Deadline, OutOfTime};
 use crate::aws::pages::Pages;
-use crate::aws::rate_limiter::RateLimiter;
+use crate::aws::rate_limiter::{Priority, RateLimiter};
 use crate::aws::{AwsError, RequestCounter, TooManyRequests, is_rejection, retry_partition};
 use crate::domain::dns::{DnsName, NameError, RecordData, RecordType, Rrset};
 use crate::domain::plan::NameChange;
 use crate::domain::service::{HostedZoneId, ReadError, VpcId};
 
 const MAX_PAGE_SIZE: i32 = 300;
+
+/// The record sets that a request for one name returns: those of the name, its marker, and some of the names that
+/// follow. A whole page would have 300, and cost the processor more time than the rest of an event.
+const FIRST_ITEMS: i32 = 8;
 
 const LIST: &str = "route53:ListResourceRecordSets";
 const GET: &str = "route53:GetHostedZone";
@@ -40,15 +44,6 @@ fn request_limiter() -> RateLimiter {
 /// because the handler may process two batches of the queue at once.
 fn change_limiter() -> RateLimiter {
     RateLimiter::new(Duration::from_millis(20), 750)
-}
-
-/// How a run shares Route 53's rate with the rest of the account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Priority {
-    /// A client waits for the name: every request is sent at once.
-    Event,
-    /// A full pass or a large batch: it uses half of the rate, and leaves the other half to others.
-    Background,
 }
 
 #[derive(Debug)]
@@ -161,76 +156,68 @@ impl Route53 {
         changes: usize,
         deadline: Deadline,
     ) -> Result<(), OutOfTime> {
-        if priority == Priority::Background {
-            let changes = u32::try_from(changes).unwrap_or(u32::MAX);
-            self.change_limiter.acquire(changes, deadline).await?;
-            self.request_limiter.acquire(1, deadline).await?;
-        }
-        Ok(())
+        let changes = u32::try_from(changes).unwrap_or(u32::MAX);
+        self.change_limiter.acquire_in_background(priority, changes, deadline).await?;
+        self.request_limiter.acquire_in_background(priority, 1, deadline).await
     }
 
-    /// Lists a whole zone, or only the records at `name` and below it, its marker included. Route 53
-    /// sorts names by their labels from the right, so those records follow each other, usually on one
-    /// page.
+    /// Lists a whole zone, or only the records at the name `within` and below it. Route 53 sorts names by their labels
+    /// from the right, so those records follow each other.
     pub async fn list(
         &self,
         zone: &HostedZoneId,
-        name: Option<&DnsName>,
+        within: Option<&DnsName>,
         priority: Priority,
         deadline: Deadline,
     ) -> Result<Vec<Rrset>, ListError> {
-        let subject = || match name {
-            Some(name) => format!("{name} in the zone {zone}"),
+        let subject = || match within {
+            Some(name) => subject(zone, name),
             None => format!("the zone {zone}"),
         };
-        let mut rrsets = Vec::new();
-        let mut request = self.client.list_resource_record_sets().hosted_zone_id(zone.as_str());
-        if let Some(name) = name {
-            request = request.start_record_name(name.as_str());
-        }
-        let incomplete = |cause: &str| ListError::Failed(AwsError::new(LIST, subject(), cause));
-        let mut pages = Pages::default();
+        let mut list = Listing::new(self, zone, &subject, priority, deadline);
+        let (mut start, mut max_items) = match within {
+            Some(name) => (Some(Start::at(name)), FIRST_ITEMS),
+            None => (None, MAX_PAGE_SIZE),
+        };
         loop {
-            let request_page = async {
-                self.acquire(priority, 0, deadline).await?;
-                deadline.send(request.max_items(MAX_PAGE_SIZE).send()).await
-            };
-            let page = request_page.await.map_err(|error| {
-                let failed = AwsError::sdk(LIST, subject(), &error);
-                match error.as_service_error() {
-                    Some(ListResourceRecordSetsError::NoSuchHostedZone(_)) => {
-                        ListError::NoSuchZone(failed)
-                    }
-                    _ if is_rejection(&error) => ListError::Rejected(failed),
-                    _ => ListError::Failed(failed),
+            match list.page(start, max_items).await? {
+                Some(next) if within.is_none_or(|name| next.may_be_within(name)) => {
+                    start = Some(next);
                 }
-            })?;
-            for rrset in page.resource_record_sets() {
-                rrsets.push(read(rrset).map_err(|error| {
-                    ListError::Failed(AwsError::new(LIST, subject(), error.to_string()))
-                })?);
+                _ => return Ok(list.rrsets),
             }
-            if !page.is_truncated() {
-                return Ok(rrsets);
+            max_items = MAX_PAGE_SIZE;
+        }
+    }
+
+    /// Lists the records at `name` and at the name of its marker, and maybe some others. The marker is below `name`,
+    /// where thousands of other names may come before it. So if it is not on the first page, a second request starts
+    /// at it.
+    pub async fn list_name(
+        &self,
+        zone: &HostedZoneId,
+        name: &DnsName,
+        priority: Priority,
+        deadline: Deadline,
+    ) -> Result<Vec<Rrset>, ListError> {
+        let marker = name.marker();
+        let subject = || subject(zone, name);
+        let mut list = Listing::new(self, zone, &subject, priority, deadline);
+        let (mut start, mut max_items) = (Start::at(name), FIRST_ITEMS);
+        let mut has_reached_marker = false;
+        loop {
+            let Some(next) = list.page(Some(start), max_items).await? else {
+                return Ok(list.rrsets);
+            };
+            has_reached_marker |= list.rrsets.iter().any(|rrset| rrset.name == marker);
+            if next.is_at(name) || next.is_at(&marker) {
+                (start, max_items) = (next, MAX_PAGE_SIZE);
+            } else if has_reached_marker || !next.may_be_within(name) {
+                return Ok(list.rrsets);
+            } else {
+                (start, max_items) = (Start::at(&marker), FIRST_ITEMS);
+                has_reached_marker = true;
             }
-            let next = page.next_record_name();
-            let next =
-                next.ok_or_else(|| incomplete("a page that is not the last one has no next"))?;
-            let is_beyond = name
-                .is_some_and(|name| DnsName::parse(next).is_ok_and(|next| !next.is_within(name)));
-            if is_beyond {
-                return Ok(rrsets);
-            }
-            let key = [next, page.next_record_type().map_or("", RrType::as_str)];
-            let key = [&key[..], &[page.next_record_identifier().unwrap_or_default()]].concat();
-            pages.next(Some(key.join(" "))).map_err(incomplete)?;
-            request = self
-                .client
-                .list_resource_record_sets()
-                .hosted_zone_id(zone.as_str())
-                .start_record_name(next)
-                .set_start_record_type(page.next_record_type().cloned())
-                .set_start_record_identifier(page.next_record_identifier().map(str::to_owned));
         }
     }
 
@@ -373,6 +360,115 @@ impl Route53 {
                 }
             }
         })
+    }
+}
+
+fn subject(zone: &HostedZoneId, name: &DnsName) -> String {
+    format!("{name} in the zone {zone}")
+}
+
+/// The record set that a page of a list begins with.
+struct Start {
+    name: String,
+    record_type: Option<RrType>,
+    identifier: Option<String>,
+}
+
+impl Start {
+    fn at(name: &DnsName) -> Start {
+        Start { name: name.as_str().to_owned(), record_type: None, identifier: None }
+    }
+
+    fn is_at(&self, name: &DnsName) -> bool {
+        DnsName::parse(&self.name).is_ok_and(|start| start == *name)
+    }
+
+    /// Whether the page may contain records at `name` or below it.
+    fn may_be_within(&self, name: &DnsName) -> bool {
+        !DnsName::parse(&self.name).is_ok_and(|start| !start.is_within(name))
+    }
+
+    fn token(&self) -> String {
+        let Start { name, record_type, identifier } = self;
+        let record_type = record_type.as_ref().map_or("", RrType::as_str);
+        [name, record_type, identifier.as_deref().unwrap_or_default()].join(" ")
+    }
+}
+
+/// A list of record sets, page by page.
+struct Listing<'a> {
+    route53: &'a Route53,
+    zone: &'a HostedZoneId,
+    subject: &'a (dyn Fn() -> String + Sync),
+    priority: Priority,
+    deadline: Deadline,
+    pages: Pages,
+    rrsets: Vec<Rrset>,
+}
+
+impl<'a> Listing<'a> {
+    fn new(
+        route53: &'a Route53,
+        zone: &'a HostedZoneId,
+        subject: &'a (dyn Fn() -> String + Sync),
+        priority: Priority,
+        deadline: Deadline,
+    ) -> Listing<'a> {
+        let (pages, rrsets) = (Pages::default(), Vec::new());
+        Listing { route53, zone, subject, priority, deadline, pages, rrsets }
+    }
+
+    /// Reads one page, and returns the start of the next one. `None` after the last page.
+    async fn page(
+        &mut self,
+        start: Option<Start>,
+        max_items: i32,
+    ) -> Result<Option<Start>, ListError> {
+        let subject = self.subject;
+        let incomplete = |cause: &str| ListError::Failed(AwsError::new(LIST, subject(), cause));
+        self.pages.next(start.as_ref().map(Start::token)).map_err(incomplete)?;
+        let mut request = self
+            .route53
+            .client
+            .list_resource_record_sets()
+            .hosted_zone_id(self.zone.as_str())
+            .max_items(max_items);
+        if let Some(Start { name, record_type, identifier }) = start {
+            request = request
+                .start_record_name(name)
+                .set_start_record_type(record_type)
+                .set_start_record_identifier(identifier);
+        }
+        let send = async {
+            self.route53.acquire(self.priority, 0, self.deadline).await?;
+            self.deadline.send(request.send()).await
+        };
+        let page = send.await.map_err(|error| {
+            let failed = AwsError::sdk(LIST, subject(), &error);
+            match error.as_service_error() {
+                Some(ListResourceRecordSetsError::NoSuchHostedZone(_)) => {
+                    ListError::NoSuchZone(failed)
+                }
+                _ if is_rejection(&error) => ListError::Rejected(failed),
+                _ => ListError::Failed(failed),
+            }
+        })?;
+        for rrset in page.resource_record_sets() {
+            let rrset = read(rrset).map_err(|error| incomplete(&error.to_string()))?;
+            self.rrsets.push(rrset);
+        }
+        if !page.is_truncated() {
+            return Ok(None);
+        }
+        let next = page
+            .next_record_name
+            .ok_or_else(|| incomplete("a page that is not the last one has no next"))?;
+        let next = Start {
+            name: next,
+            record_type: page.next_record_type,
+            identifier: page.next_record_identifier,
+        };
+        Ok(Some(next))
     }
 }
 

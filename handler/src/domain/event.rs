@@ -2,7 +2,7 @@
 //!
 //! Decides which service an event is about. Contains no rule about names or records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::domain::service::{
     AwsLocation, ClassicName, LoadBalancerRef, ServiceArn, TargetGroupArn, last_segment,
 };
 use crate::domain::tags::TAG_PREFIX;
-use crate::domain::trigger::{Scope, Targets, Trigger};
+use crate::domain::trigger::{Reach, Scope, Targets, Trigger};
 
 /// The calls of the ECS API that can change a service's name. The EventBridge rule lists the same calls.
 pub const ECS_CALLS: [&str; 11] = [
@@ -43,6 +43,16 @@ pub const LOAD_BALANCER_CALLS: [&str; 10] = [
     "SetSubnets",
 ];
 
+/// ECS's own events after which a service may need another record: a name moves to another load balancer when the
+/// deployment or the task set that uses it is complete. The EventBridge rule lists the same events.
+///
+/// All others leave names alone, or accompany a call of [`ECS_CALLS`]. So SERVICE_DEPLOYMENT_IN_PROGRESS, which ECS sends
+/// for each new image, SERVICE_STEADY_STATE, which it repeats, and the events of autoscaling cost no request.
+pub const SERVICE_EVENTS: [&str; 3] =
+    ["SERVICE_DEPLOYMENT_COMPLETED", "SERVICE_DEPLOYMENT_FAILED", "TASKSET_STEADY_STATE"];
+
+const DEPLOYMENT_FAILED: &str = "SERVICE_DEPLOYMENT_FAILED";
+
 /// The limit of load balancers that are read ahead for one event. It is also the limit of one Describe
 /// request.
 const MAX_HINTS: usize = 20;
@@ -58,7 +68,7 @@ pub(super) fn parse(event: &Value, location: &AwsLocation) -> Trigger {
             load_balancer_call(&event["detail"])
         }
         ("aws.ecs", "ECS Deployment State Change" | "ECS Service Action") => {
-            service_event(event, location)
+            ecs_event(event, location)
         }
         ("aws.tag", "Tag Change on Resource") => tag_event(event, location),
         (source, detail_type) => {
@@ -67,7 +77,26 @@ pub(super) fn parse(event: &Value, location: &AwsLocation) -> Trigger {
     }
 }
 
-/// ECS's own events name the service in their resources.
+/// ECS's own event about a service. One without a name may be any of them.
+fn ecs_event(event: &Value, location: &AwsLocation) -> Trigger {
+    let name = event["detail"]["eventName"].as_str();
+    if let Some(name) = name.filter(|name| !SERVICE_EVENTS.contains(name)) {
+        return Trigger::ignore(format!("the event {name} of ECS changes no name"));
+    }
+    match service_event(event, location) {
+        // If a deployment fails, ECS may give the service its former load balancers back, without any call.
+        Trigger::Reconcile { scope: Scope::Services(mut targets), options }
+            if name.is_some_and(|name| name != DEPLOYMENT_FAILED) =>
+        {
+            let services = targets.services.iter();
+            targets.reach = services.map(|service| (service.clone(), Reach::Unmoved)).collect();
+            Trigger::Reconcile { scope: Scope::Services(targets), options }
+        }
+        other => other,
+    }
+}
+
+/// An event that names the service in its resources.
 fn service_event(event: &Value, location: &AwsLocation) -> Trigger {
     let Some(resource) = event["resources"][0].as_str() else {
         return Trigger::ignore("the event's resources[0] names no service");
@@ -148,6 +177,13 @@ fn api_call(detail: &Value, sent: Option<&str>, location: &AwsLocation) -> Trigg
             let deleted: BTreeSet<ServiceArn> =
                 service_if(&["DeleteService", "DeleteExpressGatewayService"]);
             let times = created.union(&deleted).zip(since.clone());
+            let reach = if !created.is_empty() {
+                Reach::New
+            } else if !deleted.is_empty() && is_unattached(detail) {
+                Reach::Unattached
+            } else {
+                Reach::Anywhere
+            };
             let targets = Targets {
                 services: BTreeSet::new(),
                 hint: hint(detail),
@@ -155,6 +191,7 @@ fn api_call(detail: &Value, sent: Option<&str>, location: &AwsLocation) -> Trigg
                 created,
                 retagged: service_if(&["TagResource", "UntagResource"]),
                 deleted,
+                reach: BTreeMap::from([(service.clone(), reach)]),
                 since,
             };
             Trigger::service(service, targets, location)
@@ -194,6 +231,14 @@ fn keeps_its_load_balancers(detail: &Value) -> bool {
     let request = &detail["requestParameters"];
     let is_complete = request["service"].is_string() && detail.get("omitted").is_none();
     is_complete && request.get("loadBalancers").is_none() && request.get("omitted").is_none()
+}
+
+/// Whether a deleted service had no load balancers, according to the response of the call.
+fn is_unattached(detail: &Value) -> bool {
+    let service = &detail["responseElements"]["service"];
+    let is_empty = |list: &Value| list.as_array().is_some_and(Vec::is_empty);
+    is_empty(&service["loadBalancers"])
+        && (service["taskSets"].is_null() || is_empty(&service["taskSets"]))
 }
 
 /// The subject of a call.
@@ -439,6 +484,64 @@ mod tests {
         with_cluster["detail"]["clusterArn"] =
             json!("arn:aws:ecs:eu-west-1:111122223333:cluster/dev");
         assert_snapshot!(check(with_cluster), @"dev/web");
+    }
+
+    #[test]
+    fn of_the_events_of_ecs_only_those_that_end_a_deployment_cost_a_request() {
+        let event = |name: Value| {
+            check(json!({
+                "source": "aws.ecs", "detail-type": "ECS Deployment State Change",
+                "resources": ["arn:aws:ecs:eu-west-1:111122223333:service/dev/web"],
+                "detail": {"eventName": name},
+            }))
+        };
+        for name in SERVICE_EVENTS {
+            assert_eq!(event(json!(name)), "dev/web", "{name}");
+        }
+        assert_eq!(event(json!(null)), "dev/web");
+        for name in [
+            "SERVICE_DEPLOYMENT_IN_PROGRESS",
+            "SERVICE_STEADY_STATE",
+            "SERVICE_DESIRED_COUNT_UPDATED",
+        ] {
+            let ignored = format!("ignored: the event {name} of ECS changes no name");
+            assert_eq!(event(json!(name)), ignored);
+        }
+    }
+
+    #[test]
+    fn an_event_determines_where_its_service_may_have_a_name() {
+        let reach = |event: &Value| match Trigger::parse(event, &location()) {
+            Trigger::Reconcile { scope: Scope::Services(targets), .. } => {
+                targets.reach.values().next().copied()
+            }
+            other => panic!("{}", show(&other)),
+        };
+        let service = json!({"service": "web", "serviceName": "web", "loadBalancers": []});
+        let call = |name: &str, response: Value| {
+            reach(&api_call(name, service.clone(), json!({"responseElements": response})))
+        };
+        assert_eq!(call("CreateService", json!(null)), Some(Reach::New));
+        for name in ["UpdateService", "CreateTaskSet", "DeleteTaskSet", "DeleteService"] {
+            assert_eq!(call(name, json!(null)), Some(Reach::Anywhere), "{name}");
+        }
+        let deleted = |service: Value| call("DeleteService", json!({"service": service}));
+        let group = json!([{"targetGroupArn": "arn"}]);
+        assert_eq!(deleted(json!({"loadBalancers": []})), Some(Reach::Unattached));
+        assert_eq!(deleted(json!({"loadBalancers": group})), Some(Reach::Anywhere));
+        assert_eq!(deleted(json!({})), Some(Reach::Anywhere));
+        let task_sets = json!({"loadBalancers": [], "taskSets": [{"loadBalancers": group}]});
+        assert_eq!(deleted(task_sets), Some(Reach::Anywhere));
+        let ended = |name: Value| {
+            reach(&json!({
+                "source": "aws.ecs", "detail-type": "ECS Deployment State Change",
+                "resources": ["arn:aws:ecs:eu-west-1:111122223333:service/dev/web"],
+                "detail": {"eventName": name},
+            }))
+        };
+        assert_eq!(ended(json!("SERVICE_DEPLOYMENT_COMPLETED")), Some(Reach::Unmoved));
+        assert_eq!(ended(json!("SERVICE_DEPLOYMENT_FAILED")), None, "anywhere");
+        assert_eq!(ended(json!(null)), None, "anywhere");
     }
 
     #[test]

@@ -89,6 +89,21 @@ impl Scope {
     }
 }
 
+/// Where a service may have a name, according to the events about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// The service had no load balancers when it was deleted, so it lost its name before. No zone is searched for its
+    /// marker.
+    Unattached,
+    /// The service was created: only in the zones of its load balancers.
+    New,
+    /// No call changed the service, but a deployment succeeded, and a name moves then. If the service has no name in
+    /// the zones of its load balancers, it may have one in another zone.
+    Unmoved,
+    /// The load balancers of the service may have changed: in each zone.
+    Anywhere,
+}
+
 /// The services that events or requests name, with the facts that the events report about them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Targets {
@@ -101,6 +116,8 @@ pub struct Targets {
     pub created: BTreeSet<ServiceArn>,
     /// Services that were deleted. One that is alive was created again, maybe with other tags.
     pub deleted: BTreeSet<ServiceArn>,
+    /// Where the services may have a name. A service that is missing here may have one anywhere.
+    pub reach: BTreeMap<ServiceArn, Reach>,
     /// The time of the latest creation or deletion of a service, taken from the event. An answer of ECS that
     /// contradicts a recent one is outdated.
     pub times: BTreeMap<ServiceArn, String>,
@@ -116,8 +133,10 @@ impl Targets {
             (both(&self.retagged), both(&self.created), both(&self.deleted));
         let times = self.times.iter().filter(|(service, _)| services.contains(*service));
         let times = times.map(|(service, at)| (service.clone(), at.clone())).collect();
+        let reach = self.reach.iter().filter(|(service, _)| services.contains(*service));
+        let reach = reach.map(|(service, reach)| (service.clone(), *reach)).collect();
         let (hint, since) = (BTreeSet::new(), self.since.clone());
-        Targets { services, hint, retagged, created, deleted, times, since }
+        Targets { services, hint, retagged, created, deleted, reach, times, since }
     }
 }
 
@@ -256,7 +275,18 @@ impl Targets {
         })
     }
 
+    fn reach_of(&self, service: &ServiceArn) -> Option<Reach> {
+        let known = self.reach.get(service).copied().unwrap_or(Reach::Anywhere);
+        self.services.contains(service).then_some(known)
+    }
+
     fn extend(&mut self, more: &Targets) {
+        let services = self.services.union(&more.services);
+        let furthest = |service: &ServiceArn| {
+            let reach = self.reach_of(service).max(more.reach_of(service))?;
+            Some((service.clone(), reach))
+        };
+        self.reach = services.filter_map(furthest).collect();
         self.services.extend(more.services.iter().cloned());
         self.hint.extend(more.hint.iter().cloned());
         self.retagged.extend(more.retagged.iter().cloned());
@@ -446,6 +476,38 @@ mod tests {
         let all = runs(&messages);
         let since: Vec<_> = all.iter().map(|(trigger, _)| trigger.since()).collect();
         assert_eq!(since, [Some("2026-11-01T10:00:03Z")]);
+    }
+
+    #[test]
+    fn in_a_batch_a_service_may_have_a_name_wherever_one_of_its_events_says() {
+        let event = |call: &str, key: &str| {
+            let more = json!({"responseElements": {"service": {"loadBalancers": []}}});
+            let request = json!({"cluster": "dev", key: "orders", "loadBalancers": []});
+            Value::from(api_call(call, request, more).to_string())
+        };
+        let (create, update, delete) = (
+            event("CreateService", "serviceName"),
+            event("UpdateService", "service"),
+            event("DeleteService", "service"),
+        );
+        let other =
+            Value::from(json!({"reconcile": {"cluster": "dev", "service": "x"}}).to_string());
+        let reach = |bodies: &[&Value]| {
+            let bodies: Vec<Value> = bodies.iter().copied().cloned().collect();
+            match &runs(&batch(&bodies))[0].0 {
+                Trigger::Reconcile { scope: Scope::Services(targets), .. } => {
+                    let mut all = targets.reach.iter();
+                    all.find(|(service, _)| service.service() == "orders").map(|(_, reach)| *reach)
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(reach(&[&delete]), Some(Reach::Unattached));
+        assert_eq!(reach(&[&delete, &other]), Some(Reach::Unattached));
+        assert_eq!(reach(&[&other, &create]), Some(Reach::New));
+        assert_eq!(reach(&[&delete, &create]), Some(Reach::New));
+        assert_eq!(reach(&[&update, &delete]), Some(Reach::Anywhere));
+        assert_eq!(reach(&[&delete, &update]), Some(Reach::Anywhere));
     }
 
     #[test]

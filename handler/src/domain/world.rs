@@ -12,6 +12,7 @@ use crate::domain::service::{
     ReadResult, Service, ServiceArn, TargetGroupArn,
 };
 use crate::domain::tags::Tags;
+use crate::domain::trigger::Reach;
 use crate::domain::zone::{EnvironmentIdentity, Managed, NameState, ZoneName, ZoneView};
 
 /// The answers of ECS, Elastic Load Balancing and Route 53, and the errors in their place. A failed read
@@ -46,6 +47,8 @@ pub struct ReadScope {
     /// Services that were deleted according to an event. If such a service exists, it was created again, and may
     /// still have a name from an earlier tag.
     pub deleted: BTreeSet<ServiceArn>,
+    /// Where the services may have a name. A service that is missing here may have one anywhere.
+    pub reach: BTreeMap<ServiceArn, Reach>,
 }
 
 /// The event that began or ended a service's life.
@@ -65,6 +68,11 @@ const EVENT_TIME_PRECISION_MS: i64 = 1_000;
 /// A zone with more pending names than this is listed whole. A page has 300 record sets and a zone at most
 /// 10,000, so that takes 34 requests at most, and 7 for a thousand services.
 pub const LIST_ZONE_THRESHOLD: usize = 20;
+
+/// With more zones than this, names are read in the zones of the service's load balancers only, and in the others if
+/// the service may have a name there. That takes a round trip more than reading the name in all zones together with the
+/// service. With this number of zones, an event causes at most two requests more than necessary instead.
+pub const MAX_ZONES_AHEAD: usize = 3;
 
 /// The reads that are still missing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -203,7 +211,7 @@ impl World {
         let mut services: BTreeSet<&ServiceArn> = self.services.keys().collect();
         services.extend(&scope.services);
         for arn in &services {
-            reads.names.extend(self.names(arn, scope, config));
+            reads.names.extend(self.names(arn, scope, config, identity));
         }
 
         // Absence from a list is not treated as deletion: holders are described by name before anything is
@@ -367,6 +375,7 @@ impl World {
         reads.names.is_empty()
             && scope.services.iter().any(|arn| {
                 matches!(self.services.get(arn), Some(Ok(Service::Gone(_))))
+                    && scope.reach.get(arn) != Some(&Reach::Unattached)
                     && !self.holds_a_name(arn, identity)
             })
     }
@@ -374,7 +383,13 @@ impl World {
     /// The possible names of a service: the one from the template, which needs no read, and the one from
     /// its tag. A service outside of the scope holds a name that a service in the scope may need, so only the name
     /// that it should have instead matters. Otherwise each name from a template would lead to another holder.
-    fn names(&self, arn: &ServiceArn, scope: &ReadScope, config: &Config) -> BTreeSet<ZoneName> {
+    fn names(
+        &self,
+        arn: &ServiceArn,
+        scope: &ReadScope,
+        config: &Config,
+        identity: &EnvironmentIdentity,
+    ) -> BTreeSet<ZoneName> {
         let tagged = match self.services.get(arn) {
             Some(Ok(Service::Live { tags, .. })) => {
                 Tags::parse(tags).ok().and_then(|tags| tags.name)
@@ -390,15 +405,54 @@ impl World {
         if scope.services.contains(arn) {
             labels.insert(None);
         }
-        let mut names = BTreeSet::new();
-        for (zone, zone_name) in config.zones() {
-            for label in labels.iter().copied() {
-                if let Ok(name) = config.name(arn, label, &zone_name) {
-                    names.insert((zone.clone(), name));
+        let names_in = |zones: BTreeMap<HostedZoneId, DnsName>| {
+            let mut names = BTreeSet::new();
+            for (zone, zone_name) in zones {
+                for label in labels.iter().copied() {
+                    if let Ok(name) = config.name(arn, label, &zone_name) {
+                        names.insert((zone.clone(), name));
+                    }
                 }
             }
+            names
+        };
+        let zones = config.zones();
+        let reach = match scope.services.contains(arn) {
+            true => scope.reach.get(arn).copied().unwrap_or(Reach::Anywhere),
+            // Only the name that it should have matters.
+            false => Reach::New,
+        };
+        let reads_ahead = zones.len() <= MAX_ZONES_AHEAD;
+        match (reach, self.services.get(arn)) {
+            _ if scope.full_pass => names_in(zones),
+            (Reach::Unmoved, None | Some(Err(_))) => BTreeSet::new(),
+            _ if reads_ahead => names_in(zones),
+            (Reach::New, None | Some(Err(_))) => BTreeSet::new(),
+            (Reach::New | Reach::Unmoved, Some(Ok(service @ Service::Live { .. }))) => {
+                let names = names_in(self.zones_of(service, config));
+                let is_missing = |(zone, name): &ZoneName| {
+                    let state = self.zones.get(zone).and_then(|view| view.state(name, identity));
+                    state.is_some_and(|state| match state {
+                        NameState::Managed(managed) => managed.service != *arn,
+                        _ => true,
+                    })
+                };
+                if reach == Reach::Unmoved && !names.is_empty() && names.iter().all(is_missing) {
+                    names_in(zones)
+                } else {
+                    names
+                }
+            }
+            _ => names_in(zones),
         }
-        names
+    }
+
+    /// The zones of a service's load balancers, as far as these were read.
+    fn zones_of(&self, service: &Service, config: &Config) -> BTreeMap<HostedZoneId, DnsName> {
+        let Service::Live { load_balancers, .. } = service else { return BTreeMap::new() };
+        let balancers = load_balancers.iter().filter_map(|one| self.balancers(one).ok()).flatten();
+        let zones = balancers.filter_map(|balancer| config.zone(&balancer.vpc));
+        zones.map(|zone| (zone.id.clone(), zone.name.clone())).collect()
     }
 
     /// The classic load balancers of services.
@@ -455,6 +509,7 @@ impl World {
 mod tests {
     use super::*;
     use crate::domain::fixtures::{arn, cname, identity, marker, name};
+    use crate::domain::service::{Scheme, VpcId};
     use insta::assert_snapshot;
 
     fn config() -> Config {
@@ -551,6 +606,79 @@ mod tests {
         assert_snapshot!(check(&world), @"all of Z1");
         world.zones.insert(HostedZoneId::new("Z1"), ZoneView::whole(vec![]));
         assert_snapshot!(check(&world), @"");
+    }
+
+    #[test]
+    fn with_many_zones_names_are_read_where_the_load_balancers_are_and_elsewhere_if_they_are_not_there()
+     {
+        let zone = |number: usize| {
+            format!(r#"{{"vpcId":"vpc-{number}","hostedZoneId":"Z{number}","name":"internal"}}"#)
+        };
+        let zones = |number: usize| (1..=number).map(zone).collect::<Vec<_>>().join(",");
+        let config = |number| {
+            let zones = zones(number);
+            let json = format!(r#"{{"environment":"dev","zones":[{zones}]}}"#);
+            Config::parse(Some(&json)).expect("valid")
+        };
+        let reads = |world: &World, config: &Config, reach| {
+            let services = BTreeSet::from([arn("dev/orders")]);
+            let reach = BTreeMap::from([(arn("dev/orders"), reach)]);
+            let scope = ReadScope { services, reach, ..ReadScope::default() };
+            let names = world.missing(&scope, config, &identity()).names;
+            names.iter().map(|(zone, _)| zone.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        let mut world = World::default();
+        let few = config(MAX_ZONES_AHEAD);
+        for reach in [Reach::Unattached, Reach::New, Reach::Anywhere] {
+            assert_eq!(reads(&world, &few, reach), "Z1 Z2 Z3", "few zones are read ahead");
+        }
+        assert_eq!(reads(&world, &few, Reach::Unmoved), "", "only ECS is read first");
+        let many = config(4);
+        assert_eq!(reads(&world, &many, Reach::New), "");
+        assert_eq!(reads(&world, &many, Reach::Anywhere), "Z1 Z2 Z3 Z4");
+        let balancer = LoadBalancer {
+            name: "orders".into(),
+            vpc: VpcId::new("vpc-2"),
+            scheme: Scheme::Internal,
+            dns_name: None,
+            canonical_zone: None,
+            dualstack: false,
+            has_failed: false,
+        };
+        world.services.insert(arn("dev/orders"), live(&["tg"]));
+        let balancers = Ok(Some(vec![LoadBalancerArn::new("lb")]));
+        world.target_groups.insert(TargetGroupArn::new("tg"), balancers);
+        assert_eq!(reads(&world, &many, Reach::New), "", "the load balancer is not read yet");
+        assert_eq!(reads(&world, &few, Reach::Unmoved), "Z1 Z2 Z3");
+        world.load_balancers.insert(LoadBalancerArn::new("lb"), Ok(Some(balancer)));
+        assert_eq!(reads(&world, &many, Reach::New), "Z2");
+        assert_eq!(reads(&world, &many, Reach::Unmoved), "Z2");
+        let mut read = |rrsets| {
+            world.zones.entry(HostedZoneId::new("Z2")).or_default().add(&name("orders"), rrsets);
+            [Reach::New, Reach::Unmoved].map(|reach| reads(&world, &many, reach))
+        };
+        assert_eq!(read(vec![cname("orders", "lb"), marker("orders", "dev/orders")]), ["", ""]);
+        assert_eq!(read(vec![cname("orders", "lb"), marker("orders", "dev/x")]), ["", "Z1 Z3 Z4"]);
+        assert_eq!(read(vec![]), ["", "Z1 Z3 Z4"]);
+        world.services.insert(arn("dev/orders"), live(&[]));
+        assert_eq!(reads(&world, &few, Reach::Unmoved), "Z1 Z3");
+        assert_eq!(reads(&world, &many, Reach::Unmoved), "", "it lost its name with a call");
+        assert_eq!(reads(&world, &many, Reach::Anywhere), "Z1 Z3 Z4");
+    }
+
+    #[test]
+    fn no_zone_is_searched_for_the_marker_of_a_service_without_load_balancers() {
+        let mut world = World::default();
+        world.services.insert(arn("dev/orders"), Ok(Service::Gone(Gone::Draining)));
+        world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name("orders"), vec![]);
+        let zones = |reach| {
+            let services = BTreeSet::from([arn("dev/orders")]);
+            let reach = BTreeMap::from([(arn("dev/orders"), reach)]);
+            let scope = ReadScope { services, reach, ..ReadScope::default() };
+            world.missing(&scope, &config(), &identity()).zones.len()
+        };
+        assert_eq!(zones(Reach::Unattached), 0);
+        assert_eq!(zones(Reach::Anywhere), 1);
     }
 
     #[test]

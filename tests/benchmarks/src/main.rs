@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use benchmarks::binary::{LATENCY, Process};
 use benchmarks::workload::{
-    DeliveryMode, Figures, QUEUE, ROUND_TRIP, call, created, delete, fleet, full_pass, one,
-    quota_time, replace_load_balancer, run,
+    DeliveryMode, Figures, QUEUE, ROUND_TRIP, add_records, call, created, delete,
+    deleted_unattached, detach, ecs_event, fleet, fleet_behind, full_pass, one, one_with_zones,
+    quota_time, record_name, replace_load_balancer, run, tagged,
 };
 use serde_json::json;
 use simulation::account::Account;
@@ -23,6 +24,13 @@ const USAGE: &str = "usage: benchmarks HANDLER NOOP PLANNER-OUTPUT [DOCUMENT]
   DOCUMENT        the file to which the results are written, none by default
 
 npm run bench builds all of these and passes them.";
+
+/// Numbers of load balancers and of records, and the round trips until a new service is written.
+const LARGE_ACCOUNTS: [(usize, usize, u128); 4] =
+    [(5, 0, 2), (400, 0, 3), (5, 9_000, 2), (400, 9_000, 3)];
+
+/// The events over which the processor time of one is measured, because the system counts it in hundredths of a second.
+const MEASURED_EVENTS: usize = 100;
 
 /// The exit status for invalid arguments.
 const INVALID_ARGUMENTS: u8 = 2;
@@ -123,6 +131,7 @@ fn measure(
     }
     let mut table = Table::default();
     events(&mut table);
+    large_accounts(&mut table);
     bursts(&mut table);
     full_passes(&mut table);
     processes(&mut table, handler, noop)?;
@@ -230,6 +239,10 @@ fn events(table: &mut Table) {
     for (subject, payload) in [
         ("service with a new image", call("UpdateService", 0, json!({"desiredCount": 3}))),
         ("new task", call("RunTask", 0, json!({}))),
+        ("tag without a discovery key", tagged("cost-center", 0)),
+        ("deployment begins", ecs_event("SERVICE_DEPLOYMENT_IN_PROGRESS", 0)),
+        ("service in a steady state", ecs_event("SERVICE_STEADY_STATE", 0)),
+        ("step of autoscaling", ecs_event("SERVICE_DESIRED_COUNT_UPDATED", 0)),
     ] {
         let figures = one(registered.clone(), &payload);
         table.row(
@@ -239,6 +252,82 @@ fn events(table: &mut Table) {
             calls(&figures) == [0; 3],
         );
     }
+}
+
+/// The costs of an event in large accounts, zones and environments.
+fn large_accounts(table: &mut Table) {
+    table.section("One event in a large account");
+    let round_trips = |figures: &Figures| {
+        let written = figures.written.unwrap_or_default();
+        written.as_millis() / ROUND_TRIP.as_millis()
+    };
+    for (load_balancers, records, most) in LARGE_ACCOUNTS {
+        let mut account = fleet_behind(load_balancers, load_balancers);
+        add_records(&mut account, "tenant-", "internal", records);
+        let figures = one(account, &created(load_balancers - 1, true));
+        let found = round_trips(&figures);
+        table.row(
+            format!("new service, {load_balancers} load balancers, {records} records: received"),
+            format!("{} KiB, written after {found} round trips", figures.received.div_ceil(1_024)),
+            format!("64 KiB, {most} round trips"),
+            figures.received <= 64 * 1_024 && found <= most,
+        );
+    }
+    let new = one_with_zones(fleet(1), 30, &created(0, true));
+    table.row(
+        "30 zones, new service: calls, including the recheck",
+        format!("{}, written after {} round trips", show_calls(calls(&new)), round_trips(&new)),
+        "as with one zone, 3 round trips",
+        calls(&new) == [2, 2, 2] && round_trips(&new) <= 3,
+    );
+    let completed = ecs_event("SERVICE_DEPLOYMENT_COMPLETED", 0);
+    let completed = one_with_zones(new.account, 30, &completed);
+    table.row(
+        "30 zones, deployment of a new image completed: calls",
+        show_calls(calls(&completed)),
+        "as with one zone",
+        calls(&completed) == [1, 2, 1],
+    );
+    let mut detached = fleet(1);
+    detach(&mut detached, 0);
+    let completed = ecs_event("SERVICE_DEPLOYMENT_COMPLETED", 0);
+    let completed = one_with_zones(detached, 30, &completed);
+    table.row(
+        "30 zones, deployment of a service without load balancers completed: calls",
+        show_calls(calls(&completed)),
+        "ECS 1",
+        calls(&completed) == [1, 0, 0],
+    );
+    let mut crowded = full_pass(fleet(1)).account;
+    add_records(&mut crowded, "1", &record_name(0), 4_000);
+    let figures = one(crowded, &created(0, true));
+    table.row(
+        "name with 4,000 names below it: Route 53 calls",
+        figures.to("route53").to_string(),
+        "2",
+        figures.to("route53") <= 2,
+    );
+    let mut never = fleet(1);
+    add_records(&mut never, "tenant-", "internal", 9_000);
+    delete(&mut never, 0);
+    let without = one(never.clone(), &deleted_unattached(0));
+    table.row(
+        "deleted service that never had a load balancer, 9,000 records: calls",
+        show_calls(calls(&without)),
+        "ECS 1 · ELB 0 · Route 53 1",
+        calls(&without) == [1, 0, 1],
+    );
+    let searched = one(never, &call("DeleteService", 0, json!({})));
+    table.row(
+        "deleted service with a load balancer that never had a name, 9,000 records: calls",
+        format!(
+            "{}, at most {} of Route 53 in a second",
+            show_calls(calls(&searched)),
+            searched.route53_peak
+        ),
+        "one search of the zone, at half of the rate",
+        searched.route53_peak <= 7,
+    );
 }
 
 fn bursts(table: &mut Table) {
@@ -352,11 +441,11 @@ fn full_passes(table: &mut Table) {
             );
         }
         let shortest =
-            quota_time(2 * services, 750.0, 50.0) + quota_time(services / 10, 100.0, 20.0);
+            quota_time(2 * services, 750.0, 50.0) + quota_time(services / 10, 50.0, 10.0);
         table.row(
             format!("{services} services, all records missing: time until all names are right"),
             format!(
-                "{}; half of Route 53's quota and ECS's whole quota allow {}",
+                "{}; half of Route 53's and ECS's quotas allow {}",
                 seconds(missing.took),
                 seconds(shortest)
             ),
@@ -425,6 +514,26 @@ fn processes(table: &mut Table, handler: &Path, noop: &Path) -> Result<(), Strin
         ),
         difference < handshake * 3 / 2 && later_connections == 0,
     );
+
+    for (load_balancers, records, _) in LARGE_ACCOUNTS {
+        let mut account = fleet_behind(load_balancers, load_balancers + 1 + MEASURED_EVENTS);
+        add_records(&mut account, "tenant-", "internal", records);
+        let process = Process::start(handler, account)?;
+        process.invoke(&created(load_balancers, true))?;
+        let before = process.cpu()?;
+        for number in 1..=MEASURED_EVENTS {
+            process.invoke(&created(load_balancers + number, true))?;
+        }
+        let cpu = (process.cpu()? - before) / MEASURED_EVENTS.try_into().unwrap_or(u32::MAX);
+        table.row(
+            format!(
+                "new service, {load_balancers} load balancers, {records} records: processor time"
+            ),
+            format!("{:.1} ms", millis(cpu)),
+            "3 ms",
+            cpu <= Duration::from_millis(3),
+        );
+    }
 
     let mut peaks = Vec::new();
     for services in [100, 5_000] {

@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use simulation::account::{
-    Account, Attachment, EcsState, ServiceName, ServiceStatus, StoredLoadBalancer, StoredService,
-    target_group_arn,
+    ACCOUNT, Account, Attachment, EcsState, REGION, ServiceName, ServiceStatus, StoredLoadBalancer,
+    StoredService, target_group_arn,
 };
 use simulation::faults::Faults;
 use simulation::history::{EventDelivery, event};
@@ -49,12 +49,16 @@ pub struct Figures {
     pub calls: BTreeMap<String, usize>,
     /// Requests that failed. Without faults, AWS only throttles.
     pub throttled: usize,
+    /// The bytes in the bodies of all responses.
+    pub received: usize,
     /// From the beginning until the last change was applied.
     pub took: Duration,
     /// From the beginning until the response to the last change arrived. `None` without changes.
     pub written: Option<Duration>,
     /// The greatest number of requests to Route 53 within one second.
     pub route53_peak: usize,
+    /// The greatest number of requests to ECS within one second.
+    pub ecs_peak: usize,
     /// Services with the right names at the end.
     pub right: usize,
     /// Invocations and messages that failed.
@@ -66,12 +70,7 @@ pub struct Figures {
 impl Figures {
     /// Requests to ECS (`ecs`), Elastic Load Balancing (`elb`) or Route 53 (`route53`).
     pub fn to(&self, api: &str) -> usize {
-        let of = |operation: &str| match operation {
-            "DescribeServices" | "ListServices" | "ListClusters" => "ecs",
-            "ListResourceRecordSets" | "ChangeResourceRecordSets" => "route53",
-            _ => "elb",
-        };
-        self.calls.iter().filter(|(name, _)| of(name) == api).map(|(_, count)| count).sum()
+        self.calls.iter().filter(|(name, _)| api_of(name) == api).map(|(_, count)| count).sum()
     }
 
     /// Requests of one operation.
@@ -80,11 +79,25 @@ impl Figures {
     }
 }
 
-/// The environment of all workloads.
+fn api_of(operation: &str) -> &'static str {
+    match operation {
+        "DescribeServices" | "ListServices" | "ListClusters" => "ecs",
+        "ListResourceRecordSets" | "ChangeResourceRecordSets" => "route53",
+        _ => "elb",
+    }
+}
+
+/// The environment of most workloads.
 pub fn environment() -> EnvironmentConfig {
+    environment_with_zones(1)
+}
+
+/// An environment with a number of zones, each for a VPC of its own. The services are in the first one.
+fn environment_with_zones(zones: usize) -> EnvironmentConfig {
+    let zone = |number| (format!("vpc-{number}"), format!("Z{number}"), "internal".into());
     EnvironmentConfig {
         name: "prod".into(),
-        zones: vec![(VPC.into(), ZONE.into(), "internal".into())],
+        zones: (1..=zones).map(zone).collect(),
         cluster: Some(CLUSTER.into()),
         template: "{service}".into(),
         alias: false,
@@ -100,13 +113,18 @@ fn name(number: usize) -> ServiceName {
 
 /// An account with this number of services, without records.
 pub fn fleet(services: usize) -> Account {
+    fleet_behind(services, services)
+}
+
+/// An account with this number of services, without records. They share the load balancers.
+pub fn fleet_behind(load_balancers: usize, services: usize) -> Account {
     let mut account = Account {
         ecs: EcsState { clusters: vec![CLUSTER.into()], ..EcsState::default() },
         ..Account::default()
     };
     account.zones.insert(ZONE.into(), zone());
     for number in 0..services {
-        add(&mut account, number);
+        add(&mut account, number, number % load_balancers);
     }
     account
 }
@@ -134,12 +152,12 @@ fn zone() -> HostedZone {
     zone
 }
 
-fn add(account: &mut Account, number: usize) {
-    let name = name(number);
+fn add(account: &mut Account, number: usize, load_balancer: usize) {
+    let (name, balancer) = (name(number), name(load_balancer).1);
     let load_balancer =
         StoredLoadBalancer { vpc: VPC.into(), internal: true, ..StoredLoadBalancer::default() };
-    account.load_balancers.insert(name.1.clone(), load_balancer);
-    account.target_groups.insert(name.1.clone(), vec![name.1.clone()]);
+    account.load_balancers.insert(balancer.clone(), load_balancer);
+    account.target_groups.insert(name.1.clone(), vec![balancer]);
     let service = StoredService {
         status: ServiceStatus::Active,
         created_at: u64::try_from(number).unwrap_or_default(),
@@ -151,6 +169,34 @@ fn add(account: &mut Account, number: usize) {
     account.ecs.services.insert(name, service);
 }
 
+/// Adds records of others to the zone: `records` names of one label each that begins with `prefix`, below `parent`.
+///
+/// # Panics
+/// If the zone does not accept the records.
+pub fn add_records(account: &mut Account, prefix: &str, parent: &str, records: usize) {
+    let zone = account.zones.get_mut(ZONE).expect("the zone of all workloads");
+    let create = |number: usize| {
+        let rrset = StoredRrset {
+            name: format!("{prefix}{number:05}.{parent}."),
+            kind: "A".into(),
+            ttl: Some(60),
+            values: vec!["10.0.0.7".into()],
+            ..StoredRrset::default()
+        };
+        (Action::Create, rrset)
+    };
+    let numbers: Vec<usize> = (0..records).collect();
+    for numbers in numbers.chunks(1_000) {
+        let changes: Vec<_> = numbers.iter().copied().map(create).collect();
+        zone.change(&changes, &Author::Person).expect("the zone accepts the records");
+    }
+}
+
+/// The name of a service in the zone.
+pub fn record_name(number: usize) -> String {
+    format!("{}.internal", name(number).1)
+}
+
 /// The event of a service's creation, with or without its target groups.
 pub fn created(number: usize, with_target_groups: bool) -> String {
     let arn = target_group_arn(&name(number).1);
@@ -160,6 +206,33 @@ pub fn created(number: usize, with_target_groups: bool) -> String {
         json!({})
     };
     call("CreateService", number, parameters)
+}
+
+/// ECS's own event about a service.
+pub fn ecs_event(name: &str, number: usize) -> String {
+    let (cluster, service) = self::name(number);
+    json!({
+        "source": "aws.ecs", "detail-type": "ECS Deployment State Change",
+        "resources": [format!("arn:aws:ecs:{REGION}:{ACCOUNT}:service/{cluster}/{service}")],
+        "detail": {"eventName": name},
+    })
+    .to_string()
+}
+
+/// The event of a call that changes a tag of a service.
+pub fn tagged(key: &str, number: usize) -> String {
+    let (cluster, service) = name(number);
+    let arn = format!("arn:aws:ecs:{REGION}:{ACCOUNT}:service/{cluster}/{service}");
+    call("TagResource", number, json!({"resourceArn": arn, "tags": [{"key": key, "value": "x"}]}))
+}
+
+/// The event of the deletion of a service that had no load balancer.
+pub fn deleted_unattached(number: usize) -> String {
+    let event: Value =
+        serde_json::from_str(&call("DeleteService", number, json!({}))).expect("JSON");
+    let mut event = event;
+    event["detail"]["responseElements"]["service"]["loadBalancers"] = json!([]);
+    event.to_string()
 }
 
 /// The time in all events: the beginning of the virtual time.
@@ -174,6 +247,13 @@ pub fn call(call: &str, number: usize, parameters: Value) -> String {
 pub fn delete(account: &mut Account, number: usize) {
     if let Some(service) = account.ecs.services.get_mut(&name(number)) {
         service.status = ServiceStatus::Inactive;
+    }
+}
+
+/// Takes the load balancers away from a service.
+pub fn detach(account: &mut Account, number: usize) {
+    if let Some(service) = account.ecs.services.get_mut(&name(number)) {
+        service.load_balancers.clear();
     }
 }
 
@@ -198,6 +278,15 @@ pub fn one(account: Account, payload: &str) -> Figures {
     run(account, DeliveryMode::Direct, vec![(Duration::ZERO, payload.to_owned())])
 }
 
+/// Runs one payload in an environment with a number of zones, with full quotas.
+pub fn one_with_zones(mut account: Account, zones: usize, payload: &str) -> Figures {
+    for number in 2..=zones {
+        account.zones.entry(format!("Z{number}")).or_insert_with(zone);
+    }
+    let events = vec![(Duration::ZERO, payload.to_owned())];
+    run_in(environment_with_zones(zones), account, DeliveryMode::Direct, events)
+}
+
 /// Runs a full pass, with full quotas.
 pub fn full_pass(account: Account) -> Figures {
     one(account, FULL_PASS)
@@ -208,10 +297,19 @@ pub fn full_pass(account: Account) -> Figures {
 /// # Panics
 /// If the handler breaks an invariant.
 pub fn run(account: Account, mode: DeliveryMode, events: Vec<(Duration, String)>) -> Figures {
+    run_in(environment(), account, mode, events)
+}
+
+fn run_in(
+    environment: EnvironmentConfig,
+    account: Account,
+    mode: DeliveryMode,
+    events: Vec<(Duration, String)>,
+) -> Figures {
     virtual_time::run(7, async {
         let steady_ms = u64::try_from(ROUND_TRIP.as_millis()).ok();
         let faults = Faults { steady_ms, ..Faults::default() };
-        let mut simulation = Simulation::new(account, vec![environment()], faults, 7);
+        let mut simulation = Simulation::new(account, vec![environment], faults, 7);
         simulation.trace = Some(Vec::new());
         let workload = Arc::new(Workload {
             lambda: Lambda::new(simulation),
@@ -365,14 +463,14 @@ fn figures(simulation: &Simulation, failed: usize) -> Figures {
             throttled += 1;
         }
     }
-    let to_route53: Vec<Duration> = trace
-        .iter()
-        .filter(|request| request.operation.ends_with("ResourceRecordSets"))
-        .map(|request| request.at)
-        .collect();
-    let within_a_second = |from: &Duration| {
-        let end = *from + Duration::from_secs(1);
-        to_route53.iter().filter(|at| *at >= from && **at < end).count()
+    let peak = |api: &str| {
+        let requests = trace.iter().filter(|request| api_of(&request.operation) == api);
+        let at: Vec<Duration> = requests.map(|request| request.at).collect();
+        let within_a_second = |from: &Duration| {
+            let end = *from + Duration::from_secs(1);
+            at.iter().filter(|at| *at >= from && **at < end).count()
+        };
+        at.iter().map(within_a_second).max().unwrap_or_default()
     };
     let is_change = |request: &&TracedRequest| {
         request.operation == "ChangeResourceRecordSets" && request.status == 200
@@ -389,9 +487,11 @@ fn figures(simulation: &Simulation, failed: usize) -> Figures {
     Figures {
         calls,
         throttled,
+        received: trace.iter().map(|request| request.bytes).sum(),
         took: written.unwrap_or_default(),
         written: written.map(|at| at + ROUND_TRIP / 2),
-        route53_peak: to_route53.iter().map(within_a_second).max().unwrap_or_default(),
+        route53_peak: peak("route53"),
+        ecs_peak: peak("ecs"),
         right: services.iter().filter(|service| is_right(*service)).count(),
         failed,
         account: simulation.account.clone(),

@@ -276,6 +276,14 @@ impl Deployment {
     }
 }
 
+/// The fields of a load balancer that the handler does not read. They make an answer as large as that of AWS.
+const UNREAD_FIELDS: &str = "<CreatedTime>2026-01-01T00:00:00.000Z</CreatedTime><Type>application</Type>\
+    <AvailabilityZones>\
+    <member><ZoneName>eu-west-1a</ZoneName><SubnetId>subnet-0123456789abcdef0</SubnetId><LoadBalancerAddresses/></member>\
+    <member><ZoneName>eu-west-1b</ZoneName><SubnetId>subnet-0123456789abcdef1</SubnetId><LoadBalancerAddresses/></member>\
+    <member><ZoneName>eu-west-1c</ZoneName><SubnetId>subnet-0123456789abcdef2</SubnetId><LoadBalancerAddresses/></member>\
+    </AvailabilityZones><SecurityGroups><member>sg-0123456789abcdef0</member></SecurityGroups>";
+
 impl Account {
     /// Answers an operation of Elastic Load Balancing, of either generation. No page is larger than
     /// `max_page`.
@@ -370,7 +378,7 @@ impl Account {
                     let load_balancer = &self.load_balancers[*name];
                     let stack = if load_balancer.dualstack { "dualstack" } else { "ipv4" };
                     format!(
-                        "<member><LoadBalancerArn>{}</LoadBalancerArn><LoadBalancerName>{name}</LoadBalancerName><DNSName>{}</DNSName><CanonicalHostedZoneId>{LOAD_BALANCER_ZONE}</CanonicalHostedZoneId><IpAddressType>{stack}</IpAddressType><Scheme>{}</Scheme><VpcId>{}</VpcId><State><Code>{}</Code></State></member>",
+                        "<member><LoadBalancerArn>{}</LoadBalancerArn><LoadBalancerName>{name}</LoadBalancerName><DNSName>{}</DNSName><CanonicalHostedZoneId>{LOAD_BALANCER_ZONE}</CanonicalHostedZoneId><IpAddressType>{stack}</IpAddressType><Scheme>{}</Scheme><VpcId>{}</VpcId><State><Code>{}</Code></State>{UNREAD_FIELDS}</member>",
                         load_balancer_arn(name),
                         dns_name(name),
                         load_balancer.scheme(),

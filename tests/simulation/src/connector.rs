@@ -155,7 +155,7 @@ impl SdkConnector {
             let at = simulation.begun.elapsed();
             if let Some(trace) = &mut simulation.trace {
                 let operation = request.operation.clone();
-                trace.push(TracedRequest { at, operation, status: reply.0 });
+                trace.push(TracedRequest { at, operation, status: reply.0, bytes: reply.1.len() });
             }
             (reply, described)
         };

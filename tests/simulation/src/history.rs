@@ -341,7 +341,9 @@ fn theme(rng: &mut Rng) -> Theme {
 
 fn environments(rng: &mut Rng, theme: Theme) -> Vec<EnvironmentConfig> {
     // Two environments with one zone are not recommended, but they must be safe.
-    let is_shared = rng.u8(0..6) == 0;
+    let kind = rng.u8(0..6);
+    let is_shared = kind == 0;
+    let has_many_zones = kind < 3;
     let has_cluster = theme != Theme::Contest && rng.u8(0..4) == 0;
     let template = if rng.u8(0..4) == 0 { "{service}.{cluster}" } else { "{service}" };
     let delete_limit = match theme {
@@ -362,10 +364,12 @@ fn environments(rng: &mut Rng, theme: Theme) -> Vec<EnvironmentConfig> {
         version: 1,
     };
     let second = if is_shared { "ZDEV" } else { "ZPROD" };
-    vec![
-        environment("dev", &[("vpc-1", "ZDEV", "internal"), ("vpc-3", "ZEU", "eu.internal")]),
-        environment("prod", &[("vpc-2", second, "internal")]),
-    ]
+    let mut zones = vec![("vpc-1", "ZDEV", "internal"), ("vpc-3", "ZEU", "eu.internal")];
+    // So many that the handler reads the names in some of them only.
+    if has_many_zones {
+        zones.extend([("vpc-4", "ZUS", "us.internal"), ("vpc-5", "ZAP", "ap.internal")]);
+    }
+    vec![environment("dev", &zones), environment("prod", &[("vpc-2", second, "internal")])]
 }
 
 /// The names of services, the frequent ones first.

@@ -96,6 +96,8 @@ pub struct TracedRequest {
     pub operation: String,
     /// The HTTP status of the response.
     pub status: u16,
+    /// The size of the response's body.
+    pub bytes: usize,
 }
 
 /// A token bucket: allows `burst` requests at once, then `per_second`.
