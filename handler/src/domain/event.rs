@@ -46,12 +46,16 @@ pub const LOAD_BALANCER_CALLS: [&str; 10] = [
 /// ECS's own events after which a service may need another record: a name moves to another load balancer when the
 /// deployment or the task set that uses it is complete. The EventBridge rule lists the same events.
 ///
-/// All others leave names alone, or accompany a call of [`ECS_CALLS`]. So SERVICE_DEPLOYMENT_IN_PROGRESS, which ECS sends
-/// for each new image, SERVICE_STEADY_STATE, which it repeats, and the events of autoscaling cost no request.
+/// All others leave names alone, or accompany a call of [`ECS_CALLS`]. So SERVICE_STEADY_STATE, which ECS repeats, and the
+/// events of autoscaling cost no request.
 pub const SERVICE_EVENTS: [&str; 3] =
     ["SERVICE_DEPLOYMENT_COMPLETED", "SERVICE_DEPLOYMENT_FAILED", "TASKSET_STEADY_STATE"];
 
 const DEPLOYMENT_FAILED: &str = "SERVICE_DEPLOYMENT_FAILED";
+
+/// ECS sends this event for each new service, but also for each new image. The rule leaves it out, because the event
+/// about the end of the deployment follows. If it arrives from another rule, the service is read.
+const DEPLOYMENT_BEGAN: &str = "SERVICE_DEPLOYMENT_IN_PROGRESS";
 
 /// The limit of load balancers that are read ahead for one event. It is also the limit of one Describe
 /// request.
@@ -80,7 +84,8 @@ pub(super) fn parse(event: &Value, location: &AwsLocation) -> Trigger {
 /// ECS's own event about a service. One without a name may be any of them.
 fn ecs_event(event: &Value, location: &AwsLocation) -> Trigger {
     let name = event["detail"]["eventName"].as_str();
-    if let Some(name) = name.filter(|name| !SERVICE_EVENTS.contains(name)) {
+    let counts = |name: &str| SERVICE_EVENTS.contains(&name) || name == DEPLOYMENT_BEGAN;
+    if let Some(name) = name.filter(|name| !counts(name)) {
         return Trigger::ignore(format!("the event {name} of ECS changes no name"));
     }
     match service_event(event, location) {
@@ -495,15 +500,11 @@ mod tests {
                 "detail": {"eventName": name},
             }))
         };
-        for name in SERVICE_EVENTS {
+        for name in SERVICE_EVENTS.into_iter().chain([DEPLOYMENT_BEGAN]) {
             assert_eq!(event(json!(name)), "dev/web", "{name}");
         }
         assert_eq!(event(json!(null)), "dev/web");
-        for name in [
-            "SERVICE_DEPLOYMENT_IN_PROGRESS",
-            "SERVICE_STEADY_STATE",
-            "SERVICE_DESIRED_COUNT_UPDATED",
-        ] {
+        for name in ["SERVICE_STEADY_STATE", "SERVICE_DESIRED_COUNT_UPDATED"] {
             let ignored = format!("ignored: the event {name} of ECS changes no name");
             assert_eq!(event(json!(name)), ignored);
         }
