@@ -129,7 +129,7 @@ export const mutations = [
   },
   {
     name: 'records of every type taken for those of the marker',
-    seeds: 4_000,
+    seeds: 20_000,
     edits: [
       [
         'domain/zone.rs',
@@ -165,7 +165,7 @@ export const mutations = [
   },
   {
     name: 'an UpdateServicePrimaryTaskSet event ignored',
-    seeds: 4_000,
+    seeds: 20_000,
     edits: [
       [
         'domain/event.rs',
