@@ -117,6 +117,8 @@ const options = {
    * stays as it is, and the name is a `conflict`.
    */
   adopt: z.boolean({ error: 'expected true or false' }).default(true),
+  /** `all` services behind a load balancer, or only the `tagged` ones: those with the tag `discovery:enabled=true`. */
+  register: oneOf(['all', 'tagged']).default('all'),
   /** Earlier names of the environment. Records with these names in their markers also belong to it. */
   formerNames: z.array(environmentName, { error: 'expected a list of names' }).default([]),
   /** `create` a trail, or rely on an `existing` one that logs write management events. */

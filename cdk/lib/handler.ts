@@ -65,6 +65,7 @@ export class Handler extends Construct {
       ttlSeconds: discovery.ttlSeconds,
       deleteLimit: discovery.deleteLimit,
       adopt: discovery.adopt,
+      register: discovery.register,
     };
     this.configuration = Stack.of(this).toJsonString({
       ...configuration,

@@ -32,6 +32,7 @@ describe('an environment', () => {
         ttlSeconds: 60,
         negativeTtlSeconds: 5,
         onDestroy: 'deregister',
+        register: 'all',
         deleteLimit: { free: 3, percent: 30 },
         trail: 'create',
         bootstrapRoles: true,

@@ -29,10 +29,21 @@ pub struct Config {
     pub delete_limit: DeleteLimit,
     /// Whether an unmarked record that already leads to a service's load balancer is taken over.
     pub adopt: bool,
+    pub register: Register,
     /// A hash of the function's code and configuration, for the time in which two versions run side by side.
     pub generation: Option<String>,
     /// The id in the template of the custom resource with the zones.
     pub zones_resource: Option<String>,
+}
+
+/// The services that get names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Register {
+    #[default]
+    All,
+    /// Those with the tag `discovery:enabled=true`.
+    Tagged,
 }
 
 /// The private hosted zone of a VPC.
@@ -81,6 +92,8 @@ struct RawConfig {
     delete_limit: DeleteLimit,
     #[serde(default = "yes")]
     adopt: bool,
+    #[serde(default)]
+    register: Register,
     generation: Option<String>,
     zones_resource: Option<String>,
 }
@@ -229,6 +242,7 @@ impl Config {
             ttl,
             delete_limit: raw.delete_limit,
             adopt: raw.adopt,
+            register: raw.register,
             generation: raw.generation,
             zones_resource: raw.zones_resource,
         })
@@ -402,7 +416,7 @@ mod tests {
         assert_snapshot!(check("record", json!("AAAA")), @r#"DISCOVERY_CONFIG: record: expected CNAME or ALIAS; found "AAAA""#);
         assert_snapshot!(check("ttlSeconds", json!(0)), @"DISCOVERY_CONFIG: ttlSeconds: expected 1 to 86400 seconds; found 0");
         assert_snapshot!(check("deleteLimit", json!({"free":1,"percent":101})), @"DISCOVERY_CONFIG: deleteLimit.percent: expected 0 to 100 percent; found 101");
-        assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: expected one of `environment`, `formerNames`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`, `adopt`, `generation`, `zonesResource`; found unknown field `ttl`");
+        assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: expected one of `environment`, `formerNames`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`, `adopt`, `register`, `generation`, `zonesResource`; found unknown field `ttl`");
     }
 
     proptest! {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::domain::config::Config;
+use crate::domain::config::{Config, Register};
 use crate::domain::dns::{DnsName, RecordData, RecordKind, RecordType, Rrset, Ttl};
 use crate::domain::service::{
     Gone, HostedZoneId, LoadBalancer, LoadBalancerRef, ReadError, ReadResult, Service, ServiceArn,
@@ -184,11 +184,22 @@ fn state(
     config: &Config,
     kept_targets: &Arc<BTreeSet<DnsName>>,
 ) -> DesiredState {
-    if tags.opted_out {
-        return DesiredState::Nothing {
-            reason: "the tag discovery:enabled is false".into(),
-            basis: Basis::Service,
-        };
+    match tags.enabled {
+        Some(false) => {
+            return DesiredState::Nothing {
+                reason: "the tag discovery:enabled is false".into(),
+                basis: Basis::Service,
+            };
+        }
+        None if config.register == Register::Tagged => {
+            return DesiredState::Nothing {
+                reason:
+                    "the environment registers only services with the tag discovery:enabled=true"
+                        .into(),
+                basis: Basis::Environment,
+            };
+        }
+        Some(true) | None => {}
     }
     if references.is_empty() {
         return DesiredState::Nothing {
@@ -371,6 +382,16 @@ mod tests {
         balancers: Balancers,
         tags: &[(&str, &str)],
     ) -> String {
+        with_config(service, groups, balancers, tags, &config())
+    }
+
+    fn with_config(
+        service: &str,
+        groups: &[&str],
+        balancers: Balancers,
+        tags: &[(&str, &str)],
+        config: &Config,
+    ) -> String {
         let mut world = balancers.0;
         let arn = format!("arn:aws:ecs:eu-west-1:111122223333:service/{service}");
         let arn = ServiceArn::parse(&arn).expect("a valid ARN");
@@ -396,10 +417,7 @@ mod tests {
             is_deploying: false,
         };
         world.services.insert(arn.clone(), Ok(service));
-        match desired(&world, &config())
-            .remove(&arn)
-            .expect("a desired state for each service")
-            .state
+        match desired(&world, config).remove(&arn).expect("a desired state for each service").state
         {
             DesiredState::Record(record) => {
                 let form = match &record.form {
@@ -550,6 +568,24 @@ mod tests {
             check("dev/_orders", &["tg"], Balancers::new("tg", "lb", "vpc-1", Scheme::Internal)),
             @r#"invalid: the name "-orders.dev" has the label "-orders", which starts or ends with -"#
         );
+    }
+
+    #[test]
+    fn an_environment_may_register_only_services_that_ask_for_it() {
+        let mut config = config();
+        config.register = Register::Tagged;
+        let with = |tags: &[(&str, &str)]| {
+            let balancers = Balancers::new("tg", "lb", "vpc-1", Scheme::Internal);
+            with_config("dev/orders", &["tg"], balancers, tags, &config)
+        };
+        assert_snapshot!(with(&[("enabled", "true")]), @"orders.dev.internal -> lb.elb.amazonaws.com in Z1");
+        for tags in [&[][..], &[("name", "shop")]] {
+            assert_eq!(
+                with(tags),
+                "nothing: the environment registers only services with the tag discovery:enabled=true"
+            );
+        }
+        assert_snapshot!(with(&[("enabled", "false")]), @"nothing: the tag discovery:enabled is false");
     }
 
     #[test]

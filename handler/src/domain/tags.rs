@@ -13,8 +13,9 @@ pub const TAG_PREFIX: &str = "discovery:";
 /// The settings of one service. `None` where the environment's configuration applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags {
-    /// `discovery:enabled`: `false` excludes the service.
-    pub opted_out: bool,
+    /// `discovery:enabled`: `false` excludes the service. `true` includes it in an environment that registers only
+    /// services with this tag.
+    pub enabled: Option<bool>,
     /// `discovery:name`: one or more labels, relative to the zone.
     pub name: Option<String>,
     /// `discovery:ttl`: seconds.
@@ -49,9 +50,9 @@ impl Tags {
             };
             match key.strip_prefix(TAG_PREFIX) {
                 Some("enabled") => {
-                    parsed.opted_out = match value.as_str() {
-                        "true" => false,
-                        "false" => true,
+                    parsed.enabled = match value.as_str() {
+                        "true" => Some(true),
+                        "false" => Some(false),
                         _ => return Err(invalid("true or false")),
                     }
                 }
@@ -104,7 +105,7 @@ mod tests {
                 ("discovery:load-balancer", "inside"),
                 ("team", "shop"),
             ]),
-            @r#"Tags { opted_out: false, name: Some("api.shop"), ttl: Some(Ttl(5)), record: Some(Alias), load_balancer: Some("inside") }"#
+            @r#"Tags { enabled: Some(true), name: Some("api.shop"), ttl: Some(Ttl(5)), record: Some(Alias), load_balancer: Some("inside") }"#
         );
     }
 
