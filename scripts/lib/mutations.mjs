@@ -176,7 +176,7 @@ export const mutations = [
   },
   {
     name: 'deletions not merged in a batch',
-    seeds: 4_000,
+    seeds: 20_000,
     edits: [['domain/trigger.rs', 'self.deleted.extend(more.deleted.iter().cloned());', '']],
   },
   {
