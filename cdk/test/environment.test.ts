@@ -46,6 +46,35 @@ describe('an environment', () => {
     });
   });
 
+  test('cannot have its own name as an earlier one', () => {
+    expect(check('formerNames', ['old', 'dev'])).toBe(
+      'environments.dev.formerNames[1]: expected an earlier name, which differs from the present one; found "dev"',
+    );
+    expect(check('formerNames', ['old'])).toBe('ok');
+  });
+
+  test('cannot create a zone that another environment creates for the same VPC', () => {
+    expect(message({ dev: valid, qa: valid })).toBe(
+      'environments.qa.vpcs[0].zoneName: expected another name, because the environment dev creates this zone for the same VPC; found "dev.internal"',
+    );
+    const given = { ...valid, vpcs: valid.vpcs.map((vpc) => ({ ...vpc, hostedZoneId: 'Z0123456789' })) };
+    expect(message({ dev: valid, qa: given })).toBe('ok');
+    expect(message({ dev: valid, qa: { ...valid, region: 'eu-central-1' } })).toBe('ok');
+  });
+
+  test('may be in the region of the European sovereign cloud', () => {
+    expect(check('region', 'eusc-de-east-1')).toBe('ok');
+  });
+
+  test('has zone names of at most 253 characters', () => {
+    const zone = (length: number) => {
+      const zoneName = 'a.'.repeat(length).slice(0, length);
+      return check('vpcs', [{ vpcId: 'vpc-0a1b2c3d4e5f60718', zoneName }]);
+    };
+    expect(zone(253)).toBe('ok');
+    expect(zone(255)).toMatch(/zoneName: expected a domain name of at most 253 characters; found/);
+  });
+
   test('may be JSON from the command line', () => {
     expect(Object.keys(parseEnvironments(JSON.stringify({ qa: valid })))).toEqual(['qa']);
     expect(message('{"qa":')).toMatch(/^environments: expected JSON; found /);
