@@ -148,9 +148,10 @@ const options = {
   ).optional(),
   /**
    * The concurrent executions that Lambda reserves for the handler. They are also its limit. By default
-   * nothing is reserved, because accounts with a small quota cannot reserve any.
+   * nothing is reserved, because accounts with a small quota cannot reserve any. The mapping of a queue starts two
+   * executions, and Lambda would throttle the second one.
    */
-  reservedConcurrency: wholeNumber(1, 1_000, 'executions').optional(),
+  reservedConcurrency: wholeNumber(2, 1_000, 'executions').optional(),
   /** Whether created zones, the trail's bucket and the logs remain when the stack is destroyed. */
   removalPolicy: oneOf(['retain', 'destroy']).default('retain'),
   /** Whether the managed names are deleted with the stack. `keep` leaves them in zones that remain. */
@@ -194,6 +195,10 @@ const environment = object({
   terminationProtection: z.boolean({ error: 'expected true or false' }).optional(),
 }).check(keptNamesNeedZones);
 
+/** The region (part 3) or the account (part 4) of an ARN. `undefined` for tokens and for names. */
+const regionOrAccount = (arn: string | undefined, part: 3 | 4): string | undefined =>
+  arn === undefined || Token.isUnresolved(arn) || !arn.startsWith('arn:') ? undefined : arn.split(':')[part];
+
 const environments = z
   .record(environmentName, environment, {
     error: (issue) =>
@@ -204,7 +209,18 @@ const environments = z
   .refine((all) => Object.keys(all).length > 0, { error: 'expected at least one environment' })
   .superRefine((all, context) => {
     const creators = new Map<string, string>();
-    for (const [name, { account, region, formerNames, vpcs }] of Object.entries(all)) {
+    for (const [name, one] of Object.entries(all)) {
+      const { account, region, formerNames, vpcs, alarmTopicArn, permissionsBoundary } = one;
+      const topicRegion = regionOrAccount(alarmTopicArn, 3);
+      if (topicRegion !== undefined && topicRegion !== region) {
+        const message = `expected a topic in ${region}, because alarms notify only topics of their own region`;
+        context.addIssue({ code: 'custom', path: [name, 'alarmTopicArn'], message });
+      }
+      const policyAccount = regionOrAccount(permissionsBoundary, 4);
+      if (policyAccount !== undefined && policyAccount !== 'aws' && policyAccount !== account) {
+        const message = `expected a policy of the account ${account} or of AWS`;
+        context.addIssue({ code: 'custom', path: [name, 'permissionsBoundary'], message });
+      }
       formerNames.forEach((former, index) => {
         if (former !== name) return;
         const message = 'expected an earlier name, which differs from the present one';

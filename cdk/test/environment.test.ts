@@ -66,6 +66,26 @@ describe('an environment', () => {
     expect(check('region', 'eusc-de-east-1')).toBe('ok');
   });
 
+  test('has a topic in its region and a permissions boundary of its account', () => {
+    const topic = (region: string) => check('alarmTopicArn', `arn:aws:sns:${region}:111122223333:oncall`);
+    expect(topic('eu-west-1')).toBe('ok');
+    expect(topic('eu-central-1')).toBe(
+      'environments.dev.alarmTopicArn: expected a topic in eu-west-1, because alarms notify only topics of their own region; found "arn:aws:sns:eu-central-1:111122223333:oncall"',
+    );
+    const boundary = (account: string) => check('permissionsBoundary', `arn:aws:iam::${account}:policy/boundary`);
+    expect([boundary('111122223333'), boundary('aws'), check('permissionsBoundary', 'boundary')]).toEqual(
+      Array(3).fill('ok'),
+    );
+    expect(boundary('444455556666')).toBe(
+      'environments.dev.permissionsBoundary: expected a policy of the account 111122223333 or of AWS; found "arn:aws:iam::444455556666:policy/boundary"',
+    );
+  });
+
+  test('reserves no fewer executions than the mapping of a queue starts', () => {
+    expect(check('reservedConcurrency', 2)).toBe('ok');
+    expect(check('reservedConcurrency', 1)).toMatch(/expected a whole number of executions from 2 to 1000; found 1/);
+  });
+
   test('has zone names of at most 253 characters', () => {
     const zone = (length: number) => {
       const zoneName = 'a.'.repeat(length).slice(0, length);
