@@ -45,7 +45,9 @@ const vpc = object({
   /** Services whose load balancer is in this VPC get names. */
   vpcId: textOrToken(/^vpc-[0-9a-f]{8,17}$/, 'a VPC id, like vpc-0a1b2c3d4e5f60718'),
   /** The name of the zone that contains the names. */
-  zoneName: text(DOMAIN_NAME, 'a domain name in lower case, like dev.internal'),
+  zoneName: text(DOMAIN_NAME, 'a domain name in lower case, like dev.internal').max(253, {
+    error: 'expected a domain name of at most 253 characters',
+  }),
   /** An existing private hosted zone. By default the stack creates one. */
   hostedZoneId: textOrToken(/^Z[A-Z0-9]{1,31}$/, 'a hosted zone id, like Z0123456789ABCDEFGHIJ').optional(),
 });
@@ -148,9 +150,10 @@ const options = {
   ).optional(),
   /**
    * The concurrent executions that Lambda reserves for the handler. They are also its limit. By default
-   * nothing is reserved, because accounts with a small quota cannot reserve any.
+   * nothing is reserved, because accounts with a small quota cannot reserve any. The mapping of a queue starts two
+   * executions, and Lambda would throttle the second one.
    */
-  reservedConcurrency: wholeNumber(1, 1_000, 'executions').optional(),
+  reservedConcurrency: wholeNumber(2, 1_000, 'executions').optional(),
   /** Whether created zones, the trail's bucket and the logs remain when the stack is destroyed. */
   removalPolicy: oneOf(['retain', 'destroy']).default('retain'),
   /** Whether the managed names are deleted with the stack. `keep` leaves them in zones that remain. */
@@ -175,7 +178,7 @@ const environment = object({
   /** The account of the stack: twelve digits. */
   account: text(/^\d{12}$/, 'an account id, twelve digits in quotes'),
   /** The region of the clusters, the load balancers and the stack. */
-  region: text(/^[a-z]{2}(-[a-z]+)+-\d$/, 'a region, like eu-west-1'),
+  region: text(/^[a-z]{2,4}(-[a-z]+)+-\d$/, 'a region, like eu-west-1'),
   ...options,
   /** The qualifier of the account's bootstrap stack. By default the CDK's own. */
   bootstrapQualifier: text(
@@ -194,6 +197,10 @@ const environment = object({
   terminationProtection: z.boolean({ error: 'expected true or false' }).optional(),
 }).check(keptNamesNeedZones);
 
+/** The region (part 3) or the account (part 4) of an ARN. `undefined` for tokens and for names. */
+const regionOrAccount = (arn: string | undefined, part: 3 | 4): string | undefined =>
+  arn === undefined || Token.isUnresolved(arn) || !arn.startsWith('arn:') ? undefined : arn.split(':')[part];
+
 const environments = z
   .record(environmentName, environment, {
     error: (issue) =>
@@ -201,7 +208,39 @@ const environments = z
         ? 'expected a name of 1 to 32 characters of a-z, 0-9 and -'
         : 'expected environments by name, like { "dev": { … } }',
   })
-  .refine((all) => Object.keys(all).length > 0, { error: 'expected at least one environment' });
+  .refine((all) => Object.keys(all).length > 0, { error: 'expected at least one environment' })
+  .superRefine((all, context) => {
+    const creators = new Map<string, string>();
+    for (const [name, one] of Object.entries(all)) {
+      const { account, region, formerNames, vpcs, alarmTopicArn, permissionsBoundary } = one;
+      const topicRegion = regionOrAccount(alarmTopicArn, 3);
+      if (topicRegion !== undefined && topicRegion !== region) {
+        const message = `expected a topic in ${region}, because alarms notify only topics of their own region`;
+        context.addIssue({ code: 'custom', path: [name, 'alarmTopicArn'], message });
+      }
+      const policyAccount = regionOrAccount(permissionsBoundary, 4);
+      if (policyAccount !== undefined && policyAccount !== 'aws' && policyAccount !== account) {
+        const message = `expected a policy of the account ${account} or of AWS`;
+        context.addIssue({ code: 'custom', path: [name, 'permissionsBoundary'], message });
+      }
+      formerNames.forEach((former, index) => {
+        if (former !== name) return;
+        const message = 'expected an earlier name, which differs from the present one';
+        context.addIssue({ code: 'custom', path: [name, 'formerNames', index], message });
+      });
+      vpcs.forEach(({ vpcId, zoneName, hostedZoneId }, index) => {
+        if (hostedZoneId !== undefined) return;
+        // Route 53 allows one private zone of a name for each VPC.
+        const zone = [account, region, vpcId, zoneName].join(' ');
+        const creator = creators.get(zone);
+        if (creator !== undefined && creator !== name) {
+          const message = `expected another name, because the environment ${creator} creates this zone for the same VPC`;
+          context.addIssue({ code: 'custom', path: [name, 'vpcs', index, 'zoneName'], message });
+        }
+        creators.set(zone, name);
+      });
+    }
+  });
 
 /** A valid environment with all defaults applied. */
 export type Environment = z.infer<typeof environment>;

@@ -32,7 +32,7 @@ const valid = {
 };
 
 test('each environment becomes one stack', () => {
-  const { status, templates } = synth({ qa: valid, 'load-test': valid });
+  const { status, templates } = synth({ qa: valid, 'load-test': { ...valid, region: 'eu-central-1' } });
   expect(status).toBe(0);
   expect(templates).toEqual(['EcsDiscovery-load-test.template.json', 'EcsDiscovery-qa.template.json']);
 });

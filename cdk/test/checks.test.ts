@@ -21,6 +21,7 @@ function environments() {
     ...examples,
     other: {
       ...examples.dev,
+      vpcs: [{ vpcId: 'vpc-0d0e0a1b2c3d4e5f6', zoneName: 'other.internal' }],
       delivery: 'queue',
       record: 'ALIAS',
       clusters: ['other-*', 'shared'],

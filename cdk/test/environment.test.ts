@@ -47,6 +47,55 @@ describe('an environment', () => {
     });
   });
 
+  test('cannot have its own name as an earlier one', () => {
+    expect(check('formerNames', ['old', 'dev'])).toBe(
+      'environments.dev.formerNames[1]: expected an earlier name, which differs from the present one; found "dev"',
+    );
+    expect(check('formerNames', ['old'])).toBe('ok');
+  });
+
+  test('cannot create a zone that another environment creates for the same VPC', () => {
+    expect(message({ dev: valid, qa: valid })).toBe(
+      'environments.qa.vpcs[0].zoneName: expected another name, because the environment dev creates this zone for the same VPC; found "dev.internal"',
+    );
+    const given = { ...valid, vpcs: valid.vpcs.map((vpc) => ({ ...vpc, hostedZoneId: 'Z0123456789' })) };
+    expect(message({ dev: valid, qa: given })).toBe('ok');
+    expect(message({ dev: valid, qa: { ...valid, region: 'eu-central-1' } })).toBe('ok');
+  });
+
+  test('may be in the region of the European sovereign cloud', () => {
+    expect(check('region', 'eusc-de-east-1')).toBe('ok');
+  });
+
+  test('has a topic in its region and a permissions boundary of its account', () => {
+    const topic = (region: string) => check('alarmTopicArn', `arn:aws:sns:${region}:111122223333:oncall`);
+    expect(topic('eu-west-1')).toBe('ok');
+    expect(topic('eu-central-1')).toBe(
+      'environments.dev.alarmTopicArn: expected a topic in eu-west-1, because alarms notify only topics of their own region; found "arn:aws:sns:eu-central-1:111122223333:oncall"',
+    );
+    const boundary = (account: string) => check('permissionsBoundary', `arn:aws:iam::${account}:policy/boundary`);
+    expect([boundary('111122223333'), boundary('aws'), check('permissionsBoundary', 'boundary')]).toEqual(
+      Array(3).fill('ok'),
+    );
+    expect(boundary('444455556666')).toBe(
+      'environments.dev.permissionsBoundary: expected a policy of the account 111122223333 or of AWS; found "arn:aws:iam::444455556666:policy/boundary"',
+    );
+  });
+
+  test('reserves no fewer executions than the mapping of a queue starts', () => {
+    expect(check('reservedConcurrency', 2)).toBe('ok');
+    expect(check('reservedConcurrency', 1)).toMatch(/expected a whole number of executions from 2 to 1000; found 1/);
+  });
+
+  test('has zone names of at most 253 characters', () => {
+    const zone = (length: number) => {
+      const zoneName = 'a.'.repeat(length).slice(0, length);
+      return check('vpcs', [{ vpcId: 'vpc-0a1b2c3d4e5f60718', zoneName }]);
+    };
+    expect(zone(253)).toBe('ok');
+    expect(zone(255)).toMatch(/zoneName: expected a domain name of at most 253 characters; found/);
+  });
+
   test('may be JSON from the command line', () => {
     expect(Object.keys(parseEnvironments(JSON.stringify({ qa: valid })))).toEqual(['qa']);
     expect(message('{"qa":')).toMatch(/^environments: expected JSON; found /);

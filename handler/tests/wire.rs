@@ -1475,6 +1475,29 @@ async fn load_balancers_are_read_one_by_one_after_a_failed_prefetch() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_process_reads_load_balancers_ahead_only_until_it_knows_that_the_account_is_large() {
+    let more: Script = Box::new(|call| {
+        let is_ahead = call.operation == "DescribeLoadBalancers" && call.body.contains("PageSize");
+        is_ahead.then(|| {
+            let page = "<LoadBalancers/><NextMarker>more</NextMarker>";
+            (200, elb("DescribeLoadBalancers", page))
+        })
+    });
+    let aws = mock(vec![], more);
+    let reconciler = reconciler(&aws);
+    let described = async || {
+        let before = aws.lock().expect("no holder panics").log.len();
+        let run = reconciler.run(&trigger_of(&created()), &invocation(Duration::from_secs(300)));
+        assert_eq!(run.await.failures().count(), 0);
+        let aws = aws.lock().expect("no holder panics");
+        let balancers = aws.log[before..].iter().filter(|(one, _)| one == "DescribeLoadBalancers");
+        balancers.count()
+    };
+    assert_eq!(described().await, 2, "one page ahead, and the load balancer by its ARN");
+    assert_eq!(described().await, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_changes_that_a_refusal_names_are_set_aside_and_the_rest_is_sent_again() {
     let taken: Script = Box::new(|call| {
         (call.operation == "ChangeResourceRecordSets" && call.body.contains("<Name>c.internal"))

@@ -2,6 +2,7 @@
 //! network load balancers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::config::Builder;
@@ -48,6 +49,8 @@ pub struct Elb {
     client: Client,
     pub(super) counter: RequestCounter,
     rate_limiter: RateLimiter,
+    /// Whether the account has more load balancers than are read ahead.
+    is_large: AtomicBool,
 }
 
 struct Page {
@@ -63,7 +66,12 @@ impl Elb {
             .retry_classifier(TooManyRequests)
             .retry_partition(retry_partition("elb"))
             .build();
-        Elb { client: Client::from_conf(config), counter, rate_limiter: half_of_elb_rate() }
+        Elb {
+            client: Client::from_conf(config),
+            counter,
+            rate_limiter: half_of_elb_rate(),
+            is_large: AtomicBool::default(),
+        }
     }
 
     async fn send<T, E>(
@@ -78,13 +86,19 @@ impl Elb {
     }
 
     /// The first few load balancers. A small account has no more, so this request often returns the needed load balancer
-    /// before its ARN is known. In a large account it is described by its ARN afterwards.
+    /// before its ARN is known. In a large account it is described by its ARN afterwards. So once a process has found
+    /// that the account has more, it sends this request no longer.
     pub async fn first_load_balancers(
         &self,
         priority: Priority,
         deadline: Deadline,
     ) -> Result<LoadBalancers, AwsError> {
-        Ok(self.page(PREFETCH_SIZE, None, priority, deadline).await?.balancers)
+        if self.is_large.load(Ordering::Relaxed) {
+            return Ok(LoadBalancers::new());
+        }
+        let page = self.page(PREFETCH_SIZE, None, priority, deadline).await?;
+        self.is_large.store(page.next.is_some(), Ordering::Relaxed);
+        Ok(page.balancers)
     }
 
     pub async fn all_load_balancers(

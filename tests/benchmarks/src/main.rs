@@ -240,7 +240,6 @@ fn events(table: &mut Table) {
         ("service with a new image", call("UpdateService", 0, json!({"desiredCount": 3}))),
         ("new task", call("RunTask", 0, json!({}))),
         ("tag without a discovery key", tagged("cost-center", 0)),
-        ("deployment begins", ecs_event("SERVICE_DEPLOYMENT_IN_PROGRESS", 0)),
         ("service in a steady state", ecs_event("SERVICE_STEADY_STATE", 0)),
         ("step of autoscaling", ecs_event("SERVICE_DESIRED_COUNT_UPDATED", 0)),
     ] {
