@@ -1487,8 +1487,9 @@ async fn a_process_reads_load_balancers_ahead_only_until_it_knows_that_the_accou
     let reconciler = reconciler(&aws);
     let described = async || {
         let before = aws.lock().expect("no holder panics").log.len();
-        let run = reconciler.run(&trigger_of(&created()), &invocation(Duration::from_secs(300)));
-        assert_eq!(run.await.failures().count(), 0);
+        let time = Duration::from_secs(300);
+        let report = reconciler.run(&trigger_of(&created()), &invocation(time)).await;
+        assert_eq!(report.failures().count(), 0);
         let aws = aws.lock().expect("no holder panics");
         let balancers = aws.log[before..].iter().filter(|(one, _)| one == "DescribeLoadBalancers");
         balancers.count()
