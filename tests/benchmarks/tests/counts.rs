@@ -79,7 +79,6 @@ fn events_that_change_no_name_cost_few_calls_or_none() {
     let account = full_pass(fleet(2)).account;
     for payload in [
         tagged("cost-center", 0),
-        ecs_event("SERVICE_DEPLOYMENT_IN_PROGRESS", 0),
         ecs_event("SERVICE_STEADY_STATE", 0),
         ecs_event("SERVICE_DESIRED_COUNT_UPDATED", 0),
     ] {
