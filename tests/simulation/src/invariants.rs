@@ -288,10 +288,11 @@ pub fn check_change(
                     ));
                 }
             }
-            // ECS may still describe a service whose deletion an event reported. The run does not rely on it then.
+            // ECS may still describe a service that is deleted, although an event or another answer says so. The run does
+            // not rely on it then.
             let is_ending = |service: &ServiceName| {
                 let stored = simulation.account.ecs.services.get(service);
-                simulation.faults.visible_ms > 0
+                (simulation.faults.visible_ms > 0 || simulation.faults.stale_ms > 0)
                     && (simulation.invisible.contains(service)
                         || stored.is_none_or(|stored| stored.status != ServiceStatus::Active))
             };
