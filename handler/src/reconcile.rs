@@ -404,6 +404,8 @@ impl Reconciler {
                                 plan.keep_contested();
                             }
                         }
+                        // Even a search that failed may have found out that a service is gone.
+                        Some(Err(_)) if is_older => continue,
                         Some(Err(errors)) if is_read => {
                             progress.read_errors.extend(errors.iter().cloned());
                             plan.keep_contested();
