@@ -205,9 +205,13 @@ async fn batch(
         }
         reports.push(report);
     }
-    let deliveries: Vec<_> =
-        failed.iter().filter_map(|message| message.delivery.as_ref()).take(MAX_RETURNED).collect();
-    for error in reconciler.aws.sqs.return_sooner(&deliveries, Deadline::at(stop_at)).await {
+    let deliveries = failed.iter().filter_map(|message| {
+        let is_readable = !matches!(message.trigger, Trigger::Unreadable { .. });
+        let delivery = message.delivery.as_ref()?;
+        Some((delivery, delivery.delay(is_readable)))
+    });
+    let deliveries: Vec<_> = deliveries.take(MAX_RETURNED).collect();
+    for error in reconciler.aws.sqs.return_after(&deliveries, Deadline::at(stop_at)).await {
         tracing::warn!(error = %error, "a failed message returns only after the visibility timeout");
     }
     let failures =

@@ -1616,6 +1616,9 @@ async fn failed_messages_return_after_1_2_4_and_8_minutes_and_not_after_the_visi
             {"Id": "2", "ReceiptHandle": "receipt-3", "VisibilityTimeout": 480},
         ])]
     );
+    // An unreadable message fails each time.
+    let (ids, requests) = failed_messages(&["no JSON".to_owned()], usual()).await;
+    assert_eq!((ids.len(), requests[0][0]["VisibilityTimeout"].as_i64()), (1, Some(0)));
     // If SQS refuses, the messages have failed all the same.
     let refused: Script = Box::new(|call| (call.operation == "GetQueueUrl").then(access_denied));
     let denied: Script =

@@ -209,9 +209,6 @@ pub(crate) async fn an_unreadable_message_ends_in_the_dead_letter_queue(
 ) -> Result<()> {
     let dev = system.environment("dev");
     let events = queue_url(&system.aws.endpoint, &dev.discovery.event_queue);
-    // The stack sets half an hour between two attempts.
-    let request = json!({"QueueUrl": events, "Attributes": {"VisibilityTimeout": "1"}});
-    system.aws.api.call(JsonService::Sqs, "SetQueueAttributes", &request).await?;
     system.aws.api.send_message(&events, "no event").await?;
     let dead_letters = queue_url(&system.aws.endpoint, &dev.discovery.dead_letter_queue);
     let message = receive(system, &dead_letters).await?;

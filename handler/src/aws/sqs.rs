@@ -39,12 +39,16 @@ impl Sqs {
         self.client.get_or_init(|| Client::from_conf(self.config.clone()))
     }
 
-    /// Makes each message visible again after its own delay. Returns the errors: these messages return after the
+    /// Makes each message visible again after its own number of seconds. Returns the errors: these messages return after the
     /// visibility timeout of their queue.
-    pub async fn return_sooner(&self, failed: &[&Delivery], deadline: Deadline) -> Vec<AwsError> {
-        let mut queues: BTreeMap<&QueueArn, Vec<&Delivery>> = BTreeMap::new();
-        for delivery in failed {
-            queues.entry(&delivery.queue).or_default().push(delivery);
+    pub async fn return_after(
+        &self,
+        failed: &[(&Delivery, i32)],
+        deadline: Deadline,
+    ) -> Vec<AwsError> {
+        let mut queues: BTreeMap<&QueueArn, Vec<(&Delivery, i32)>> = BTreeMap::new();
+        for (delivery, seconds) in failed {
+            queues.entry(&delivery.queue).or_default().push((delivery, *seconds));
         }
         let queues = queues.into_iter().map(async |(queue, deliveries)| {
             match self.queue_url(queue, deadline).await {
@@ -76,13 +80,13 @@ impl Sqs {
         &self,
         queue: &QueueArn,
         url: &str,
-        batch: &[&Delivery],
+        batch: &[(&Delivery, i32)],
         deadline: Deadline,
     ) -> Vec<AwsError> {
         let failed = |cause: String| AwsError::new(CHANGE, queue.as_str(), cause);
-        let entry = |(number, delivery): (usize, &&Delivery)| {
+        let entry = |(number, (delivery, seconds)): (usize, &(&Delivery, i32))| {
             let entry = Entry::builder().id(number.to_string());
-            entry.visibility_timeout(delivery.delay()).receipt_handle(&delivery.receipt).build()
+            entry.visibility_timeout(*seconds).receipt_handle(&delivery.receipt).build()
         };
         let entries: Result<Vec<Entry>, _> = batch.iter().enumerate().map(entry).collect();
         let entries = match entries {

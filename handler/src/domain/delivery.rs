@@ -59,8 +59,12 @@ impl Delivery {
         })
     }
 
-    /// The seconds until the next delivery if this one fails.
-    pub fn delay(&self) -> i32 {
+    /// The seconds until the next delivery if this one fails. An unreadable message is the same each time, so it passes
+    /// through its attempts at once and is soon in the dead-letter queue.
+    pub fn delay(&self, is_readable: bool) -> i32 {
+        if !is_readable {
+            return 0;
+        }
         let doublings = self.count.saturating_sub(1).min(10);
         (FIRST_DELAY << doublings).min(MAX_DELAY)
     }
@@ -81,10 +85,11 @@ mod tests {
     #[test]
     fn a_failed_message_returns_after_1_2_4_and_8_minutes() {
         let minutes = |count: u32| {
-            Delivery::of_record(&record(&count.to_string())).expect("a delivery").delay() / 60
+            Delivery::of_record(&record(&count.to_string())).expect("a delivery").delay(true) / 60
         };
         assert_eq!([1, 2, 3, 4, 5, u32::MAX].map(minutes), [1, 2, 4, 8, 15, 15]);
         assert_eq!(minutes(0), 1);
+        assert_eq!(Delivery::of_record(&record("1")).expect("a delivery").delay(false), 0);
     }
 
     #[test]
