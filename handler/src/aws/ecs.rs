@@ -6,13 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::config::Builder;
-use aws_sdk_ecs::error::SdkError;
 use aws_sdk_ecs::operation::describe_services::DescribeServicesOutput;
 use aws_sdk_ecs::primitives::DateTime;
 use aws_sdk_ecs::types::{
     DeploymentRolloutState, ResourceManagementType, ServiceField, StabilityStatus, TaskSet,
 };
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use futures_util::{StreamExt, stream};
 
 use crate::aws::deadline::Deadline;
@@ -67,17 +65,6 @@ impl Ecs {
             .retry_partition(retry_partition("ecs"))
             .build();
         Ecs { client: Client::from_conf(config), counter, rate_limiter: rate_limiter() }
-    }
-
-    async fn send<T, E>(
-        &self,
-        priority: Priority,
-        deadline: Deadline,
-        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-    ) -> Result<T, SdkError<E, HttpResponse>> {
-        let request = Box::pin(request);
-        self.rate_limiter.acquire_in_background(priority, 1, deadline).await?;
-        deadline.send(request).await
     }
 
     /// Describes services by name. The result has one entry per service. A service that the answer
@@ -160,7 +147,7 @@ impl Ecs {
                 .cluster(cluster)
                 .set_services(Some(names))
                 .include(ServiceField::Tags);
-            let answer = self.send(priority, deadline, request.send()).await;
+            let answer = self.rate_limiter.send(priority, deadline, request.send()).await;
             let mut each = |result: &dyn Fn(&ServiceArn) -> ReadResult<Service>| {
                 described.extend(chunk.iter().map(|arn| ((*arn).clone(), result(arn))));
             };
@@ -228,7 +215,7 @@ impl Ecs {
         loop {
             let request =
                 self.client.list_clusters().max_results(MAX_PAGE_SIZE).set_next_token(token);
-            let page = match self.send(priority, deadline, request.send()).await {
+            let page = match self.rate_limiter.send(priority, deadline, request.send()).await {
                 Ok(page) => page,
                 Err(error) => return (arns, Some(AwsError::sdk(LIST_CLUSTERS, ALL, &error))),
             };
@@ -256,7 +243,7 @@ impl Ecs {
         loop {
             let request = self.client.list_services().cluster(&cluster).max_results(MAX_PAGE_SIZE);
             let request = request.set_next_token(token);
-            let page = match self.send(priority, deadline, request.send()).await {
+            let page = match self.rate_limiter.send(priority, deadline, request.send()).await {
                 Ok(page) => page,
                 // The cluster was deleted, with all its services, after the clusters were listed.
                 Err(error)

@@ -6,11 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::config::Builder;
-use aws_sdk_elasticloadbalancingv2::error::SdkError;
 use aws_sdk_elasticloadbalancingv2::types::{
     LoadBalancer as Description, LoadBalancerSchemeEnum, LoadBalancerStateEnum, TargetGroup,
 };
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::aws::deadline::Deadline;
 use crate::aws::pages::Pages;
@@ -74,17 +72,6 @@ impl Elb {
         }
     }
 
-    async fn send<T, E>(
-        &self,
-        priority: Priority,
-        deadline: Deadline,
-        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-    ) -> Result<T, SdkError<E, HttpResponse>> {
-        let request = Box::pin(request);
-        self.rate_limiter.acquire_in_background(priority, 1, deadline).await?;
-        deadline.send(request).await
-    }
-
     /// The first few load balancers. A small account has no more, so this request often returns the needed load balancer
     /// before its ARN is known. In a large account it is described by its ARN afterwards. So once a process has found
     /// that the account has more, it sends this request no longer.
@@ -130,6 +117,7 @@ impl Elb {
     ) -> Result<Page, AwsError> {
         let request = self.client.describe_load_balancers().page_size(size).set_marker(marker);
         let page = self
+            .rate_limiter
             .send(priority, deadline, request.send())
             .await
             .map_err(|error| AwsError::sdk(DESCRIBE_BALANCERS, ALL_BALANCERS, &error))?;
@@ -149,6 +137,7 @@ impl Elb {
             let request =
                 self.client.describe_target_groups().page_size(MAX_PAGE_SIZE).set_marker(marker);
             let page = self
+                .rate_limiter
                 .send(priority, deadline, request.send())
                 .await
                 .map_err(|error| AwsError::sdk(DESCRIBE_GROUPS, ALL_GROUPS, &error))?;
@@ -170,7 +159,7 @@ impl Elb {
         let request = async |arns: Vec<String>| {
             let subject = arns.join(", ");
             let request = self.client.describe_target_groups().set_target_group_arns(Some(arns));
-            let answer = self.send(priority, deadline, request.send()).await;
+            let answer = self.rate_limiter.send(priority, deadline, request.send()).await;
             let answer = answer.map_err(|error| match error.as_service_error() {
                 Some(error) if error.is_target_group_not_found_exception() => {
                     DescribeError::NotFound
@@ -191,7 +180,7 @@ impl Elb {
         let request = async |arns: Vec<String>| {
             let subject = arns.join(", ");
             let request = self.client.describe_load_balancers().set_load_balancer_arns(Some(arns));
-            let answer = self.send(priority, deadline, request.send()).await;
+            let answer = self.rate_limiter.send(priority, deadline, request.send()).await;
             let answer = answer.map_err(|error| match error.as_service_error() {
                 Some(error) if error.is_load_balancer_not_found_exception() => {
                     DescribeError::NotFound

@@ -5,10 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use aws_sdk_elasticloadbalancing::config::Builder;
-use aws_sdk_elasticloadbalancing::error::SdkError;
 use aws_sdk_elasticloadbalancing::types::LoadBalancerDescription;
 use aws_sdk_elasticloadbalancing::{Client, Config};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use crate::aws::deadline::Deadline;
 use crate::aws::pages::Pages;
@@ -56,17 +54,6 @@ impl ElbClassic {
         self.client.get_or_init(|| Client::from_conf(self.config.clone()))
     }
 
-    async fn send<T, E>(
-        &self,
-        priority: Priority,
-        deadline: Deadline,
-        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-    ) -> Result<T, SdkError<E, HttpResponse>> {
-        let request = Box::pin(request);
-        self.rate_limiter.acquire_in_background(priority, 1, deadline).await?;
-        deadline.send(request).await
-    }
-
     pub async fn all_load_balancers(
         &self,
         priority: Priority,
@@ -80,6 +67,7 @@ impl ElbClassic {
             let request =
                 self.client().describe_load_balancers().page_size(MAX_PAGE_SIZE).set_marker(marker);
             let page = self
+                .rate_limiter
                 .send(priority, deadline, request.send())
                 .await
                 .map_err(|error| AwsError::sdk(DESCRIBE, ALL, &error))?;
@@ -102,7 +90,7 @@ impl ElbClassic {
             let subject = names.join(", ");
             let request =
                 self.client().describe_load_balancers().set_load_balancer_names(Some(names));
-            let answer = self.send(priority, deadline, request.send()).await;
+            let answer = self.rate_limiter.send(priority, deadline, request.send()).await;
             let answer = answer.map_err(|error| match error.as_service_error() {
                 Some(error) if error.is_access_point_not_found_exception() => {
                     DescribeError::NotFound

@@ -6,6 +6,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
 use tokio::time::{Instant, sleep_until};
 
 use crate::aws::deadline::{Deadline, OutOfTime};
@@ -44,6 +46,19 @@ impl RateLimiter {
             Priority::Event => Ok(()),
             Priority::Background => self.acquire(units, deadline).await,
         }
+    }
+
+    /// Sends a request, for a run in the background as soon as the rate allows it.
+    pub(super) async fn send<T, E>(
+        &self,
+        priority: Priority,
+        deadline: Deadline,
+        request: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, SdkError<E, HttpResponse>> {
+        // On the heap, so that the large future does not use up the stack of each function that awaits it.
+        let request = Box::pin(request);
+        self.acquire_in_background(priority, 1, deadline).await?;
+        deadline.send(request).await
     }
 
     /// Waits until the rate allows `units` more. If that is after the deadline, it acquires nothing and returns at

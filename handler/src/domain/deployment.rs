@@ -79,7 +79,7 @@ impl ResourceEvent {
                 request(properties, &text("RequestType"), &text("LogicalResourceId"), location);
             return Some(ResourceEvent { action, physical_id: None, trigger });
         };
-        let former_zones = zones_or_none(former);
+        let former_zones = self::zones(former).unwrap_or_default();
         let event = match action {
             Action::Create => {
                 let trigger = Trigger::CheckZones { zones };
@@ -108,10 +108,6 @@ impl ResourceEvent {
 fn zones(properties: &Value) -> Option<BTreeSet<HostedZoneId>> {
     let zones = properties.get("Zones")?.as_array()?.iter().filter_map(Value::as_str);
     Some(zones.filter(|id| request::is_zone_id(id)).map(HostedZoneId::new).collect())
-}
-
-fn zones_or_none(properties: &Value) -> BTreeSet<HostedZoneId> {
-    zones(properties).unwrap_or_default()
 }
 
 /// The request in the property with the name of the event.
