@@ -150,10 +150,10 @@ const options = {
   ).optional(),
   /**
    * The concurrent executions that Lambda reserves for the handler. They are also its limit. By default
-   * nothing is reserved, because accounts with a small quota cannot reserve any. The mapping of a queue starts two
-   * executions, and Lambda would throttle the second one.
+   * nothing is reserved, because accounts with a small quota cannot reserve any. The mappings of the two queues start two
+   * executions each, and Lambda would throttle these if they did not fit. One more is left for events and people.
    */
-  reservedConcurrency: wholeNumber(2, 1_000, 'executions').optional(),
+  reservedConcurrency: wholeNumber(5, 1_000, 'executions').optional(),
   /** Whether created zones, the trail's bucket and the logs remain when the stack is destroyed. */
   removalPolicy: oneOf(['retain', 'destroy']).default('retain'),
   /** Whether the managed names are deleted with the stack. `keep` leaves them in zones that remain. */

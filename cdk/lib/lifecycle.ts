@@ -10,6 +10,15 @@ import type { VpcZone } from './zones.js';
 /** Longer than the handler's timeout. CloudFormation would wait one hour by default. */
 const SERVICE_TIMEOUT = Duration.minutes(15);
 
+/** `ForAllValues` also matches a request without any value, so each key has to be present. */
+const PRESENT = {
+  Null: {
+    'route53:ChangeResourceRecordSetsRecordTypes': 'false',
+    'route53:ChangeResourceRecordSetsActions': 'false',
+    'route53:ChangeResourceRecordSetsNormalizedRecordNames': 'false',
+  },
+};
+
 export interface LifecycleProps {
   readonly handler: Handler;
   readonly logRetentionDays: RetentionDays;
@@ -119,6 +128,7 @@ export class Lifecycle extends Construct {
               'ForAllValues:StringLike': {
                 'route53:ChangeResourceRecordSetsNormalizedRecordNames': [`*.${zone.name}`],
               },
+              ...PRESENT,
             },
           }),
         ],
@@ -147,6 +157,7 @@ export class Lifecycle extends Construct {
                 'route53:ChangeResourceRecordSetsActions': ['UPSERT'],
                 'route53:ChangeResourceRecordSetsNormalizedRecordNames': [zone.name],
               },
+              ...PRESENT,
             },
           }),
         ],

@@ -4,6 +4,13 @@ import { DiscoveryStack } from '../lib/discovery-stack.js';
 import { parseEnvironments } from '../lib/environment.js';
 import { app, idOf, statements as all, template, VPC } from './stacks.js';
 
+/** A request without one of these values is denied, although `ForAllValues` matches it. */
+const PRESENT = {
+  'route53:ChangeResourceRecordSetsRecordTypes': 'false',
+  'route53:ChangeResourceRecordSetsActions': 'false',
+  'route53:ChangeResourceRecordSetsNormalizedRecordNames': 'false',
+};
+
 const statements = (options: object = {}) => all(template(options), 'DiscoveryHandlerRole');
 
 describe('the trail', () => {
@@ -253,6 +260,7 @@ describe('the handler', () => {
             'route53:ChangeResourceRecordSetsActions': ['CREATE', 'DELETE'],
           },
           'ForAllValues:StringLike': { 'route53:ChangeResourceRecordSetsNormalizedRecordNames': [names] },
+          Null: PRESENT,
         },
       }) as unknown;
     expect(changes).toEqual([change('Z0ONE', '*.dev.internal'), change('Z0TWO', '*.corp.example')]);
@@ -481,6 +489,7 @@ describe('a deployment', () => {
                 'route53:ChangeResourceRecordSetsActions': ['UPSERT'],
                 'route53:ChangeResourceRecordSetsNormalizedRecordNames': ['dev.internal'],
               },
+              Null: PRESENT,
             },
           },
         ],

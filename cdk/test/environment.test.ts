@@ -83,8 +83,8 @@ describe('an environment', () => {
   });
 
   test('reserves no fewer executions than the mapping of a queue starts', () => {
-    expect(check('reservedConcurrency', 2)).toBe('ok');
-    expect(check('reservedConcurrency', 1)).toMatch(/expected a whole number of executions from 2 to 1000; found 1/);
+    expect(check('reservedConcurrency', 5)).toBe('ok');
+    expect(check('reservedConcurrency', 4)).toMatch(/expected a whole number of executions from 5 to 1000; found 4/);
   });
 
   test('has zone names of at most 253 characters', () => {
