@@ -184,11 +184,14 @@ pub async fn destroy(aws: &LocalAws, data: &Value) -> Result<()> {
     aws.run("cdk-destroy", &mut command).await
 }
 
-/// Changes two of the handler's permissions into the form that MiniStack evaluates, with the same limits. Turns the
+/// Changes four of the handler's permissions into the form that MiniStack evaluates. Turns the
 /// statements that deny requests without TLS around, since MiniStack has no TLS.
 ///
-/// For both calls, MiniStack compares the resource with the ARN of the cluster. AWS has no resource for
+/// For the calls of ECS, MiniStack compares the resource with the ARN of the cluster. AWS has no resource for
 /// ListServices, but the condition key `ecs:cluster`, and for DescribeServices the ARNs of the services.
+///
+/// MiniStack does not know the condition keys of Route 53, so it would deny every change of records that has to have
+/// them.
 fn translate(template: &mut Value) {
     match template {
         Value::Object(fields) => {
@@ -203,6 +206,11 @@ fn translate(template: &mut Value) {
                 let services = resource.to_string();
                 let clusters = services.replace(":service/", ":cluster/").replace("/*\"", "\"");
                 *resource = serde_json::from_str(&clusters).unwrap_or_default();
+            }
+            if matches!(sid.as_str(), "ChangeRecords" | "ChangeSoa")
+                && let Some(Value::Object(condition)) = fields.get_mut("Condition")
+            {
+                condition.remove("Null");
             }
             if let Some(denied) = fields.get_mut("aws:SecureTransport") {
                 *denied = "true".into();
