@@ -1,7 +1,8 @@
 // @ts-check
 /**
  * `npm run mutate`: builds one defect at a time into a copy of the handler, and expects the simulation to find
- * it. The copy and its target folder are apart from the project's own.
+ * it, or a test of the handler if the defect costs only time and requests. The copy and its target folder are apart
+ * from the project's own.
  */
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -15,8 +16,8 @@ import { checkRust } from './setup.mjs';
 
 const USAGE = `usage: npm run mutate -- [--only TEXT]
 
-Breaks a copy of the handler in several ways, one at a time, and checks that the simulation finds each defect.
-It takes about half an hour, and more the first time.
+Breaks a copy of the handler in several ways, one at a time, and checks that the simulation or a test finds each
+defect. It takes about an hour, and more the first time.
 
   --only TEXT  only the defects whose names contain the text`;
 
@@ -49,22 +50,47 @@ function apply({ name, edits }) {
   return () => originals.forEach((text, source) => writeFileSync(source, text));
 }
 
-/** Mutations that the simulation did not find. */
+/**
+ * @param {number} seeds
+ * @returns {Promise<string | undefined>} how the simulation found the defect
+ */
+async function bySimulation(seeds) {
+  const build = ['build', '--locked', '--workspace', '--bin', 'simulation'];
+  await step('Build of the simulation', 'about a minute', 'cargo', build, env, copy);
+  const ran = await capture(path.join(target, 'debug', 'simulation'), ['--seeds', String(seeds)]);
+  const seed = /✗ seed (\d+) breaks invariant (\d+)/.exec(ran.stdout);
+  if (seed) return `seed ${seed[1]} breaks invariant ${seed[2]}`;
+  console.log(`${ran.stdout.slice(-500)}\n${ran.stderr.slice(-2000)}`);
+  return undefined;
+}
+
+/**
+ * @param {import('./lib/mutations.mjs').Test} test
+ * @returns {Promise<string | undefined>} how the test found the defect
+ */
+async function byTest({ target: tests, name }) {
+  const build = ['test', '--locked', '--package', 'handler', ...tests, '--no-run'];
+  await step('Build of the tests', 'about a minute', 'cargo', build, env, copy);
+  const run = ['test', '--locked', '--package', 'handler', ...tests, '--', '--exact', name];
+  const ran = await capture('cargo', run, { env, cwd: copy });
+  if (/^test result: FAILED\. 0 passed; 1 failed/m.test(ran.stdout)) return `the test ${name} fails`;
+  console.log(`${ran.stdout.slice(-2000)}\n${ran.stderr.slice(-500)}`);
+  return undefined;
+}
+
+/** The names of the defects that were not found. */
 async function missed() {
   const missed = [];
-  const build = ['build', '--locked', '--workspace', '--bin', 'simulation'];
   for (const mutation of chosen) {
-    const { name, seeds } = mutation;
+    const { name, test, seeds = 4_000 } = mutation;
     const begun = Date.now();
     const restore = apply(mutation);
-    await step(`Build with "${name}"`, 'about a minute', 'cargo', build, env, copy);
-    const ran = await capture(path.join(target, 'debug', 'simulation'), ['--seeds', String(seeds)]);
-    const seed = /✗ seed (\d+) breaks invariant (\d+)/.exec(ran.stdout);
-    if (seed)
-      console.log(`✓ ${name}: seed ${seed[1]} breaks invariant ${seed[2]} (${duration((Date.now() - begun) / 1000)})`);
+    const found = test ? await byTest(test) : await bySimulation(seeds);
+    const took = duration((Date.now() - begun) / 1000);
+    if (found) console.log(`✓ ${name}: ${found} (${took})`);
     else {
       missed.push(name);
-      console.log(`✗ ${name}: not found by ${seeds} seeds\n${ran.stdout.slice(-500)}\n${ran.stderr.slice(-2000)}`);
+      console.log(`✗ ${name}: not found${test ? '' : ` by ${seeds} seeds`} (${took})`);
     }
     restore();
   }

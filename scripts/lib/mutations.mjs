@@ -1,23 +1,30 @@
 // @ts-check
-/** Defects that the simulation must find. `npm run mutate` builds each of them into a copy of the handler. */
+/**
+ * Defects that the simulation must find, or a test of the handler if a defect costs only time and requests, which
+ * break no invariant. `npm run mutate` builds each of them into a copy of the handler.
+ */
+
+/** @typedef {{ target: string[], name: string }} Test a test of the handler, with Cargo's options for its target */
 
 /**
  * @typedef {object} Mutation
  * @property {string} name
- * @property {number} seeds how many histories it may take to find the defect
+ * @property {number} [seeds] how many histories it may take to find the defect, 4,000 unless given
+ * @property {Test} [test] the test that finds the defect
  * @property {[string, string, string][]} edits each is a file in handler/src, a text in it, and its replacement
  */
+
+const inLibrary = (/** @type {string} */ name) => ({ target: ['--lib'], name });
+const onTheWire = (/** @type {string} */ name) => ({ target: ['--test', 'wire'], name });
 
 /** @type {Mutation[]} */
 export const mutations = [
   {
     name: 'UPSERT instead of CREATE',
-    seeds: 4_000,
     edits: [['aws/route53.rs', '(ChangeAction::Create, rrset)', '(ChangeAction::Upsert, rrset)']],
   },
   {
     name: 'no recheck after writing',
-    seeds: 4_000,
     edits: [
       [
         'reconcile.rs',
@@ -31,7 +38,6 @@ export const mutations = [
   },
   {
     name: 'absence from a list treated as deletion',
-    seeds: 4_000,
     edits: [
       ['domain/world.rs', 'services.extend(&holders);', ''],
       ['domain/plan.rs', 'None\n        | Some(', 'None => false,\n        Some('],
@@ -39,7 +45,6 @@ export const mutations = [
   },
   {
     name: 'the marker in a batch without its record',
-    seeds: 4_000,
     edits: [
       [
         'aws/route53.rs',
@@ -58,7 +63,6 @@ export const mutations = [
   },
   {
     name: "trust in the event's payload",
-    seeds: 4_000,
     edits: [
       [
         'observe.rs',
@@ -73,7 +77,6 @@ export const mutations = [
   },
   {
     name: 'an error treated as an empty list',
-    seeds: 4_000,
     edits: [
       [
         'aws/ecs.rs',
@@ -84,14 +87,12 @@ export const mutations = [
   },
   {
     name: 'no isolation of refused changes',
-    seeds: 4_000,
     edits: [
       ['apply.rs', '.partition(|group| group.iter().any(|change| refusal.blames(change)));', '.partition(|_| true);'],
     ],
   },
   {
     name: 'no isolation of changes that IAM denies',
-    seeds: 4_000,
     edits: [
       [
         'apply.rs',
@@ -102,12 +103,10 @@ export const mutations = [
   },
   {
     name: 'an old name that does not wait for the new one in another zone',
-    seeds: 4_000,
     edits: [['domain/plan.rs', 'if matches!(release, Release::After | Release::Never)', 'if false']],
   },
   {
     name: 'an old and a new name in separate batches',
-    seeds: 4_000,
     edits: [['domain/plan.rs', 'replaced_by = Some(other.clone());', 'drop(other);']],
   },
   {
@@ -122,7 +121,6 @@ export const mutations = [
   },
   {
     name: 'a conflict that is not noted in the marker',
-    seeds: 4_000,
     edits: [
       ['domain/plan.rs', 'if is_contested && !holder.is_contested', 'if false && is_contested && !holder.is_contested'],
     ],
@@ -140,7 +138,6 @@ export const mutations = [
   },
   {
     name: 'a deleted service with load balancers not searched for by its marker',
-    seeds: 4_000,
     edits: [
       [
         'domain/world.rs',
@@ -151,14 +148,12 @@ export const mutations = [
   },
   {
     name: 'a DeleteTaskSet event ignored',
-    seeds: 4_000,
     edits: [
       ['domain/event.rs', 'if call == "UpdateService" &&', 'if call == "DeleteTaskSet" || call == "UpdateService" &&'],
     ],
   },
   {
     name: 'an UntagResource event ignored',
-    seeds: 4_000,
     edits: [
       ['domain/event.rs', 'if call == "UpdateService" &&', 'if call == "UntagResource" || call == "UpdateService" &&'],
     ],
@@ -181,12 +176,10 @@ export const mutations = [
   },
   {
     name: 'creations not merged in a batch',
-    seeds: 4_000,
     edits: [['domain/trigger.rs', '.chain(more.created_since(self)).cloned()', '.cloned()']],
   },
   {
     name: 'a failure that no message named fails no message',
-    seeds: 4_000,
     edits: [
       [
         'invocation.rs',
@@ -197,7 +190,6 @@ export const mutations = [
   },
   {
     name: 'no time reserve',
-    seeds: 4_000,
     edits: [
       [
         'invocation.rs',
@@ -208,12 +200,10 @@ export const mutations = [
   },
   {
     name: 'requests after the deadline',
-    seeds: 4_000,
     edits: [['aws/deadline.rs', 'time < self.start_by', 'time < self.start_by || true']],
   },
   {
     name: 'requests that outlast the deadline',
-    seeds: 4_000,
     edits: [
       [
         'aws/deadline.rs',
@@ -224,7 +214,7 @@ export const mutations = [
   },
   {
     name: 'a wait for the rate limit that outlasts the deadline',
-    seeds: 4_000,
+    test: inLibrary('aws::rate_limiter::tests::nothing_is_acquired_after_the_deadline'),
     edits: [['aws/rate_limiter.rs', 'if !deadline.allows(allowed_at) {', 'if false && !deadline.allows(allowed_at) {']],
   },
   {
@@ -251,7 +241,6 @@ export const mutations = [
   },
   {
     name: 'markers of other accounts taken',
-    seeds: 4_000,
     edits: [
       [
         'domain/zone.rs',
@@ -262,7 +251,6 @@ export const mutations = [
   },
   {
     name: 'markers of any version taken',
-    seeds: 4_000,
     edits: [['domain/marker.rs', 'if version != "1" {', 'if version.is_empty() {']],
   },
   {
@@ -278,12 +266,10 @@ export const mutations = [
   },
   {
     name: 'the delete limit off',
-    seeds: 4_000,
     edits: [['domain/check.rs', 'if losses > lost.max(*free)', 'if false && losses > lost.max(*free)']],
   },
   {
     name: 'the percentage of the delete limit rounded down',
-    seeds: 4_000,
     edits: [['domain/check.rs', 'losses * 100 > all * percent', 'losses * 100 / all.max(1) > *percent']],
   },
   {
@@ -295,7 +281,6 @@ export const mutations = [
   },
   {
     name: 'an event that deletes names because of the configuration',
-    seeds: 4_000,
     edits: [
       [
         'reconcile.rs',
@@ -306,7 +291,6 @@ export const mutations = [
   },
   {
     name: 'batches a thousand times larger than the limits',
-    seeds: 4_000,
     edits: [
       ['domain/check.rs', 'MAX_VALUES_PER_BATCH: usize = 1_000;', 'MAX_VALUES_PER_BATCH: usize = 1_000_000;'],
       ['domain/check.rs', 'MAX_CHARACTERS_PER_BATCH: usize = 32_000;', 'MAX_CHARACTERS_PER_BATCH: usize = 32_000_000;'],
@@ -314,12 +298,10 @@ export const mutations = [
   },
   {
     name: 'a former name released before the service has the new one',
-    seeds: 4_000,
     edits: [['domain/plan.rs', 'Some(_) | None => Release::Never', 'Some(_) | None => Release::Now']],
   },
   {
     name: 'the younger of two newcomers preferred',
-    seeds: 4_000,
     edits: [
       [
         'domain/plan.rs',
@@ -330,24 +312,20 @@ export const mutations = [
   },
   {
     name: 'a missing service that no second read confirms',
-    seeds: 4_000,
     edits: [['aws/ecs.rs', 'if !missing.is_empty() {', 'if false && !missing.is_empty() {']],
   },
   {
     name: 'an outdated answer of ECS accepted',
-    seeds: 4_000,
     edits: [['observe.rs', 'if is_recent {', 'if false && is_recent {']],
   },
   {
     name: 'a deployment in progress not waited for',
-    seeds: 4_000,
     edits: [
       ['aws/ecs.rs', 'is_deploying: is_deploying(service, now),', 'is_deploying: false && is_deploying(service, now),'],
     ],
   },
   {
     name: 'a classic load balancer forgotten during a deployment',
-    seeds: 4_000,
     edits: [
       ['observe.rs', 'world.classic.extend(classic);\n                error', 'drop(classic);\n                error'],
     ],
@@ -364,22 +342,18 @@ export const mutations = [
   },
   {
     name: 'a failed load balancer used',
-    seeds: 4_000,
     edits: [['domain/desired.rs', 'has_tagged_name(balancer) && !balancer.has_failed', 'has_tagged_name(balancer)']],
   },
   {
     name: 'an older version that changes a zone of a newer one',
-    seeds: 4_000,
     edits: [['turns.rs', 'Ok(Some(proof(zone, name, &version.generation)))', 'Ok(None)']],
   },
   {
     name: 'an older version that takes a zone over from a newer one',
-    seeds: 4_000,
     edits: [['domain/generation.rs', 'self.newest_at_ms > taken_at', 'true']],
   },
   {
     name: 'an internet-facing load balancer preferred',
-    seeds: 4_000,
     edits: [
       [
         'domain/desired.rs',
@@ -390,7 +364,6 @@ export const mutations = [
   },
   {
     name: 'an AAAA record for every alias',
-    seeds: 4_000,
     edits: [
       [
         'domain/desired.rs',
@@ -401,8 +374,119 @@ export const mutations = [
   },
   {
     name: 'underscores dropped from names',
-    seeds: 4_000,
     edits: [['domain/dns.rs', '.to_ascii_lowercase().replace(\'_\', "-")', '.to_ascii_lowercase().replace(\'_\', "")']],
+  },
+  {
+    name: 'an unreadable zone that fails every service',
+    test: onTheWire('a_zone_that_cannot_be_read_fails_only_the_services_that_need_it'),
+    edits: [
+      [
+        'reconcile.rs',
+        'self.read_errors.extend(world.retryable_read_errors());',
+        'self.read_errors.extend(world.read_errors());',
+      ],
+    ],
+  },
+  {
+    name: 'no isolation of rejected reads',
+    test: onTheWire('one_denied_or_invalid_resource_fails_only_itself'),
+    edits: [
+      [
+        'aws/mod.rs',
+        'if is_rejection(error) {\n            DescribeError::Rejected(failed)',
+        'if false && is_rejection(error) {\n            DescribeError::Rejected(failed)',
+      ],
+    ],
+  },
+  {
+    name: 'a zone that is never given up',
+    test: onTheWire('a_zone_is_given_up_after_many_refusals_and_does_not_delay_another_one'),
+    edits: [
+      ['apply.rs', 'MAX_REFUSALS_IN_A_ROW: usize = 30', 'MAX_REFUSALS_IN_A_ROW: usize = 30_000'],
+      ['apply.rs', 'MAX_REFUSALS: usize = 100', 'MAX_REFUSALS: usize = 100_000'],
+    ],
+  },
+  {
+    name: 'a refusal that names its changes halved nevertheless',
+    test: onTheWire('names_that_route_53_never_takes_are_rejected_with_its_words_after_one_request'),
+    edits: [['apply.rs', 'if blamed.is_empty() && batch.len() > 1 {', 'if batch.len() > 1 {']],
+  },
+  {
+    name: 'a full zone that every newcomer tries',
+    test: onTheWire('a_full_zone_costs_a_handful_of_requests_and_fails_the_full_pass'),
+    edits: [['apply.rs', 'growth(group) >= *too_much', 'growth(group) >= *too_much && false']],
+  },
+  {
+    name: 'rounds that read everything again',
+    test: onTheWire('later_rounds_read_only_what_was_refused'),
+    edits: [
+      [
+        'reconcile.rs',
+        'Task::Reconcile(Scope::Services(scope.targets().narrowed_to(services)))',
+        'drop(services);\n        task.clone()',
+      ],
+    ],
+  },
+  {
+    name: 'rounds without pauses',
+    test: onTheWire('a_list_that_lags_behind_for_seconds_does_not_fail_the_run'),
+    edits: [['reconcile.rs', 'deadline.sleep(pause).await;', 'deadline.sleep(pause / 1_000).await;']],
+  },
+  {
+    name: 'reads that leave no time for writes',
+    test: onTheWire('reading_ends_early_enough_to_write_what_is_decided'),
+    edits: [
+      [
+        'reconcile.rs',
+        'self.stop_at.saturating_duration_since(now) * 3 / 4',
+        'self.stop_at.saturating_duration_since(now)',
+      ],
+      [
+        'aws/deadline.rs',
+        'self.start_by.saturating_duration_since(now) / 2',
+        'self.start_by.saturating_duration_since(now)',
+      ],
+    ],
+  },
+  {
+    name: 'a page that leads to itself followed for ever',
+    test: onTheWire('a_list_that_leads_to_itself_or_has_no_next_page_is_a_failed_read'),
+    edits: [
+      ['aws/pages.rs', 'if self.0.insert(token.clone()) {', 'if self.0.insert(token.clone()) || self.0.len() < 9 {'],
+    ],
+  },
+  {
+    name: 'every record below a name read',
+    test: onTheWire('thousands_of_names_below_a_name_cost_one_more_request'),
+    edits: [
+      [
+        'aws/route53.rs',
+        '(start, max_items) = (Start::at(&marker), FIRST_ITEMS);',
+        '(start, max_items) = (next, 300);',
+      ],
+    ],
+  },
+  {
+    name: 'load balancers of a large account read ahead for each event',
+    test: onTheWire('a_process_reads_load_balancers_ahead_only_until_it_knows_that_the_account_is_large'),
+    edits: [['aws/elb.rs', 'self.is_large.store(page.next.is_some(), Ordering::Relaxed);', '']],
+  },
+  {
+    name: 'full passes at the full rates of ECS and Elastic Load Balancing',
+    test: onTheWire('a_full_pass_uses_half_of_the_rates_of_ecs_and_elastic_load_balancing'),
+    edits: [['aws/rate_limiter.rs', 'self.acquire_in_background(priority, 1, deadline).await?;', '']],
+  },
+  {
+    name: 'a quota of retries for a whole process',
+    test: onTheWire('a_warm_process_still_retries_after_an_hour_of_errors'),
+    edits: [['aws/mod.rs', '.token_bucket(TokenBucket::unlimited())', '']],
+  },
+  {
+    name: 'failed messages left to the visibility timeout',
+    test: onTheWire('failed_messages_return_after_1_2_4_and_8_minutes_and_not_after_the_visibility_timeout'),
+    edits: [
+      ['invocation.rs', 'deliveries.take(MAX_RETURNED).collect()', 'deliveries.take(0 * MAX_RETURNED).collect()'],
+    ],
   },
 ];
 
