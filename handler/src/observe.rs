@@ -148,6 +148,13 @@ impl Observer<'_> {
             };
             world.add_zone(zone, rrsets.map_err(Into::into));
         }
+        for _ in 0..MAX_STEPS {
+            let reads = world.unconfirmed(self.identity);
+            if reads.is_empty() {
+                break;
+            }
+            self.read(reads, &mut world).await;
+        }
         world
     }
 

@@ -1742,6 +1742,48 @@ async fn the_records_at_a_name_are_read_from_all_pages_that_contain_it() {
     }
 }
 
+/// Between the two pages of a list, another run replaces a CNAME and its marker by aliases and theirs.
+#[tokio::test(start_paused = true)]
+async fn a_record_and_a_marker_that_do_not_belong_together_are_read_again() {
+    let former = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");
+    let aliases = run(one(), former.clone(), described(tagged(&[("record", "ALIAS")]))).await;
+    let (record, later) = (former[0].clone(), aliases.zone());
+    let marker = later.last().expect("the marker").clone();
+    for payload in [one(), json!({"reconcile": "all"}), json!({"deregister": "all"})] {
+        let (record, marker) = (record.clone(), marker.clone());
+        let mut listed = 0;
+        let script = move |call: &Call| match call.operation.as_str() {
+            "DescribeServices" => Some(missing()),
+            "ListServices" => Some((200, json!({"serviceArns": []}).to_string())),
+            "ListResourceRecordSets" => {
+                listed += 1;
+                match listed {
+                    1 => Some(page(
+                        std::slice::from_ref(&record),
+                        Some("_discovery.orders.internal"),
+                    )),
+                    2 => Some(page(std::slice::from_ref(&marker), None)),
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        let outcome = run(payload, later.clone(), Box::new(script)).await;
+        assert_eq!(outcome.zone(), Vec::<String>::new(), "{}", outcome.statuses());
+        assert_eq!(outcome.count("ListResourceRecordSets"), 3);
+    }
+}
+
+/// A person deleted the records of many names, and left the markers.
+#[tokio::test(start_paused = true)]
+async fn many_missing_records_are_confirmed_by_one_more_list() {
+    let names = || (0..40).map(|number| format!("service-{number}"));
+    let markers: Vec<String> = names().flat_map(|name| registered_as(&name, &name).pop()).collect();
+    let outcome = run(json!({"reconcile": "all"}), markers, fleet(names())).await;
+    assert_eq!(outcome.zone().len(), 80);
+    assert_eq!(outcome.count("ListResourceRecordSets"), 2);
+}
+
 #[tokio::test(start_paused = true)]
 async fn thousands_of_names_below_a_name_cost_one_more_request() {
     let zone = registered("internal-orders-1.eu-west-1.elb.amazonaws.com");

@@ -488,6 +488,11 @@ export const mutations = [
       ['invocation.rs', 'deliveries.take(MAX_RETURNED).collect()', 'deliveries.take(0 * MAX_RETURNED).collect()'],
     ],
   },
+  {
+    name: 'a record and a marker of two versions of a name taken together',
+    test: onTheWire('a_record_and_a_marker_that_do_not_belong_together_are_read_again'),
+    edits: [['domain/world.rs', 'let again = self.unconfirmed(identity);', 'let again = PendingReads::default();']],
+  },
 ];
 
 /**

@@ -97,7 +97,7 @@ impl World {
     pub fn add_zone(&mut self, zone: HostedZoneId, rrsets: ReadResult<Vec<Rrset>>) {
         let view = self.zones.entry(zone).or_default();
         match rrsets {
-            Ok(rrsets) => *view = ZoneView::whole(rrsets),
+            Ok(rrsets) => view.replace(ZoneView::whole(rrsets)),
             Err(error) => view.set_failed(error),
         }
     }
@@ -249,7 +249,26 @@ impl World {
         let was_listed =
             |zone: &HostedZoneId| self.zones.get(zone).is_some_and(ZoneView::was_listed);
         reads.zones.retain(|zone| !was_listed(zone));
+        let again = self.unconfirmed(identity);
+        reads.zones.extend(again.zones);
+        reads.names.extend(again.names);
         reads.names.retain(|(zone, _)| !reads.zones.contains(zone));
+        reads
+    }
+
+    /// The reads that confirm that records are missing. Nothing is decided from a record and a marker that do not
+    /// belong together.
+    pub fn unconfirmed(&self, identity: &EnvironmentIdentity) -> PendingReads {
+        let mut reads = PendingReads::default();
+        for (zone, view) in &self.zones {
+            let names: Vec<ZoneName> =
+                view.unconfirmed(identity).map(|name| (zone.clone(), name.clone())).collect();
+            if names.len() > LIST_ZONE_THRESHOLD {
+                reads.zones.insert(zone.clone());
+            } else {
+                reads.names.extend(names);
+            }
+        }
         reads
     }
 

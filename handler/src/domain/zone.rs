@@ -41,6 +41,8 @@ pub struct ZoneView {
     other_names: OtherNames,
     /// The TXT records with which external-dns marks its records, if the whole zone was listed.
     external_dns: BTreeSet<DnsName>,
+    /// Names whose marker was the same in two reads, one after the other.
+    confirmed: BTreeSet<DnsName>,
 }
 
 /// The state of all names that are not in `ZoneView::names`.
@@ -112,7 +114,42 @@ impl ZoneView {
             }
         }
         let names = views.into_iter().map(|(name, view)| (name, Ok(view))).collect();
-        ZoneView { names, other_names: OtherNames::Free, external_dns }
+        let other_names = OtherNames::Free;
+        ZoneView { names, other_names, external_dns, confirmed: BTreeSet::new() }
+    }
+
+    /// Replaces the view by one of the whole zone that was read later.
+    pub fn replace(&mut self, mut later: ZoneView) {
+        let is_same = |(name, view): &(&DnsName, &ReadResult<NameView>)| {
+            view.as_ref().is_ok_and(|view| self.has_marker(name, view))
+        };
+        later.confirmed =
+            later.names.iter().filter(is_same).map(|(name, _)| name.clone()).collect();
+        *self = later;
+    }
+
+    /// Whether the marker at `name` is the same as in `other`.
+    fn has_marker(&self, name: &DnsName, other: &NameView) -> bool {
+        let view = self.names.get(name).and_then(|view| view.as_ref().ok());
+        view.is_some_and(|view| view.marker_records == other.marker_records)
+    }
+
+    /// Managed names without a record that their marker lists, unless a second read confirmed it.
+    ///
+    /// A list has pages. Between the page with the record and the one with its marker, another run may have written
+    /// both. Each write changes the marker. So if the marker is the same in two reads, the record that the second one
+    /// did not find is missing.
+    pub fn unconfirmed<'a>(
+        &'a self,
+        identity: &'a EnvironmentIdentity,
+    ) -> impl Iterator<Item = &'a DnsName> + 'a {
+        self.names.iter().filter_map(|(name, view)| {
+            let view = view.as_ref().ok()?;
+            let is_suspect = view.lacks_a_record()
+                && !self.confirmed.contains(name)
+                && matches!(view.state(identity), NameState::Managed(_));
+            is_suspect.then_some(name)
+        })
     }
 
     /// Adds the record sets at `name` and at the name of its marker. All others are skipped, because a listing
@@ -127,6 +164,11 @@ impl ZoneView {
                 view.marker_records.push(rrset);
             }
         }
+        if self.has_marker(name, &view) {
+            self.confirmed.insert(name.clone());
+        } else {
+            self.confirmed.remove(name);
+        }
         self.names.insert(name.clone(), Ok(view));
     }
 
@@ -135,8 +177,14 @@ impl ZoneView {
         self.names.insert(name.clone(), Err(error));
     }
 
-    /// Notes that listing the zone failed. The view keeps the names that were read before.
+    /// Notes that listing the zone failed. The view keeps the names that were read before, except those without a
+    /// record that their marker lists, which nobody could confirm.
     pub fn set_failed(&mut self, error: ReadError) {
+        for view in self.names.values_mut() {
+            if view.as_ref().is_ok_and(NameView::lacks_a_record) {
+                *view = Err(error.clone());
+            }
+        }
         self.other_names = OtherNames::ReadFailed(error);
     }
 
@@ -264,6 +312,17 @@ impl NameView {
             is_contested,
             others,
         }))
+    }
+
+    /// Whether a record that the marker lists is not at the name.
+    fn lacks_a_record(&self) -> bool {
+        let Ok(Some((marker, _))) = self.marker() else { return false };
+        let is_there =
+            |kind: &RecordType| self.records.iter().any(|rrset| rrset.record_type == *kind);
+        match marker.records {
+            Some(types) => !types.iter().all(is_there),
+            None => self.records.is_empty(),
+        }
     }
 
     /// The marker with the TXT record that contains it. `None` without records at the marker's name. The error
@@ -488,5 +547,46 @@ mod tests {
         let denied = NameState::ReadFailed(ReadError("denied".into()));
         assert_eq!(view.state(&name("web"), &identity()), Some(denied));
         assert_eq!(view.read_errors().count(), 1);
+    }
+
+    #[test]
+    fn a_missing_record_is_confirmed_by_a_second_read_with_the_same_marker() {
+        let suspects = |view: &ZoneView| view.unconfirmed(&identity()).count();
+        let (record, other) = (cname("orders", "lb"), cname("web", "lb"));
+        let marker = |ttl_seconds| {
+            let marker = marker("orders", "orders");
+            let values = marker.values().to_vec();
+            Rrset { data: RecordData::Plain { ttl_seconds, values }, ..marker }
+        };
+        let mut view = ZoneView::whole(vec![marker(300), other.clone()]);
+        assert_eq!(suspects(&view), 1);
+        view.add(&name("orders"), vec![marker(301)]);
+        assert_eq!(suspects(&view), 1, "another run wrote the marker");
+        view.replace(ZoneView::whole(vec![marker(301), other]));
+        assert_eq!(suspects(&view), 0);
+        view.add(&name("orders"), vec![marker(302), record]);
+        assert_eq!(suspects(&view), 0, "the record is there");
+        view.add(&name("orders"), vec![marker(303)]);
+        assert_eq!(suspects(&view), 1);
+        view.set_failed(ReadError("denied".into()));
+        assert_eq!(suspects(&view), 0, "a failed read is not repeated");
+        let state = view.state(&name("orders"), &identity());
+        assert_eq!(state, Some(NameState::ReadFailed(ReadError("denied".into()))));
+    }
+
+    #[test]
+    fn every_record_that_a_marker_lists_has_to_be_there() {
+        let alias = |record_type| Rrset::alias(name("orders"), record_type, "ZLB", &balancer("lb"));
+        let (ipv4, ipv6) = (alias(RecordType::A), alias(RecordType::Aaaa));
+        let suspects = |records: &[&Rrset], written: &[&Rrset]| {
+            let written: Vec<Rrset> = written.iter().copied().cloned().collect();
+            let marker = identity().marker(&arn("orders"), &written, false);
+            let marker = marker.rrset(&name("orders"), Nonce::default(), None);
+            let all = records.iter().copied().chain([&marker]).cloned().collect();
+            ZoneView::whole(all).unconfirmed(&identity()).count()
+        };
+        assert_eq!(suspects(&[&ipv4], &[&ipv4]), 0);
+        assert_eq!(suspects(&[&ipv4], &[&ipv4, &ipv6]), 1);
+        assert_eq!(suspects(&[&cname("orders", "lb")], &[&ipv4]), 1, "the CNAME is older");
     }
 }
