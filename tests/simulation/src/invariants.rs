@@ -245,6 +245,14 @@ pub fn check_change(
         if invocation.deregisters {
             continue;
         }
+        // ECS may still describe a service that is deleted, although an event or another answer says so. The run does
+        // not rely on it then.
+        let is_ending = |service: &ServiceName| {
+            let stored = simulation.account.ecs.services.get(service);
+            (simulation.faults.visible_ms > 0 || simulation.faults.stale_ms > 0)
+                && (simulation.invisible.contains(service)
+                    || stored.is_none_or(|stored| stored.status != ServiceStatus::Active))
+        };
         let described = &invocation.described;
         let justified = |service: &ServiceName| match described.services.get(service) {
             Some(found) => expected(environment, service, found.as_ref(), described, now),
@@ -288,14 +296,6 @@ pub fn check_change(
                     ));
                 }
             }
-            // ECS may still describe a service that is deleted, although an event or another answer says so. The run does
-            // not rely on it then.
-            let is_ending = |service: &ServiceName| {
-                let stored = simulation.account.ecs.services.get(service);
-                (simulation.faults.visible_ms > 0 || simulation.faults.stale_ms > 0)
-                    && (simulation.invisible.contains(service)
-                        || stored.is_none_or(|stored| stored.status != ServiceStatus::Active))
-            };
             let heir = described.services.keys().find(|service| {
                 let expected = justified(service);
                 matches!(expected, Expected::Record { zone: at, name: other, .. } if at == zone && other == name)
@@ -348,7 +348,7 @@ pub fn check_change(
             };
             let older = described.services.keys().find(|other| {
                 let should_have_it = matches!(justified(other), Expected::Record { zone: at, name: other, .. } if at == zone && other == name);
-                should_have_it && age(other) < age(winner)
+                should_have_it && !is_ending(other) && age(other) < age(winner)
             });
             if let (true, true, Some(older), false) =
                 (is_full_pass, was.is_empty(), older, described.is_incomplete)
