@@ -4,6 +4,13 @@ import { Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import { HANDLER_TIMEOUT } from './handler.js';
 
+/**
+ * When the messages of an invocation that was killed return. The handler lets failed messages return sooner. Lambda
+ * recommends six times the timeout of the function, because it retries a batch that it throttled during that time. Each
+ * mapping starts only two executions, which are seldom throttled.
+ */
+const VISIBILITY_TIMEOUT = HANDLER_TIMEOUT.plus(HANDLER_TIMEOUT);
+
 /** The longest retention of SQS. */
 const RETENTION = Duration.days(14);
 
@@ -79,9 +86,7 @@ export class EventQueue extends Construct {
       enforceSSL: true,
       retentionPeriod: RETENTION,
       ...(props.deliveryDelay && { deliveryDelay: props.deliveryDelay }),
-      // Lambda recommends six times the function's timeout, plus the batching window: it retries a throttled batch
-      // before the messages become visible again. The handler lets failed messages return sooner.
-      visibilityTimeout: Duration.seconds(6 * HANDLER_TIMEOUT.toSeconds()).plus(props.maxBatchingWindow),
+      visibilityTimeout: VISIBILITY_TIMEOUT.plus(props.maxBatchingWindow),
       deadLetterQueue: { queue: props.deadLetterQueue, maxReceiveCount: 5 },
     });
     this.mapping = new EventSourceMapping(this, 'Mapping', {

@@ -12,8 +12,12 @@ import type { Discovery } from './environment.js';
 import { sourceHash, WORKSPACE } from './handler-code.js';
 import type { VpcZone } from './zones.js';
 
-/** Long enough for a full pass, which waits for the rate limits of three APIs. An event takes less than a second. */
-export const HANDLER_TIMEOUT = Duration.minutes(5);
+/**
+ * Long enough for a deployment that changes every record of thousands of services at half of Route 53's rate, since
+ * CloudFormation waits for it. An event takes less than a second. The CDK's provider function, which invokes the
+ * handler for CloudFormation, ends after 15 minutes.
+ */
+export const HANDLER_TIMEOUT = Duration.minutes(14);
 
 export interface HandlerProps {
   readonly environment: string;

@@ -373,7 +373,7 @@ describe('an event that cannot be processed', () => {
     const made = template();
     const arn = (name: string) => ({ 'Fn::GetAtt': [idOf(made, 'AWS::SQS::Queue', `Discovery${name}`), 'Arn'] });
     made.hasResourceProperties('AWS::SQS::Queue', {
-      VisibilityTimeout: 6 * 300 + window,
+      VisibilityTimeout: 2 * 14 * 60 + window,
       DelaySeconds: delay === 0 ? Match.absent() : delay,
       RedrivePolicy: { maxReceiveCount: 5, deadLetterTargetArn: arn('Failures') },
     });

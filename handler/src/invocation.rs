@@ -108,13 +108,15 @@ pub async fn answer_until(
     match payload {
         Payload::One(trigger) => {
             let report = run(reconciler, &invocation, &trigger).await;
+            let Some(error) = failure(&report) else { return Ok(Answer::Report(report)) };
             // A retry of a dry run would change nothing, and somebody waits for its outcomes.
-            match failure(&report).filter(|_| !report.dry_run) {
-                None => Ok(Answer::Report(report)),
-                Some(error) => {
-                    tracing::error!(error = %error, "invocation failed");
-                    Err(error)
-                }
+            if report.dry_run {
+                return Ok(Answer::Report(report));
+            }
+            tracing::error!(error = %error, "invocation failed");
+            match trigger {
+                Trigger::Scheduled => Ok(Answer::Report(report)),
+                _ => Err(error),
             }
         }
         Payload::Resource(event) => resource(reconciler, &invocation, event).await,
@@ -178,6 +180,7 @@ async fn batch(
                 failed.push(message);
             }
             Trigger::Reconcile { .. }
+            | Trigger::Scheduled
             | Trigger::Deregister { .. }
             | Trigger::SetNegativeTtl { .. }
             | Trigger::CheckZones { .. }
@@ -192,7 +195,8 @@ async fn batch(
         }
         let mut repeats_full_pass = false;
         for message in messages {
-            if !fails(&message.trigger, &trigger, &report) {
+            if message.trigger == Trigger::Scheduled || !fails(&message.trigger, &trigger, &report)
+            {
                 continue;
             }
             // One message is enough to repeat a full pass.

@@ -140,6 +140,9 @@ impl Reconciler {
                 };
                 (Task::Reconcile(scope.clone()), report_scope, *options)
             }
+            Trigger::Scheduled => {
+                (Task::Reconcile(Scope::full_pass()), ReportScope::All, Options::default())
+            }
             Trigger::SetNegativeTtl { zone, seconds } => {
                 return self.set_negative_ttl(zone, *seconds, invocation).await;
             }

@@ -13,6 +13,7 @@ fn show(trigger: Trigger) -> String {
         Trigger::CheckZones { .. } => "check zones".into(),
         Trigger::Leave(_) => "leave zones".into(),
         Trigger::Deregister { .. } => "deregister".into(),
+        Trigger::Scheduled => "full pass of the schedule".into(),
         Trigger::Reconcile { scope: Scope::FullPass(_), .. } => "full pass".into(),
         Trigger::Reconcile { scope: Scope::Services(targets), .. } => {
             let services: Vec<String> = targets
@@ -41,7 +42,7 @@ fn each_event_becomes_the_right_trigger() {
     delete-service-with-force: dev/orders, load balancers: 1
     deployment-state-change: dev/orders, load balancers: 0
     run-task: ignored: calls of "RunTask" to "ecs.amazonaws.com" do not change names
-    schedule: full pass
+    schedule: full pass of the schedule
     service-action: ignored: the event SERVICE_STEADY_STATE of ECS changes no name
     tag-service: ignored: the call changes no discovery tag, so it changes no name
     update-service-by-arn: dev/orders, load balancers: 1

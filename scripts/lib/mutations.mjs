@@ -482,6 +482,11 @@ export const mutations = [
     edits: [['aws/mod.rs', '.token_bucket(TokenBucket::unlimited())', '']],
   },
   {
+    name: 'a failed full pass of the schedule retried',
+    test: onTheWire('a_failed_full_pass_of_the_schedule_is_reported_and_not_retried'),
+    edits: [['invocation.rs', 'message.trigger == Trigger::Scheduled || !fails', 'false || !fails']],
+  },
+  {
     name: 'failed messages left to the visibility timeout',
     test: onTheWire('failed_messages_return_after_1_2_4_and_8_minutes_and_not_after_the_visibility_timeout'),
     edits: [

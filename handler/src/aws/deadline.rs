@@ -1,5 +1,6 @@
 //! Keeps requests within the time of the invocation.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -13,13 +14,30 @@ pub struct Deadline {
     end_by: Instant,
 }
 
+tokio::task_local! {
+    /// The error of the latest attempt of a request.
+    static LAST_ERROR: Arc<Mutex<Option<String>>>;
+}
+
+/// Notes the error of an attempt, for the case that the deadline ends the next one.
+pub(super) fn note_failed_attempt(error: String) {
+    // Outside of `Deadline::send`, the SDK returns the error itself.
+    let _ = LAST_ERROR.try_with(|last| {
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    });
+}
+
 /// Why a request has no response, although its retries are not used up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OutOfTime {
     #[error("the invocation was about to time out, so the request was not sent")]
     NotSent,
     #[error("no attempt succeeded before the invocation was about to time out")]
     NoResponse,
+    #[error(
+        "no attempt succeeded before the invocation was about to time out; the last error was: {0}"
+    )]
+    Failed(String),
 }
 
 impl Deadline {
@@ -68,10 +86,14 @@ impl Deadline {
         if self.has_passed() {
             return Err(OutOfTime::NotSent.into());
         }
+        let last_error = Arc::default();
         // On the heap, because the futures of the SDK are large, and several layers contain them.
-        timeout_at(self.end_by, Box::pin(request))
-            .await
-            .unwrap_or(Err(OutOfTime::NoResponse.into()))
+        let request = LAST_ERROR.scope(Arc::clone(&last_error), Box::pin(request));
+        if let Ok(answer) = timeout_at(self.end_by, request).await {
+            return answer;
+        }
+        let last_error = last_error.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Err(last_error.map_or(OutOfTime::NoResponse, OutOfTime::Failed).into())
     }
 }
 
@@ -95,7 +117,7 @@ mod tests {
                 Ok::<_, SdkError<std::io::Error, HttpResponse>>(())
             };
             let error = deadline.send(request).await.err()?;
-            std::error::Error::source(&error)?.downcast_ref::<OutOfTime>().copied()
+            std::error::Error::source(&error)?.downcast_ref::<OutOfTime>().cloned()
         };
         let deadline = Deadline::with_grace(start + seconds(10), seconds(5));
         assert_eq!(send(deadline, 9).await, None);

@@ -39,7 +39,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::request_id::RequestId;
 use futures_util::{StreamExt, stream};
 
-use crate::aws::deadline::OutOfTime;
+use crate::aws::deadline::{OutOfTime, note_failed_attempt};
 use crate::domain::report::ApiCalls;
 use crate::domain::service::{ReadError, ReadResult};
 
@@ -127,16 +127,17 @@ where
         let message = service.message().unwrap_or("without a message");
         return format!("{code}: {message}{request_id}");
     }
-    let answer = error.raw_response().map_or(String::new(), |response| {
-        format!(" (HTTP status {}: {})", response.status().as_u16(), excerpt(response))
-    });
+    let answer =
+        error.raw_response().map_or(String::new(), |response| format!(" ({})", answer(response)));
     format!("{}{answer}{request_id}", chain(error))
 }
 
-/// The first 300 characters of an answer that the SDK could not parse, on one line.
-fn excerpt(response: &HttpResponse) -> String {
+/// The status of an answer, and the first 300 characters of its body, on one line.
+fn answer(response: &HttpResponse) -> String {
     let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
-    body.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(300).collect()
+    let excerpt = body.split_whitespace().collect::<Vec<_>>().join(" ");
+    let excerpt: String = excerpt.chars().take(300).collect();
+    format!("HTTP status {}: {excerpt}", response.status().as_u16())
 }
 
 /// An error with all its causes. The SDK's own text is often only "dispatch failure".
@@ -362,6 +363,12 @@ impl Intercept for RequestCounter {
         components: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
+        if let Some(Err(error)) = context.inner().output_or_error() {
+            note_failed_attempt(match context.inner().response() {
+                Some(response) => answer(response),
+                None => chain(error),
+            });
+        }
         // By the SDK's own classification, so that every throttled attempt counts that it retries as such.
         let action = run_classifiers_on_ctx(components.retry_classifiers(), context.inner());
         let is_throttled = matches!(

@@ -96,9 +96,12 @@ impl From<ListError> for ReadError {
 pub struct Refusal(String);
 
 impl Refusal {
-    /// Whether the zone has no room for more records. No message names the change then.
+    /// Whether the zone has no room for more records. No message names the change then. AWS does not document its
+    /// text.
     pub fn is_about_room(&self) -> bool {
-        self.0.contains("limit of") && self.0.contains("exceeded")
+        let text = self.0.to_ascii_lowercase();
+        text.contains("limit") && text.contains("exceeded")
+            || text.contains("cannot have more than")
     }
 
     /// Whether the refused changes do not fit the records that Route 53 has now. They may fit after they are planned

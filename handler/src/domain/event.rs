@@ -64,7 +64,7 @@ const MAX_HINTS: usize = 20;
 pub(super) fn parse(event: &Value, location: &AwsLocation) -> Trigger {
     let text = |key: &str| event[key].as_str().unwrap_or_default();
     match (text("source"), text("detail-type")) {
-        ("aws.events", "Scheduled Event") => Trigger::reconcile(Scope::full_pass()),
+        ("aws.events", "Scheduled Event") => Trigger::Scheduled,
         ("aws.ecs", "AWS API Call via CloudTrail") => {
             api_call(&event["detail"], event["time"].as_str(), location)
         }
@@ -474,7 +474,7 @@ mod tests {
 
     #[test]
     fn the_schedule_is_a_full_pass() {
-        assert_snapshot!(check(json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}})), @"full pass");
+        assert_snapshot!(check(json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}})), @"full pass of the schedule");
     }
 
     #[test]

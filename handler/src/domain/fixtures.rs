@@ -78,6 +78,7 @@ pub(crate) fn show(trigger: &Trigger) -> String {
     match trigger {
         Trigger::Ignore { reason } => format!("ignored: {reason}"),
         Trigger::Unreadable { reason } => format!("unreadable: {reason}"),
+        Trigger::Scheduled => "full pass of the schedule".into(),
         Trigger::CheckZones { zones } => format!("check zones {}", join(zones)),
         Trigger::Leave(departure) => format!("leave zones {}", join(&departure.zones)),
         Trigger::SetNegativeTtl { zone, seconds } => format!("negative TTL {seconds} in {zone}"),

@@ -39,6 +39,8 @@ pub enum Trigger {
         scope: Scope,
         options: Options,
     },
+    /// A full pass of the schedule. If it fails, the next one does the same work, so it is not retried.
+    Scheduled,
     /// Deletes every record that this environment manages. With `zone`, only those of one zone, which may
     /// have been removed from the configuration.
     Deregister {
@@ -224,6 +226,14 @@ impl Trigger {
         Trigger::Unreadable { reason: format!("the payload is not valid JSON: {error}") }
     }
 
+    /// The run that this trigger requests.
+    fn as_run(&self) -> Trigger {
+        match self {
+            Trigger::Scheduled => Trigger::reconcile(Scope::full_pass()),
+            other => other.clone(),
+        }
+    }
+
     /// The time of the first event, in the event's own spelling.
     pub fn since(&self) -> Option<&str> {
         match self {
@@ -351,12 +361,10 @@ pub fn runs(messages: &[Message]) -> Vec<(Trigger, Vec<&Message>)> {
         if matches!(message.trigger, Trigger::Ignore { .. } | Trigger::Unreadable { .. }) {
             continue;
         }
-        match runs
-            .iter_mut()
-            .find_map(|(trigger, merged)| trigger.merge(&message.trigger).then_some(merged))
-        {
+        let run = message.trigger.as_run();
+        match runs.iter_mut().find_map(|(trigger, merged)| trigger.merge(&run).then_some(merged)) {
             Some(merged) => merged.push(message),
-            None => runs.push((message.trigger.clone(), vec![message])),
+            None => runs.push((run, vec![message])),
         }
     }
     runs

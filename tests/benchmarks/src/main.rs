@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use benchmarks::binary::{LATENCY, Process};
 use benchmarks::workload::{
-    DeliveryMode, Figures, QUEUE, ROUND_TRIP, add_records, call, created, delete,
-    deleted_unattached, detach, ecs_event, fleet, fleet_behind, full_pass, one, one_with_zones,
-    quota_time, record_name, replace_load_balancer, run, tagged,
+    self, DeliveryMode, Figures, QUEUE, ROUND_TRIP, add_records, call, created, delete,
+    deleted_unattached, detach, ecs_event, fleet, fleet_behind, full_name, full_pass, leave_room,
+    one, one_with, one_with_zones, quota_time, record_name, rename, replace_load_balancer, run,
+    tagged, with_ttl,
 };
 use serde_json::json;
 use simulation::account::Account;
+use simulation::faults::{Denied, Faults, Subject};
 
 const USAGE: &str = "usage: benchmarks HANDLER NOOP PLANNER-OUTPUT [DOCUMENT]
 
@@ -28,6 +30,9 @@ npm run bench builds all of these and passes them.";
 /// Numbers of load balancers and of records, and the round trips until a new service is written.
 const LARGE_ACCOUNTS: [(usize, usize, u128); 4] =
     [(5, 0, 2), (400, 0, 3), (5, 9_000, 2), (400, 9_000, 3)];
+
+/// The timeout of the function.
+const TIMEOUT: Duration = Duration::from_secs(840);
 
 /// The events over which the processor time of one is measured, because the system counts it in hundredths of a second.
 const MEASURED_EVENTS: usize = 100;
@@ -134,6 +139,7 @@ fn measure(
     large_accounts(&mut table);
     bursts(&mut table);
     full_passes(&mut table);
+    failures(&mut table);
     processes(&mut table, handler, noop)?;
     plans(&mut table, planner)?;
     if let Some(document) = document {
@@ -448,10 +454,135 @@ fn full_passes(table: &mut Table) {
                 seconds(missing.took),
                 seconds(shortest)
             ),
-            "290 s, the function's timeout without its reserve",
+            "290 s",
             missing.took < Duration::from_secs(290),
         );
     }
+}
+
+/// What a failure costs, and whom it affects.
+fn failures(table: &mut Table) {
+    table.section("Much work, and failures");
+    let services = 5_000;
+    let registered = full_pass(fleet(services)).account;
+    let figures = workload::full_passes(registered.clone(), 1, |simulation| {
+        simulation.environments[0].ttl = 30;
+        simulation.function_timeout = TIMEOUT;
+    });
+    let changed = with_ttl(&figures.account, 30);
+    table.row(
+        "another TTL for 5,000 services: time in one invocation",
+        format!("{changed} records changed after {}", seconds(figures.took)),
+        format!("all, in the function's {}", seconds(TIMEOUT)),
+        changed == services,
+    );
+
+    let short = Duration::from_secs(60);
+    let throttled = Faults { throttled: 1_000, until_ms: u64::MAX / 2, ..Faults::default() };
+    let figures = one_with(fleet(1), &created(0, true), |simulation| {
+        simulation.faults = throttled.clone();
+        simulation.function_timeout = short;
+    });
+    table.row(
+        "every request throttled, a function with 60 s: longest of the three attempts at an event",
+        seconds(figures.longest),
+        "less than 60 s, with a report",
+        figures.longest < short && figures.failed == 3,
+    );
+    let figures = workload::full_passes(fleet(220), 1, |simulation| simulation.faults = throttled);
+    table.row(
+        "every request throttled, a function with 300 s: full pass over 220 services",
+        seconds(figures.longest),
+        "less than 300 s, with a report",
+        figures.longest < Duration::from_secs(300) && figures.failed == 0,
+    );
+
+    let denied = Denied {
+        operation: "ChangeResourceRecordSets".into(),
+        subject: Some(Subject::Name(full_name(2))),
+        from_ms: 0,
+        is_permanent: true,
+    };
+    let figures = workload::full_passes(fleet(5), 1, |simulation| {
+        simulation.faults.denied = Some(denied);
+    });
+    let attempts = figures.of("ChangeResourceRecordSets") + figures.throttled;
+    table.row(
+        "a permission missing for one of five new names",
+        format!("{} names are right after {attempts} change requests", figures.right),
+        "4",
+        figures.right == 4,
+    );
+
+    let refused = |from: usize, to: usize| (from..to).map(full_name);
+    let with_one_refused = |account: Account| {
+        workload::full_passes(account, 1, |simulation| {
+            simulation.rejected_names = refused(0, 1).collect();
+            simulation.function_timeout = TIMEOUT;
+        })
+    };
+    let figures = with_one_refused(fleet(5_000));
+    let again = with_one_refused(figures.account.clone());
+    table.row(
+        "one of 5,000 names refused for good, without a reason: calls of the next full pass",
+        format!(
+            "{}, and {} refusals; {} names are right",
+            show_calls(calls(&again)),
+            again.throttled,
+            again.right
+        ),
+        "at most 10 % more than in sync, 4999 names",
+        again.right == 4_999 && again.to("ecs") <= 606 && again.throttled <= 30,
+    );
+    let figures = workload::full_passes(fleet(200), 1, |simulation| {
+        simulation.rejected_names = refused(0, 100).collect();
+    });
+    table.row(
+        "100 of 200 names refused for good, without a reason: refusals in a full pass",
+        format!("{} in {}", figures.throttled, seconds(figures.longest)),
+        "at most 200: the zone is given up twice",
+        figures.throttled <= 200,
+    );
+
+    let mut full = full_pass(fleet(20)).account;
+    leave_room(&mut full, 0);
+    let newcomers = fleet(40);
+    full.ecs = newcomers.ecs;
+    full.load_balancers = newcomers.load_balancers;
+    full.target_groups = newcomers.target_groups;
+    let figures = workload::full_passes(full, 1, |_| {});
+    table.row(
+        "20 new services in a full zone: change requests in a full pass",
+        format!("{}; {} names are right", figures.throttled, figures.right),
+        "at most 10, the 20 other names",
+        figures.throttled <= 10 && figures.right == 20,
+    );
+
+    let alone = workload::full_passes(fleet(1_000), 1, |_| {});
+    let figures = workload::full_passes(fleet(1_000), 2, |_| {});
+    let over = ratio(figures.longest, alone.longest);
+    table.row(
+        "two full passes over 1,000 new services at once, compared with one",
+        format!(
+            "{over:.2} times as long, {} refused requests, {} names are right",
+            figures.throttled, figures.right
+        ),
+        "2 times, all names",
+        figures.right == 1_000 && over <= 2.0,
+    );
+
+    let mut chain = full_pass(fleet(13)).account;
+    for number in 0..12 {
+        rename(&mut chain, number, number + 1);
+    }
+    delete(&mut chain, 12);
+    let figures = one(chain, &call("DeleteService", 12, json!({})));
+    table.row(
+        "a chain of 12 services, each with the name that the next one wants, after the last name ended",
+        format!("{}, {} invocations failed", show_calls(calls(&figures)), figures.failed),
+        "at most 60 calls, no failure",
+        calls(&figures).iter().sum::<usize>() <= 60 && figures.failed == 0,
+    );
 }
 
 fn processes(table: &mut Table, handler: &Path, noop: &Path) -> Result<(), String> {

@@ -32,6 +32,7 @@ const CLUSTER: &str = "prod";
 const ZONE: &str = "Z1";
 const VPC: &str = "vpc-1";
 const FULL_PASS: &str = r#"{"reconcile":"all"}"#;
+const SCHEDULED: &str = r#"{"source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#;
 
 /// The time of a request and its response together.
 pub const ROUND_TRIP: Duration = Duration::from_millis(50);
@@ -63,6 +64,8 @@ pub struct Figures {
     pub right: usize,
     /// Invocations and messages that failed.
     pub failed: usize,
+    /// The longest invocation.
+    pub longest: Duration,
     /// The account at the end.
     pub account: Account,
 }
@@ -284,7 +287,7 @@ pub fn one_with_zones(mut account: Account, zones: usize, payload: &str) -> Figu
         account.zones.entry(format!("Z{number}")).or_insert_with(zone);
     }
     let events = vec![(Duration::ZERO, payload.to_owned())];
-    run_in(environment_with_zones(zones), account, DeliveryMode::Direct, events)
+    run_in(environment_with_zones(zones), account, DeliveryMode::Direct, events, |_| {})
 }
 
 /// Runs a full pass, with full quotas.
@@ -297,7 +300,47 @@ pub fn full_pass(account: Account) -> Figures {
 /// # Panics
 /// If the handler breaks an invariant.
 pub fn run(account: Account, mode: DeliveryMode, events: Vec<(Duration, String)>) -> Figures {
-    run_in(environment(), account, mode, events)
+    run_in(environment(), account, mode, events, |_| {})
+}
+
+/// Runs full passes that start at the same time. `prepare` changes the account or injects faults.
+pub fn full_passes(
+    account: Account,
+    number: usize,
+    prepare: impl FnOnce(&mut Simulation),
+) -> Figures {
+    let events = vec![(Duration::ZERO, SCHEDULED.to_owned()); number];
+    run_in(environment(), account, DeliveryMode::Direct, events, prepare)
+}
+
+/// Runs one event. `prepare` changes the account or injects faults.
+pub fn one_with(account: Account, payload: &str, prepare: impl FnOnce(&mut Simulation)) -> Figures {
+    let events = vec![(Duration::ZERO, payload.to_owned())];
+    run_in(environment(), account, DeliveryMode::Direct, events, prepare)
+}
+
+/// The name of the zone's records of a service, as Route 53 spells it.
+pub fn full_name(number: usize) -> String {
+    format!("{}.", record_name(number))
+}
+
+/// Tags a service so that it should have the name of another one.
+pub fn rename(account: &mut Account, number: usize, other: usize) {
+    if let Some(service) = account.ecs.services.get_mut(&name(number)) {
+        service.tags.insert("discovery:name".into(), name(other).1);
+    }
+}
+
+/// The number of CNAME records with this TTL.
+pub fn with_ttl(account: &Account, ttl: i64) -> usize {
+    let zone = account.zones.get(ZONE).expect("the zone of all workloads");
+    zone.all().filter(|(rrset, _)| rrset.kind == "CNAME" && rrset.ttl == Some(ttl)).count()
+}
+
+/// Leaves room in the zone for this number of record sets.
+pub fn leave_room(account: &mut Account, rrsets: usize) {
+    let zone = account.zones.get_mut(ZONE).expect("the zone of all workloads");
+    zone.max_rrsets = zone.len() + rrsets;
 }
 
 fn run_in(
@@ -305,15 +348,18 @@ fn run_in(
     account: Account,
     mode: DeliveryMode,
     events: Vec<(Duration, String)>,
+    prepare: impl FnOnce(&mut Simulation),
 ) -> Figures {
     virtual_time::run(7, async {
         let steady_ms = u64::try_from(ROUND_TRIP.as_millis()).ok();
         let faults = Faults { steady_ms, ..Faults::default() };
         let mut simulation = Simulation::new(account, vec![environment], faults, 7);
         simulation.trace = Some(Vec::new());
+        prepare(&mut simulation);
         let workload = Arc::new(Workload {
             lambda: Lambda::new(simulation),
             failed: AtomicUsize::new(0),
+            longest: Mutex::default(),
             begun: Instant::now(),
         });
         match mode {
@@ -322,7 +368,8 @@ fn run_in(
         }
         let simulation = workload.lambda.simulation();
         assert_eq!(simulation.violation, None, "the workload breaks an invariant");
-        figures(&simulation, workload.failed.load(Ordering::Relaxed))
+        let longest = *workload.longest.lock().expect("no holder panics");
+        figures(&simulation, workload.failed.load(Ordering::Relaxed), longest)
     })
 }
 
@@ -330,12 +377,16 @@ struct Workload {
     lambda: Lambda,
     /// Invocations and messages that failed.
     failed: AtomicUsize,
+    longest: Mutex<Duration>,
     begun: Instant,
 }
 
 impl Workload {
     async fn invoke(&self, payload: &str) -> Option<Answer> {
+        let begun = Instant::now();
         let answer = self.lambda.invoke(0, payload).await;
+        let mut longest = self.longest.lock().expect("no holder panics");
+        *longest = begun.elapsed().max(*longest);
         if answer.is_none() {
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
@@ -452,7 +503,7 @@ impl Messages {
     }
 }
 
-fn figures(simulation: &Simulation, failed: usize) -> Figures {
+fn figures(simulation: &Simulation, failed: usize, longest: Duration) -> Figures {
     let trace = simulation.trace.as_deref().unwrap_or_default();
     let mut calls = BTreeMap::new();
     let mut throttled = 0;
@@ -494,6 +545,7 @@ fn figures(simulation: &Simulation, failed: usize) -> Figures {
         ecs_peak: peak("ecs"),
         right: services.iter().filter(|service| is_right(*service)).count(),
         failed,
+        longest,
         account: simulation.account.clone(),
     }
 }

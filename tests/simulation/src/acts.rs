@@ -190,8 +190,7 @@ impl Runner {
                         (config.template, config.alias, config.ttl) = (template, alias, ttl);
                     };
                     runner.lambda.configure(environment, change);
-                    // CloudFormation repeats a run that was killed. The next full pass of the schedule continues
-                    // what failed.
+                    // CloudFormation repeats a run that was killed. Later full passes continue what failed.
                     let mut answer = None;
                     while answer.is_none() && runner.first_violation().is_ok() {
                         answer = runner.lambda.invoke(environment, DEPLOYMENT).await;
@@ -204,9 +203,8 @@ impl Runner {
                         Answer::Report(_) | Answer::Batch(_) => false,
                     });
                     if !is_complete {
-                        runner
-                            .deliver(environment, FULL_PASS.to_owned(), Duration::from_secs(60))
-                            .await;
+                        let event = load_balancer_event("CreateRule", &time);
+                        runner.deliver(environment, event, Duration::from_secs(60)).await;
                     }
                 });
                 Vec::new()
@@ -223,7 +221,8 @@ impl Runner {
                 });
                 Vec::new()
             }
-            Act::FullPass => vec![FULL_PASS.to_owned()],
+            Act::FullPass { is_scheduled: true } => vec![FULL_PASS.to_owned()],
+            Act::FullPass { is_scheduled: false } => vec![load_balancer_event("CreateRule", &time)],
             Act::Payload { text } => vec![text.clone()],
         }
     }

@@ -145,7 +145,10 @@ pub enum Act {
         environment: usize,
         zone: Option<String>,
     },
-    FullPass,
+    /// Started by the schedule, which does not repeat a failed one, or by a call of Elastic Load Balancing.
+    FullPass {
+        is_scheduled: bool,
+    },
     Payload {
         text: String,
     },
@@ -269,7 +272,7 @@ impl History {
         let mut steps = Vec::new();
         if is_established {
             let delivery = EventDelivery { arrives_ms: vec![0], ..EventDelivery::default() };
-            steps.push(Step { at_ms: 0, act: Act::FullPass, delivery });
+            steps.push(Step { at_ms: 0, act: Act::FullPass { is_scheduled: false }, delivery });
         }
         let mut at_ms = if is_established { 20_000 } else { 0 };
         let count = if theme == Theme::Fleet { rng.usize(1..6) } else { rng.usize(3..14) };
@@ -311,7 +314,7 @@ impl History {
         });
         // No event reports the services that exist from the beginning.
         let begins_with_full_pass =
-            self.steps.first().is_some_and(|step| matches!(step.act, Act::FullPass));
+            self.steps.first().is_some_and(|step| matches!(step.act, Act::FullPass { .. }));
         !has_loss
             && (self.account.ecs.services.is_empty() || begins_with_full_pass)
             && self.faults.stale_ms == 0
@@ -659,7 +662,7 @@ impl Scene {
                 let zone = rng.bool().then(|| zones[rng.usize(0..zones.len())].1.clone());
                 Act::Deregister { environment, zone }
             }
-            11 => Act::FullPass,
+            11 => Act::FullPass { is_scheduled: true },
             _ => Act::Payload { text: payload(rng).into() },
         }
     }
@@ -794,8 +797,8 @@ fn delivery(rng: &mut Rng, act: &Act, is_lossy: bool) -> EventDelivery {
         _ => rng.u64(0..60_000),
     };
     // The schedule and a deployment may start full passes at the same time.
-    let copies_one_in = if matches!(act, Act::FullPass) { 2 } else { 4 };
-    let copies = match is_lossy && !matches!(act, Act::FullPass) && rng.u8(0..3) == 0 {
+    let copies_one_in = if matches!(act, Act::FullPass { .. }) { 2 } else { 4 };
+    let copies = match is_lossy && !matches!(act, Act::FullPass { .. }) && rng.u8(0..3) == 0 {
         true => 0,
         false => 1 + usize::from(rng.u8(0..copies_one_in) == 0),
     };

@@ -627,8 +627,7 @@ pub fn check_zones(
     let invariant =
         if simulation.has_lasting_failure() && exemptions.is_none() { 7 } else { invariant };
     let cannot_change = |service: &ServiceName, zone: &str, name: &str| {
-        simulation.rejected_name.as_deref() == Some(name)
-            || simulation.is_out_of_reach(service, zone, name)
+        simulation.rejected_names.contains(name) || simulation.is_out_of_reach(service, zone, name)
     };
     // A service whose present name cannot change keeps it, and gets no other one.
     let mut keepers: BTreeSet<ServiceName> = BTreeSet::new();

@@ -30,7 +30,7 @@ const MAX_DELIVERIES: usize = 16;
 const MAX_RECEIVES: u32 = 5;
 
 /// The time after which SQS delivers a message again, as the stack configures its queues.
-const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(1_805);
+const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(1_685);
 
 /// The delay of the queue of Elastic Load Balancing calls.
 const LOAD_BALANCER_DELAY_MS: u64 = 30_000;
@@ -76,7 +76,7 @@ pub fn play(history: &History) -> Result<Tally, Violation> {
             history.faults.clone(),
             history.seed,
         );
-        simulation.rejected_name.clone_from(&history.rejected_name);
+        simulation.rejected_names.extend(history.rejected_name.clone());
         simulation.function_timeout = Duration::from_millis(history.function_timeout_ms);
         let runner = Arc::new(Runner {
             lambda: Lambda::new(simulation),
@@ -253,11 +253,13 @@ impl Runner {
                 .iter()
                 .any(|failure| failure.item_identifier == message.id.to_string()),
         };
+        let has_schedule = batch.iter().any(|message| message.body == FULL_PASS);
         // A message that is no event fails each time, and needs no further delivery here.
         let failed: Vec<Message> =
             batch.into_iter().filter(|message| has_failed(message) && message.is_event()).collect();
         if let Some(Answer::Batch(answer)) = &answer
             && failed.is_empty()
+            && !has_schedule
             && answer
                 .runs
                 .iter()

@@ -33,8 +33,8 @@ pub struct Simulation {
     pub faults: Faults,
     pub rng: Rng,
     pub begun: Instant,
-    /// Route 53 rejects every change of this name, without a reason.
-    pub rejected_name: Option<String>,
+    /// Route 53 rejects every change of these names, without a reason.
+    pub rejected_names: BTreeSet<String>,
     pub invocations: BTreeMap<u64, InvocationLog>,
     /// The first violation.
     pub violation: Option<Violation>,
@@ -140,7 +140,7 @@ impl Simulation {
             faults,
             rng: Rng::with_seed(seed),
             begun: Instant::now(),
-            rejected_name: None,
+            rejected_names: BTreeSet::new(),
             invocations: BTreeMap::new(),
             violation: None,
             tally: Tally::new(),
@@ -216,7 +216,7 @@ impl Simulation {
 
     /// Whether a fault of this history is left when all others have ended.
     pub fn has_lasting_failure(&self) -> bool {
-        self.rejected_name.is_some()
+        !self.rejected_names.is_empty()
             || self.faults.denied.as_ref().is_some_and(|denied| denied.is_permanent)
             || self.account.zones.keys().any(|id| self.is_full(id))
     }
@@ -517,9 +517,7 @@ impl Simulation {
             );
         }
         let bare = self.rng.bool();
-        if let Some(name) = &self.rejected_name
-            && changes.iter().any(|(_, rrset)| rrset.name == *name)
-        {
+        if changes.iter().any(|(_, rrset)| self.rejected_names.contains(&rrset.name)) {
             self.count("refusals that name no change");
             return (400, refusal(&["The request was refused".to_owned()], bare));
         }
