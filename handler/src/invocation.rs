@@ -1,6 +1,7 @@
 //! One invocation: from the payload to the runs, the log, the metrics, and the answer or the error that
 //! makes Lambda retry.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -12,9 +13,9 @@ use crate::domain::deployment::{
 };
 use crate::domain::marker::Nonce;
 use crate::domain::report::{FullZone, LongNegativeTtl, Outcome, Report, Status, UnreadableMarker};
-use crate::domain::service::{ArnError, AwsLocation, HostedZoneId};
+use crate::domain::service::{ArnError, AwsLocation, HostedZoneId, ServiceArn};
 use crate::domain::trigger::{Message, Payload, Scope, Trigger, runs};
-use crate::metrics;
+use crate::metrics::{self, Cause};
 use crate::reconcile::{Invocation, Reconciler};
 
 /// The answer of an invocation.
@@ -107,7 +108,9 @@ pub async fn answer_until(
     let invocation = Invocation { location, nonce, now, stop_at };
     match payload {
         Payload::One(trigger) => {
-            let report = run(reconciler, &invocation, &trigger).await;
+            let none = BTreeSet::new();
+            let scheduled_with = (trigger == Trigger::Scheduled).then_some(&none);
+            let report = run(reconciler, &invocation, &trigger, scheduled_with).await;
             let Some(error) = failure(&report) else { return Ok(Answer::Report(report)) };
             // A retry of a dry run would change nothing, and somebody waits for its outcomes.
             if report.dry_run {
@@ -134,7 +137,7 @@ async fn resource(
     invocation: &Invocation,
     event: ResourceEvent,
 ) -> Result<Answer, InvocationError> {
-    let report = run(reconciler, invocation, &event.trigger).await;
+    let report = run(reconciler, invocation, &event.trigger, None).await;
     let error = failure(&report);
     let fails = match (&event.trigger, event.action) {
         (Trigger::CheckZones { .. } | Trigger::Leave(_), _) | (_, Action::Delete) => true,
@@ -154,10 +157,17 @@ async fn resource(
     }))
 }
 
-async fn run(reconciler: &Reconciler, invocation: &Invocation, trigger: &Trigger) -> Report {
+/// `scheduled_with`: if the schedule asked for the run, the services that events named.
+async fn run(
+    reconciler: &Reconciler,
+    invocation: &Invocation,
+    trigger: &Trigger,
+    scheduled_with: Option<&BTreeSet<ServiceArn>>,
+) -> Report {
     let report = reconciler.run(trigger, invocation).await;
     log(&report);
-    metrics::record(&report, trigger.since(), SystemTime::now());
+    let cause = Cause { since: trigger.since(), scheduled_with };
+    metrics::record(&report, cause, SystemTime::now());
     report
 }
 
@@ -189,7 +199,9 @@ async fn batch(
     }
     let mut reports = Vec::new();
     for (trigger, messages) in runs(messages) {
-        let report = run(reconciler, invocation, &trigger).await;
+        let is_scheduled = messages.iter().any(|message| message.trigger == Trigger::Scheduled);
+        let scheduled_with = trigger.services().filter(|_| is_scheduled);
+        let report = run(reconciler, invocation, &trigger, scheduled_with).await;
         if let Some(error) = failure(&report) {
             tracing::error!(error = %error, "run of the batch failed");
         }

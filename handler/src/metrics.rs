@@ -1,9 +1,10 @@
 //! The metrics of a run. CloudWatch extracts them from lines in the log (its embedded metric format), so
 //! they cost no API call.
 //!
-//! Every metric has the dimension `Environment`. The values of `Status` are the statuses, those of `Service` the
+//! Every metric has the dimension `Environment`. The values of `Status` are the statuses, those of `Api` the
 //! APIs, and those of `Zone` the configured zones.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +12,8 @@ use aws_smithy_types::date_time::{DateTime, Format};
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use metrics_cloudwatch_embedded::{Builder, Collector};
 
-use crate::domain::report::{Report, ReportScope, Status};
+use crate::domain::report::{Outcome, Report, ReportScope, Status};
+use crate::domain::service::ServiceArn;
 
 pub const NAMESPACE: &str = "EcsDiscovery";
 
@@ -29,7 +31,15 @@ impl Metrics {
             .ok();
         describe_histogram!("EventToChange", Unit::Seconds, "");
         describe_histogram!("LastFullPassAge", Unit::Seconds, "");
-        for name in ["CompleteFullPasses", "ManagedNames", "Conflicts", "Refused", "ZoneRecords"] {
+        for name in [
+            "CompleteFullPasses",
+            "RepairedByFullPass",
+            "ManagedNames",
+            "ExpectedNames",
+            "Conflicts",
+            "Refused",
+            "ZoneRecords",
+        ] {
             describe_histogram!(name, Unit::Count, "");
         }
         for name in
@@ -54,9 +64,17 @@ impl Metrics {
 /// so the minimum over all processes is the right age.
 static LAST_FULL_PASS: Mutex<Option<SystemTime>> = Mutex::new(None);
 
-/// Records a run that ended at `now`. `since` is the time of its first event, taken from the event (RFC
-/// 3339).
-pub fn record(report: &Report, since: Option<&str>, now: SystemTime) {
+/// Why a run took place.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cause<'a> {
+    /// The time of its first event, taken from the event (RFC 3339).
+    pub since: Option<&'a str>,
+    /// If the schedule asked for it: the services that events of the same batch named.
+    pub scheduled_with: Option<&'a BTreeSet<ServiceArn>>,
+}
+
+/// Records a run that ended at `now`.
+pub fn record(report: &Report, cause: Cause<'_>, now: SystemTime) {
     if report.dry_run || report.scope == ReportScope::None {
         return;
     }
@@ -70,16 +88,16 @@ pub fn record(report: &Report, since: Option<&str>, now: SystemTime) {
     counter!("Failures").increment(count(failures));
     counter!("FailedRuns").increment(u64::from(failures > 0));
     let (calls, throttles) = (&report.api_calls, &report.throttles);
-    for (service, calls, throttles) in [
+    for (api, calls, throttles) in [
         ("ecs", calls.ecs, throttles.ecs),
         ("elb", calls.elb, throttles.elb),
         ("route53", calls.route53, throttles.route53),
     ] {
-        counter!("ApiCalls", "Service" => service).increment(calls.into());
-        counter!("Throttles", "Service" => service).increment(throttles.into());
+        counter!("ApiCalls", "Api" => api).increment(calls.into());
+        counter!("Throttles", "Api" => api).increment(throttles.into());
     }
     let changed = report.changes.created + report.changes.deleted > 0;
-    if let Some(age) = since.filter(|_| changed).and_then(|since| age(since, now)) {
+    if let Some(age) = cause.since.filter(|_| changed).and_then(|since| age(since, now)) {
         histogram!("EventToChange").record(age.as_secs_f64());
     }
     if let Ok(mut last) = LAST_FULL_PASS.lock() {
@@ -95,10 +113,22 @@ pub fn record(report: &Report, since: Option<&str>, now: SystemTime) {
             |status| report.outcomes.iter().filter(|outcome| outcome.status == status).count();
         let complete = failures == 0;
         histogram!("CompleteFullPasses").record(level(usize::from(complete)));
+        if let Some(named) = cause.scheduled_with {
+            let is_repair = |outcome: &&Outcome| {
+                outcome.status.is_change() && !named.contains(&outcome.service)
+            };
+            let repaired = report.outcomes.iter().filter(is_repair).count();
+            histogram!("RepairedByFullPass").record(level(repaired));
+        }
         // An incomplete full pass reports the numbers that it counted, but never a zero.
         let counted = |number: &usize| complete || *number > 0;
         if let Some(managed) = Some(full_pass.managed_names).filter(counted) {
             histogram!("ManagedNames").record(level(managed));
+        }
+        let expected =
+            report.outcomes.iter().filter(|outcome| outcome.status.expects_a_name()).count();
+        if let Some(expected) = Some(expected).filter(counted) {
+            histogram!("ExpectedNames").record(level(expected));
         }
         if let Some(conflicts) = Some(with(Status::Conflict)).filter(counted) {
             histogram!("Conflicts").record(level(conflicts));
@@ -109,6 +139,9 @@ pub fn record(report: &Report, since: Option<&str>, now: SystemTime) {
         for (zone, records) in full_pass.zone_records.iter().filter(|(_, records)| counted(records))
         {
             histogram!("ZoneRecords", "Zone" => zone.to_string()).record(level(*records));
+        }
+        if let Some(largest) = full_pass.zone_records.values().copied().max().filter(counted) {
+            histogram!("ZoneRecords").record(level(largest));
         }
     }
 }

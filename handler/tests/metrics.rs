@@ -2,14 +2,14 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
 use common::service_arn;
 use handler::domain::dns::DnsName;
 use handler::domain::report::{ApiCalls, Changes, FullPass, Outcome, Report, ReportScope, Status};
 use handler::domain::service::{HostedZoneId, ServiceArn};
-use handler::metrics::{Metrics, record};
+use handler::metrics::{Cause, Metrics, record};
 use serde_json::Value;
 
 fn outcome(service: &str, status: Status) -> Outcome {
@@ -84,7 +84,7 @@ fn a_run_writes_metrics_only_for_the_numbers_that_it_could_count() {
 
     record(
         &report(vec![outcome("a", Status::Registered)], None),
-        Some("2001-09-09T01:46:40Z"),
+        Cause { since: Some("2001-09-09T01:46:40Z"), ..Cause::default() },
         now,
     );
     insta::assert_snapshot!(written(&metrics).join("\n"), @r"
@@ -98,20 +98,54 @@ fn a_run_writes_metrics_only_for_the_numbers_that_it_could_count() {
     ");
 
     // A complete full pass writes zeros, too.
-    record(&report(vec![outcome("a", Status::Conflict)], full_pass()), None, now);
-    insta::assert_snapshot!(written(&metrics).join("\n"), @r"
+    record(&report(vec![outcome("a", Status::Conflict)], full_pass()), Cause::default(), now);
+    insta::assert_snapshot!(written(&metrics).join("\n"), @"
     ApiCalls{ecs}: 2 Count
     ApiCalls{elb}: 2 Count
     ApiCalls{route53}: 2 Count
     CompleteFullPasses{}: [1.0] Count
     Conflicts{}: [1.0] Count
     Created{}: 2 Count
+    ExpectedNames{}: [1.0] Count
     LastFullPassAge{}: [0.0] Seconds
     ManagedNames{}: [3.0] Count
     Outcomes{conflict}: 1 Count
     Refused{}: [0.0] Count
     Throttles{route53}: 1 Count
     ZoneRecords{Z1}: [7.0] Count
+    ZoneRecords{}: [7.0] Count
+    ");
+
+    // A scheduled full pass counts the names that it changed, except those of services that events named.
+    let outcomes = [
+        ("lost", Status::Registered),
+        ("stale", Status::Deregistered),
+        ("named", Status::Updated),
+        ("right", Status::Unchanged),
+    ];
+    let outcomes = outcomes.map(|(service, status)| outcome(service, status)).to_vec();
+    let named = BTreeSet::from([outcomes[2].service.clone()]);
+    let cause = Cause { scheduled_with: Some(&named), ..Cause::default() };
+    record(&report(outcomes, full_pass()), cause, now);
+    insta::assert_snapshot!(written(&metrics).join("\n"), @"
+    ApiCalls{ecs}: 2 Count
+    ApiCalls{elb}: 2 Count
+    ApiCalls{route53}: 2 Count
+    CompleteFullPasses{}: [1.0] Count
+    Conflicts{}: [0.0] Count
+    Created{}: 2 Count
+    ExpectedNames{}: [3.0] Count
+    LastFullPassAge{}: [0.0] Seconds
+    ManagedNames{}: [3.0] Count
+    Outcomes{deregistered}: 1 Count
+    Outcomes{registered}: 1 Count
+    Outcomes{unchanged}: 1 Count
+    Outcomes{updated}: 1 Count
+    Refused{}: [0.0] Count
+    RepairedByFullPass{}: [2.0] Count
+    Throttles{route53}: 1 Count
+    ZoneRecords{Z1}: [7.0] Count
+    ZoneRecords{}: [7.0] Count
     ");
 
     // An incomplete full pass writes no zeros for its counts, and the age of the last complete one grows.
@@ -120,13 +154,14 @@ fn a_run_writes_metrics_only_for_the_numbers_that_it_could_count() {
         read_errors: vec!["denied".into()],
         ..report(vec![outcome("a", Status::Failed)], full_pass())
     };
-    record(&incomplete, None, now);
-    insta::assert_snapshot!(written(&metrics).join("\n"), @r"
+    record(&incomplete, Cause::default(), now);
+    insta::assert_snapshot!(written(&metrics).join("\n"), @"
     ApiCalls{ecs}: 2 Count
     ApiCalls{elb}: 2 Count
     ApiCalls{route53}: 2 Count
     CompleteFullPasses{}: [0.0] Count
     Created{}: 2 Count
+    ExpectedNames{}: [1.0] Count
     FailedRuns{}: 1 Count
     Failures{}: 2 Count
     LastFullPassAge{}: [900.0] Seconds
@@ -134,18 +169,20 @@ fn a_run_writes_metrics_only_for_the_numbers_that_it_could_count() {
     Outcomes{failed}: 1 Count
     Throttles{route53}: 1 Count
     ZoneRecords{Z1}: [7.0] Count
+    ZoneRecords{}: [7.0] Count
     ");
 
     // A run writes no `EventToChange` for an invalid or future time, or without a change.
     for since in ["yesterday", "2101-01-01T00:00:00Z", ""] {
-        record(&report(vec![], None), Some(since), now);
+        record(&report(vec![], None), Cause { since: Some(since), ..Cause::default() }, now);
     }
     let idle = Report { changes: Changes::default(), ..report(vec![], None) };
-    record(&idle, Some("2001-09-09T01:46:40Z"), now);
+    let since = Some("2001-09-09T01:46:40Z");
+    record(&idle, Cause { since, ..Cause::default() }, now);
     assert!(!written(&metrics).iter().any(|metric| metric.starts_with("EventToChange")));
 
     // Dry runs and ignored payloads write nothing.
-    record(&Report { dry_run: true, ..report(vec![], full_pass()) }, None, now);
-    record(&Report { scope: ReportScope::None, ..report(vec![], None) }, None, now);
+    record(&Report { dry_run: true, ..report(vec![], full_pass()) }, Cause::default(), now);
+    record(&Report { scope: ReportScope::None, ..report(vec![], None) }, Cause::default(), now);
     assert_eq!(written(&metrics), Vec::<String>::new());
 }

@@ -2223,7 +2223,7 @@ fn deployment() -> Value {
     json!({"RequestType": "Update", "ResourceProperties": {"Update": request}})
 }
 
-const OUTDATED: &str = "failed: another version of the function or of its configuration took over the zone Z1 1 s ago, \
+const OUTDATED: &str = "failed: the zone Z1 belongs to another version of the function or of its configuration, \
     and this invocation belongs to an older one, so it changes nothing; a retry uses the newer version";
 
 #[tokio::test(start_paused = true)]

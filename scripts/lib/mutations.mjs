@@ -350,7 +350,7 @@ export const mutations = [
   },
   {
     name: 'an older version that takes a zone over from a newer one',
-    edits: [['domain/generation.rs', 'self.newest_at_ms > taken_at', 'true']],
+    edits: [['domain/generation.rs', 'self.newest_at_ms > newest_at', 'true']],
   },
   {
     name: 'an internet-facing load balancer preferred',

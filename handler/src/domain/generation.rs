@@ -8,8 +8,9 @@
 //!
 //! The first one contains the *generation*, a hash of the code and the configuration, of the version that the zone
 //! belongs to. Each batch deletes and creates it again. So Route 53 refuses the batches of every other version, and
-//! an event costs no request more. Only after such a refusal the handler reads both records. A version that started
-//! after the zone had got its present one is newer, and takes the zone over. An older one changes nothing.
+//! an event costs no request more. Only after such a refusal the handler reads both records. The second one contains when
+//! the present version was certainly the newest one. A version that was so later takes the zone over. An older one
+//! changes nothing.
 
 use crate::domain::dns::{DnsName, RecordData, RecordType, Rrset};
 use crate::domain::marker::unquote;
@@ -82,16 +83,15 @@ impl Version {
         if present == Some(&mine) {
             return Turn::Current;
         }
-        let taken_at = since.and_then(read_since).filter(|_| present.is_some());
-        if let Some(taken_at) = taken_at.filter(|taken_at| !self.is_newer(*taken_at)) {
-            let age = self.now_ms.saturating_sub(taken_at) / 1_000;
+        let newest_at = since.and_then(read_since).filter(|_| present.is_some());
+        if newest_at.is_some_and(|newest_at| !self.is_newer(newest_at)) {
             return Turn::Outdated(format!(
-                "another version of the function or of its configuration took over the zone {zone} {age} s ago, and \
-                 this invocation belongs to an older one, so it changes nothing; a retry uses the newer version"
+                "the zone {zone} belongs to another version of the function or of its configuration, and this \
+                 invocation belongs to an older one, so it changes nothing; a retry uses the newer version"
             ));
         }
         let deletes = [present, since].into_iter().flatten().cloned().collect();
-        let since = since_name.map(|name| text(&name, &format!("since={}", self.now_ms)));
+        let since = since_name.map(|name| text(&name, &format!("since={}", self.newest_at_ms)));
         let creates = [mine].into_iter().chain(since).collect();
         Turn::TakeOver(change(zone, name, deletes, creates))
     }
@@ -103,8 +103,9 @@ impl Version {
         present.any(|rrset| *rrset != mine)
     }
 
-    fn is_newer(&self, taken_at: u64) -> bool {
-        self.newest_at_ms > taken_at || self.now_ms.saturating_sub(taken_at) >= MAX_OVERLAP_MS
+    /// Whether this is a newer version than one that was certainly the newest one at this time.
+    fn is_newer(&self, newest_at: u64) -> bool {
+        self.newest_at_ms > newest_at || self.now_ms.saturating_sub(newest_at) >= MAX_OVERLAP_MS
     }
 }
 
@@ -224,8 +225,15 @@ mod tests {
     fn an_older_version_takes_the_zone_over_when_no_other_one_can_run_any_more() {
         let records = taken_by(&version("b", 100, 101), &[]);
         let overlap = MAX_OVERLAP_MS / 1_000;
-        assert!(is_outdated(&version("a", 0, 101 + overlap - 1), &records));
-        taken_by(&version("a", 0, 101 + overlap), &records);
+        assert!(is_outdated(&version("a", 0, 100 + overlap - 1), &records));
+        taken_by(&version("a", 0, 100 + overlap), &records);
+    }
+
+    #[test]
+    fn a_zone_that_an_older_version_took_while_it_belonged_to_none_goes_to_the_newer_one() {
+        // A person deregistered the zone after the deployment of "b".
+        let records = taken_by(&version("a", 0, 93), &[]);
+        taken_by(&version("b", 81, 100), &records);
     }
 
     #[test]

@@ -35,6 +35,17 @@ pub enum Status {
 }
 
 impl Status {
+    /// Whether the run changed a name of the service.
+    pub fn is_change(self) -> bool {
+        use Status::{Adopted, Deregistered, Registered, Updated};
+        matches!(self, Registered | Updated | Adopted | Deregistered)
+    }
+
+    /// Whether the service has a name, or should have one.
+    pub fn expects_a_name(self) -> bool {
+        !matches!(self, Status::Ignored | Status::Deregistered)
+    }
+
     /// The text in the answer, for example `registered`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -242,6 +242,14 @@ impl Trigger {
         }
     }
 
+    /// The services that events or requests named.
+    pub fn services(&self) -> Option<&BTreeSet<ServiceArn>> {
+        match self {
+            Trigger::Reconcile { scope, .. } => Some(&scope.targets().services),
+            _ => None,
+        }
+    }
+
     /// Whether this asks for a full pass and names no service, so that a full pass for another reason does all its work.
     pub fn is_plain_full_pass(&self) -> bool {
         match self {

@@ -391,6 +391,12 @@ fn change_records(simulation: &mut Simulation, zone: &str, name: &str, change: &
                 };
                 changes.push((Action::Create, StoredRrset { values, ..marker }));
             }
+            if *tampering == Tampering::Delete && !changes.is_empty() {
+                // Whoever deletes the marker takes the records over. The handler gets them back only by adoption.
+                changes.extend(delete(zone.at(name)));
+                let records = zone.at(name).map(|(rrset, _)| (Action::Create, rrset.clone()));
+                changes.extend(records);
+            }
             ("markers tampered with", changes)
         }
     };

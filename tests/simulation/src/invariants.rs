@@ -301,7 +301,7 @@ pub fn check_change(
                 matches!(expected, Expected::Record { zone: at, name: other, .. } if at == zone && other == name)
                     && !is_ending(service)
             });
-            let is_heir_known = !described.is_incomplete;
+            let is_heir_known = !described.is_incomplete && !described.balancers_changed;
             if let (None, Some(heir), true, true) =
                 (&new_holder, heir, is.is_empty(), is_heir_known)
             {

@@ -233,6 +233,9 @@ pub struct Described {
     pub load_balancers: BTreeMap<String, Option<StoredLoadBalancer>>,
     /// Whether an answer lacked a service or a field, so that the state of some service was unknown in one round.
     pub is_incomplete: bool,
+    /// Whether two answers about a target group or a load balancer differ. Later rounds read the services of their
+    /// changes again, but not those that had no load balancer in the first round.
+    pub balancers_changed: bool,
     /// The record sets that were listed, by zone, key and writer.
     pub(crate) rrsets: BTreeSet<(String, Key, Writer)>,
 }
@@ -249,6 +252,11 @@ impl Described {
             service.as_ref().is_some_and(|service| service.status != ServiceStatus::Active)
         });
         self.ended.extend(ended.map(|(name, _)| name.clone()));
+        fn differ<T: PartialEq>(one: &BTreeMap<String, T>, other: &BTreeMap<String, T>) -> bool {
+            one.iter().any(|(name, value)| other.get(name).is_some_and(|other| other != value))
+        }
+        self.balancers_changed |= differ(&self.target_groups, &more.target_groups)
+            || differ(&self.load_balancers, &more.load_balancers);
         for name in more.services.iter().filter(|(_, found)| found.is_some()).map(|(name, _)| name)
         {
             self.missing.remove(name);

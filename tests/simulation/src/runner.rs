@@ -23,6 +23,9 @@ use crate::virtual_time;
 pub(crate) const FULL_PASS: &str =
     r#"{"source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#;
 
+/// Unlike the schedule, a person is told of a failure.
+const REQUESTED_FULL_PASS: &str = r#"{"reconcile":"all"}"#;
+
 /// How often an event is delivered before it is given up.
 const MAX_DELIVERIES: usize = 16;
 
@@ -312,7 +315,7 @@ impl Runner {
             return Err(Violation::new(9, message));
         }
         let before = self.lambda.simulation().account.zones.clone();
-        let answer = self.lambda.invoke(environment, FULL_PASS).await;
+        let answer = self.lambda.invoke(environment, REQUESTED_FULL_PASS).await;
         self.first_violation()?;
         let is_refused = matches!(&answer, Some(Answer::Report(report))
             if report.outcomes.iter().any(|outcome| outcome.status == Status::Refused));
