@@ -11,6 +11,7 @@ import {
 import type { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
+import { ZONE_QUOTA } from './alarms.js';
 import type { HandlerMetrics } from './metrics.js';
 import type { VpcZone } from './zones.js';
 
@@ -22,6 +23,7 @@ export interface DiscoveryDashboardProps {
   readonly logGroup: LogGroup;
   readonly zones: readonly VpcZone[];
   readonly fullPassMinutes: number;
+  readonly runbookUrl: string;
 }
 
 /** Shows which services have their names, how fast changes are applied, the reasons of failures, and the use of quotas. */
@@ -46,21 +48,26 @@ export class DiscoveryDashboard extends Construct {
     const apis = ['ecs', 'elb', 'route53'];
 
     new Dashboard(this, 'Dashboard', {
-      dashboardName: `EcsDiscovery-${environment}`,
       defaultInterval: Duration.hours(12),
       widgets: [
         [
-          new AlarmStatusWidget({ title: 'Alarms', alarms: [...props.alarms], width: 12, height: 3 }),
+          ...(props.alarms.length === 0
+            ? []
+            : [new AlarmStatusWidget({ title: 'Alarms', alarms: [...props.alarms], width: 8, height: 4 })]),
           new SingleValueWidget({
             title: 'Is every service registered? (last full pass)',
             metrics: [
-              metrics.managedNames(fullPass),
-              metrics.conflicts(fullPass),
-              metrics.refused(fullPass),
-              metrics.failures(fullPass),
+              metrics.expectedNames(fullPass).with({ label: 'should have a name' }),
+              metrics.managedNames(fullPass).with({ label: 'names' }),
+              metrics.conflicts(fullPass).with({ label: 'conflict' }),
+              metrics.refused(fullPass).with({ label: 'refused' }),
+              ...['waiting', 'invalid', 'rejected'].map((status) =>
+                metrics.outcomes(status)(fullPass).with({ label: status }),
+              ),
+              metrics.failures(fullPass).with({ label: 'failures' }),
             ],
-            width: 12,
-            height: 3,
+            width: props.alarms.length === 0 ? 24 : 16,
+            height: 4,
           }),
         ],
         [
@@ -83,13 +90,14 @@ export class DiscoveryDashboard extends Construct {
         ],
         [
           new LogQueryWidget({
-            title: 'Services without their name, and why',
+            title: 'Services that are not registered, each with its latest reason',
             logGroupNames: [props.logGroup.logGroupName],
             queryLines: [
-              'fields @timestamp, status, name, service, reason',
-              'filter message = "outcome" and status in ["conflict", "refused", "rejected", "invalid", "failed", "waiting"]',
-              'sort @timestamp desc',
-              'limit 50',
+              'filter message = "outcome"',
+              'stats latest(status) as latest_status, latest(name) as latest_name, latest(reason) as latest_reason, max(@timestamp) as seen by service',
+              'filter latest_status in ["conflict", "refused", "rejected", "invalid", "failed", "waiting"]',
+              'sort seen desc',
+              'limit 1000',
             ],
             width: 24,
             height: 7,
@@ -97,8 +105,12 @@ export class DiscoveryDashboard extends Construct {
         ],
         [
           new GraphWidget({
-            title: 'Complete full passes, and the age of the last one',
-            left: [metrics.completeFullPasses(fullPass), metrics.failedRuns(fullPass)],
+            title: 'Complete full passes, what they repaired, and the age of the last one',
+            left: [
+              metrics.completeFullPasses(fullPass),
+              metrics.repairedByFullPass(fullPass),
+              metrics.failedRuns(fullPass),
+            ],
             right: [metrics.lastFullPassAge(minutes).with({ label: 'age in seconds' })],
             leftYAxis: { min: 0 },
             rightYAxis: { min: 0 },
@@ -121,7 +133,10 @@ export class DiscoveryDashboard extends Construct {
               metrics.zoneRecords(zone.hostedZoneId)(fullPass).with({ label: zone.name }),
             ),
             leftYAxis: { min: 0 },
-            leftAnnotations: [{ value: 10_000, label: 'quota', color: '#d62728' }],
+            leftAnnotations: [
+              { value: ZONE_QUOTA, label: 'quota', color: '#d62728' },
+              { value: 0.8 * ZONE_QUOTA, label: '80 percent', color: '#ff7f0e' },
+            ],
             width: 8,
           }),
         ],
@@ -140,7 +155,7 @@ export class DiscoveryDashboard extends Construct {
             width: 8,
           }),
           new TextWidget({
-            markdown: `**${environment}** in ${Stack.of(this).region}\n\nRUNBOOK.md explains each alarm and the next steps.`,
+            markdown: `**${environment}** in ${Stack.of(this).region}\n\nThe runbook explains each alarm and the next steps: ${props.runbookUrl}`,
             width: 8,
             height: 6,
           }),

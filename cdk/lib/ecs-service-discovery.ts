@@ -1,11 +1,10 @@
 import { Lazy, RemovalPolicy } from 'aws-cdk-lib';
-import type { IAlarm } from 'aws-cdk-lib/aws-cloudwatch';
 import { PermissionsBoundary, ManagedPolicy } from 'aws-cdk-lib/aws-iam';
 import type { IFunction } from 'aws-cdk-lib/aws-lambda';
 import type { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
-import { Alarms } from './alarms.js';
+import { DiscoveryAlarms } from './alarms.js';
 import { DiscoveryDashboard } from './dashboard.js';
 import { DeadLetterQueue, EventQueue, EVENTS, LOAD_BALANCER_CALLS } from './delivery.js';
 import { type DiscoveryOptions, parseDiscovery } from './environment.js';
@@ -55,7 +54,8 @@ export class EcsServiceDiscovery extends Construct {
   public readonly deadLetterQueue: IQueue;
   /** Events that the handler processes in batches. */
   public readonly eventQueue: IQueue;
-  public readonly alarms: readonly IAlarm[];
+  /** The alarms, each as a property. `undefined` with the property `alarms: false`. */
+  public readonly alarms: DiscoveryAlarms | undefined;
   /** What the full pass of the latest deployment did, like `212 unchanged, 1 conflict`. */
   public readonly fullPassSummary: string;
 
@@ -109,24 +109,30 @@ export class EcsServiceDiscovery extends Construct {
       fullPassMinutes,
     });
     for (const source of [triggers, events.mapping, loadBalancerCalls.mapping]) source.node.addDependency(kept);
-    this.fullPassSummary = lifecycle.fullPass(triggers, kept);
+    const fullPass = lifecycle.fullPass(triggers, kept);
+    this.fullPassSummary = fullPass.getAttString('Summary');
 
     const metrics = new HandlerMetrics(environment);
     const watch = { environment, deadLetterQueue, metrics };
-    const alarms = new Alarms(this, 'Alarms', { ...watch, discovery, handler: handler.function });
-    new DiscoveryDashboard(this, 'Dashboard', {
-      ...watch,
-      alarms: alarms.all,
-      logGroup: handler.logGroup,
-      zones: zones.distinct,
-      fullPassMinutes,
-    });
+    if (discovery.alarms) {
+      const watched = { ...watch, discovery, handler: handler.function, firstFullPass: fullPass };
+      this.alarms = new DiscoveryAlarms(this, 'Alarms', watched);
+    }
+    if (discovery.dashboard) {
+      new DiscoveryDashboard(this, 'Dashboard', {
+        ...watch,
+        alarms: this.alarms?.all ?? [],
+        logGroup: handler.logGroup,
+        zones: zones.distinct,
+        fullPassMinutes,
+        runbookUrl: discovery.runbookUrl,
+      });
+    }
 
     this.function = handler.function;
     this.logGroup = handler.logGroup;
     this.zones = zones.zones;
     this.deadLetterQueue = deadLetterQueue;
     this.eventQueue = events.queue;
-    this.alarms = alarms.all;
   }
 }

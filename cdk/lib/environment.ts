@@ -143,6 +143,17 @@ const options = {
     .default(RetentionDays.ONE_MONTH),
   /** An SNS topic that the alarms notify. By default alarms are visible in CloudWatch only. */
   alarmTopicArn: textOrToken(/^arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[\w-]{1,256}$/, 'the ARN of an SNS topic').optional(),
+  /** Whether the stack has alarms. */
+  alarms: z.boolean({ error: 'expected true or false' }).default(true),
+  /** Whether the stack has a dashboard. */
+  dashboard: z.boolean({ error: 'expected true or false' }).default(true),
+  /** Where people find the runbook. The descriptions of the alarms link to its sections. */
+  runbookUrl: text(
+    /^(https?:\/\/[^\s#]+|[^\s#:]+)$/,
+    'a URL or a path without #, like https://wiki.example.com/runbook',
+  )
+    .max(300, { error: 'expected a URL of at most 300 characters' })
+    .default('RUNBOOK.md'),
   /** The name or the ARN of a managed policy that becomes the boundary of every role. */
   permissionsBoundary: text(
     /^(arn:[a-z-]+:iam::(\d{12}|aws):policy\/)?[\w+=,.@/-]{1,512}$/,
@@ -172,7 +183,17 @@ const keptNamesNeedZones: z.core.CheckFn<{ onDestroy: string; removalPolicy: str
   }
 };
 
-const discovery = object(options).check(keptNamesNeedZones);
+/** A topic would never hear of anything. */
+const topicNeedsAlarms: z.core.CheckFn<{ alarms: boolean; alarmTopicArn?: string | undefined }> = ({
+  value,
+  issues,
+}) => {
+  if (value.alarms || value.alarmTopicArn === undefined) return;
+  const message = 'expected no topic, because alarms is false';
+  issues.push({ code: 'custom', path: ['alarmTopicArn'], message, input: value });
+};
+
+const discovery = object(options).check(keptNamesNeedZones, topicNeedsAlarms);
 
 const environment = object({
   /** The account of the stack: twelve digits. */
@@ -195,7 +216,7 @@ const environment = object({
    * such a stack, deploy it with `false` first.
    */
   terminationProtection: z.boolean({ error: 'expected true or false' }).optional(),
-}).check(keptNamesNeedZones);
+}).check(keptNamesNeedZones, topicNeedsAlarms);
 
 /** The region (part 3) or the account (part 4) of an ARN. `undefined` for tokens and for names. */
 const regionOrAccount = (arn: string | undefined, part: 3 | 4): string | undefined =>

@@ -174,9 +174,9 @@ export class Lifecycle extends Construct {
   /**
    * Runs a full pass after `after` was created, and whenever the handler or its configuration changes.
    *
-   * @returns what the pass did, like `212 unchanged, 1 conflict`
+   * @returns the resource, whose attribute `Summary` is what the pass did, like `212 unchanged, 1 conflict`
    */
-  fullPass(...after: IDependable[]): string {
+  fullPass(...after: IDependable[]): CustomResource {
     const reconcile = { reconcile: 'all' };
     const fullPass = this.resource(
       this,
@@ -186,7 +186,7 @@ export class Lifecycle extends Construct {
       { Configuration: this.handler.configuration, Code: this.handler.codeHash },
     );
     fullPass.node.addDependency(...after);
-    return fullPass.getAttString('Summary');
+    return fullPass;
   }
 
   private resource(scope: Construct, id: string, resourceType: string, requests: object, more: object = {}) {

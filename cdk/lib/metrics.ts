@@ -16,8 +16,12 @@ export class HandlerMetrics {
   readonly completeFullPasses = this.metric('CompleteFullPasses', 'Sum');
   /** Seconds since the last complete full pass of each process, so the minimum is the right age. */
   readonly lastFullPassAge = this.metric('LastFullPassAge', 'Minimum');
+  /** Names that a full pass of the schedule created, moved or deleted, because no event had done so. */
+  readonly repairedByFullPass = this.metric('RepairedByFullPass', 'Maximum');
   /** Managed names after the last full pass. */
   readonly managedNames = this.metric('ManagedNames', 'Maximum');
+  /** Services that had, or should have had, a name in the last full pass. */
+  readonly expectedNames = this.metric('ExpectedNames', 'Maximum');
   /** Services whose name belongs to another service or record, in the last full pass. */
   readonly conflicts = this.metric('Conflicts', 'Minimum');
   /** Services whose names were not deleted because of the delete limit, in the last full pass. */
@@ -34,6 +38,9 @@ export class HandlerMetrics {
     return this.metric('Outcomes', 'Sum', { Status: status });
   }
 
+  /** Record sets of the zone that has the most. */
+  readonly largestZone = this.metric('ZoneRecords', 'Maximum');
+
   /** Record sets of a zone. Its quota is 10,000. */
   zoneRecords(hostedZoneId: string): (period: Duration) => Metric {
     return this.metric('ZoneRecords', 'Maximum', { Zone: hostedZoneId });
@@ -41,12 +48,12 @@ export class HandlerMetrics {
 
   /** Requests to one API of AWS: `ecs`, `elb` or `route53`. */
   apiCalls(api: string): (period: Duration) => Metric {
-    return this.metric('ApiCalls', 'Sum', { Service: api });
+    return this.metric('ApiCalls', 'Sum', { Api: api });
   }
 
   /** Attempts that one API of AWS throttled. */
   throttles(api: string): (period: Duration) => Metric {
-    return this.metric('Throttles', 'Sum', { Service: api });
+    return this.metric('Throttles', 'Sum', { Api: api });
   }
 
   private metric(metricName: string, statistic: string, dimensions: Record<string, string> = {}) {

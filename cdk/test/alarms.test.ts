@@ -2,10 +2,12 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { root, template } from './stacks.js';
+import { Stack } from 'aws-cdk-lib';
+import { EcsServiceDiscovery } from '../lib/index.js';
+import { app, root, template, VPC } from './stacks.js';
 
 interface Alarm {
-  AlarmName: string;
+  AlarmName?: string;
   AlarmDescription: string;
   AlarmActions?: unknown[];
   OKActions?: unknown[];
@@ -14,13 +16,20 @@ interface Alarm {
   Dimensions: { Name: string; Value: unknown }[];
   Period: number;
   EvaluationPeriods: number;
+  DatapointsToAlarm?: number;
+  Threshold: number;
   TreatMissingData: string;
+  Tags: { Key: string; Value: string }[];
 }
 
+/** The alarms by their names in the construct, which their logical ids contain. */
 function alarms(options: object = {}): Record<string, Alarm> {
-  const found = Object.values(template(options).findResources('AWS::CloudWatch::Alarm')) as { Properties: Alarm }[];
+  const found = template(options).findResources('AWS::CloudWatch::Alarm') as Record<string, { Properties: Alarm }>;
   return Object.fromEntries(
-    found.map(({ Properties: alarm }) => [alarm.AlarmName.replace('EcsDiscovery-dev-', ''), alarm]),
+    Object.entries(found).map(([id, { Properties: alarm }]) => [
+      /^DiscoveryAlarms(\w+?)[0-9A-F]{8}$/.exec(id)?.[1] ?? id,
+      alarm,
+    ]),
   );
 }
 
@@ -31,13 +40,42 @@ function sections(): string[] {
   return [...chapter.matchAll(/^### (.*)$/gm)].map(([, heading]) => heading?.toLowerCase().replaceAll(' ', '-') ?? '');
 }
 
-test('every alarm states its environment and its meaning, and links to its section in the runbook', () => {
-  const links = Object.values(alarms()).map(
-    ({ AlarmDescription: text }) => /^Environment dev: [A-Z].{40,} Next steps: RUNBOOK\.md#([a-z-]+)$/.exec(text)?.[1],
-  );
-  expect(links).toHaveLength(6);
+test('every alarm states its environment, severity and meaning, and links to its section in the runbook', () => {
+  const links = Object.values(alarms()).map(({ AlarmDescription: text, Tags }) => {
+    const found = /^Environment dev, (critical|warning): [A-Z].{40,} Next steps: RUNBOOK\.md#([a-z-]+)$/.exec(text);
+    expect(Tags).toContainEqual({ Key: 'ecs-discovery:severity', Value: found?.[1] });
+    return found?.[2];
+  });
+  expect(links).toHaveLength(10);
   // Every section has an alarm, too.
   expect([...links].sort()).toEqual(sections().sort());
+  const runbookUrl = 'https://wiki.example.com/names';
+  for (const { AlarmDescription: text } of Object.values(alarms({ runbookUrl }))) {
+    expect(text).toContain(` ${runbookUrl}#`);
+  }
+});
+
+test('nothing has a fixed name, so that one environment can exist in two regions', () => {
+  const made = template();
+  for (const alarm of Object.values(alarms())) expect(alarm.AlarmName).toBeUndefined();
+  const dashboards = Object.values(made.findResources('AWS::CloudWatch::Dashboard')) as { Properties: object }[];
+  expect(dashboards.map(({ Properties }) => Object.keys(Properties))).toEqual([['DashboardBody']]);
+});
+
+test('alarms and the dashboard can be left out', () => {
+  const without = template({ alarms: false, dashboard: false });
+  without.resourceCountIs('AWS::CloudWatch::Alarm', 0);
+  without.resourceCountIs('AWS::CloudWatch::Dashboard', 0);
+  template({ alarms: false }).resourceCountIs('AWS::CloudWatch::Dashboard', 1);
+});
+
+test('the construct gives access to each alarm, and to those of one severity', () => {
+  const stack = new Stack(app(), 'Own', { env: { region: 'eu-west-1' } });
+  const vpcs = [{ vpcId: VPC, zoneName: 'dev.internal' }];
+  const { alarms } = new EcsServiceDiscovery(stack, 'Discovery', { environment: 'dev', vpcs });
+  const critical = alarms?.withSeverity('critical') ?? [];
+  expect(critical).toContain(alarms?.noCompleteFullPass);
+  expect([...critical, ...(alarms?.withSeverity('warning') ?? [])]).toEqual(alarms?.all);
 });
 
 test('alarms notify the topic when they start and when they end', () => {
@@ -57,12 +95,43 @@ test('a missing full pass raises an alarm after three intervals, also without an
   }
 });
 
-test('a failing handler raises an alarm with both kinds of delivery', () => {
-  expect(alarms({ delivery: 'direct' }).HandlerFails).toMatchObject({ Namespace: 'AWS/Lambda', MetricName: 'Errors' });
-  expect(alarms({ delivery: 'queue' }).HandlerFails).toMatchObject({
-    Namespace: 'EcsDiscovery',
-    MetricName: 'FailedRuns',
-  });
+test('a full pass that is missing before the first one raises no alarm', () => {
+  const made = template();
+  const [fullPass] = Object.keys(made.findResources('Custom::EcsDiscoveryFullPass'));
+  const found = made.findResources('AWS::CloudWatch::Alarm') as Record<string, { DependsOn?: string[] }>;
+  const waits = Object.entries(found).filter(([, { DependsOn }]) => DependsOn?.includes(fullPass ?? ''));
+  expect(waits.map(([id]) => id)).toEqual([expect.stringMatching(/NoCompleteFullPass/)]);
+});
+
+test('a failing run and a function that cannot start raise an alarm with both kinds of delivery', () => {
+  for (const delivery of ['direct', 'queue']) {
+    const { HandlerFails, FunctionFails } = alarms({ delivery });
+    expect(HandlerFails).toMatchObject({ Namespace: 'EcsDiscovery', MetricName: 'FailedRuns' });
+    expect(FunctionFails).toMatchObject({ Namespace: 'AWS/Lambda', MetricName: 'Errors' });
+  }
+});
+
+test.each([1, 15, 480])(
+  'two failed full passes in a row raise an alarm with a full pass every %i minutes',
+  (minutes) => {
+    const { HandlerFails } = alarms({ fullPassMinutes: minutes });
+    expect(HandlerFails).toMatchObject({ Period: 300, DatapointsToAlarm: 2 });
+    const evaluated = 300 * (HandlerFails?.EvaluationPeriods ?? 0);
+    expect(evaluated).toBeGreaterThan(minutes * 60);
+    expect(evaluated).toBeLessThanOrEqual(86_400);
+  },
+);
+
+test.each([1, 15, 480])('every alarm evaluates at most a day with a full pass every %i minutes', (fullPassMinutes) => {
+  for (const { Period, EvaluationPeriods } of Object.values(alarms({ fullPassMinutes }))) {
+    expect(Period * EvaluationPeriods).toBeLessThanOrEqual(86_400);
+  }
+});
+
+test('a full zone, waiting services and repairs by full passes raise alarms', () => {
+  expect(alarms().ZoneAlmostFull).toMatchObject({ MetricName: 'ZoneRecords', Threshold: 8_000 });
+  expect(alarms().WaitingPersists).toMatchObject({ MetricName: 'Outcomes', EvaluationPeriods: 4 });
+  expect(alarms().RepairsPersist).toMatchObject({ MetricName: 'RepairedByFullPass', EvaluationPeriods: 3 });
 });
 
 test('the handler writes every metric that an alarm or the dashboard shows', () => {
@@ -74,18 +143,18 @@ test('the handler writes every metric that an alarm or the dashboard shows', () 
   for (const name of [...own.map(({ MetricName }) => MetricName), ...shown]) {
     expect(written).toMatch(new RegExp(`(counter|histogram)!\\("${name}"`));
   }
-  for (const { Dimensions } of own) expect(Dimensions).toEqual([{ Name: 'Environment', Value: 'dev' }]);
+  for (const { Dimensions } of own) expect(Dimensions).toContainEqual({ Name: 'Environment', Value: 'dev' });
 });
 
 test('the dashboard shows every status that changes or needs attention', () => {
   const report = readFileSync(path.join(root, 'handler/src/domain/report.rs'), 'utf8');
   const statuses = [...report.matchAll(/Status::\w+ => "(\w+)"/g)].map(([, status]) => status ?? '');
   const body = JSON.stringify(template().findResources('AWS::CloudWatch::Dashboard'));
-  const shown = [...body.matchAll(/\\"Status\\",\\"(\w+)\\"/g)].map(([, status]) => status ?? '');
+  const shown = [...new Set([...body.matchAll(/\\"Status\\",\\"(\w+)\\"/g)].map(([, status]) => status ?? ''))];
   expect(statuses.length).toBeGreaterThan(10);
   expect(shown.sort()).toEqual(statuses.filter((status) => !['unchanged', 'ignored'].includes(status)).sort());
 
-  const query = /status in \[([^\]]*)\]/.exec(body)?.[1] ?? '';
+  const query = /latest_status in \[([^\]]*)\]/.exec(body)?.[1] ?? '';
   const queried = [...query.matchAll(/(\w+)/g)].map(([status]) => status);
   const succeeded = ['registered', 'updated', 'adopted', 'deregistered'];
   expect(queried.sort()).toEqual(shown.filter((status) => !succeeded.includes(status)).sort());

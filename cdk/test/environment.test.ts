@@ -42,6 +42,9 @@ describe('an environment', () => {
         fullPassMinutes: 15,
         architecture: 'x86_64',
         logRetentionDays: 30,
+        alarms: true,
+        dashboard: true,
+        runbookUrl: 'RUNBOOK.md',
         removalPolicy: 'retain',
       },
     });
@@ -129,6 +132,11 @@ describe('an environment', () => {
       { free: 3 },
       'environments.dev.deleteLimit.percent: expected a whole number of percent from 0 to 100; found nothing',
     ],
+    [
+      'runbookUrl',
+      'https://wiki.example.com/names#top',
+      'environments.dev.runbookUrl: expected a URL or a path without #, like https://wiki.example.com/runbook; found "https://wiki.example.com/names#top"',
+    ],
     ['trail', 'none', 'environments.dev.trail: expected "create" or "existing"; found "none"'],
     ['logRetentionDays', 31, /^environments.dev.logRetentionDays: expected one of 1, 3, 5, .* days; found 31$/],
     ['ttl', 60, /^environments.dev: expected only the keys account, region, .*; found the keys ttl$/],
@@ -146,6 +154,13 @@ describe('an environment', () => {
       'environments.dev.onDestroy: expected deregister, because removalPolicy is destroy and a zone with names cannot be deleted; found "keep"',
     );
     expect(keep(valid.vpcs.map((one) => ({ ...one, hostedZoneId: 'Z0GIVEN' })))).not.toThrow();
+  });
+
+  test('cannot notify a topic without alarms', () => {
+    const alarmTopicArn = 'arn:aws:sns:eu-west-1:111122223333:oncall';
+    expect(() => parseEnvironments({ dev: { ...valid, alarms: false, alarmTopicArn } })).toThrow(
+      `environments.dev.alarmTopicArn: expected no topic, because alarms is false; found "${alarmTopicArn}"`,
+    );
   });
 
   test('with an invalid VPC is rejected with the path of the VPC', () => {

@@ -155,7 +155,7 @@ pub(crate) async fn a_failed_event_is_handled_after_a_redrive(system: &System) -
     let body: Value = serde_json::from_str(&message)?;
     ensure!(body["requestPayload"] == event, "{body}");
     ensure!(outage.resolver.query("redriven.internal").await? == NoSuchName);
-    ensure!(state(system, "outage", "HandlerFails").await? == "ALARM", "no alarm fired");
+    ensure!(state(system, "outage", "FunctionFails").await? == "ALARM", "no alarm fired");
 
     // Fix the cause, and move the message as a message move task does.
     configure(system, outage, &before).await?;
@@ -248,6 +248,7 @@ pub(crate) async fn each_alarm_fires(system: &System) -> Result<()> {
         "DeadLetters",
         "HandlerFails",
         "NoCompleteFullPass",
+        "RepairsPersist",
         "DeletesRefused",
         "ConflictsPersist",
         "RecordsSlow",
@@ -262,13 +263,21 @@ pub(crate) async fn each_alarm_fires(system: &System) -> Result<()> {
     // Without its zone, no run succeeds, and failed events go to the dead-letter queue.
     system.invoke(stalled, &json!({"deregister": "all"})).await?;
     system.aws.route53.delete_hosted_zone().id(&stalled.discovery.zone).send().await?;
-    let pass = System::scheduled().to_string();
-    let queued = json!({"messageId": "1", "eventSource": "aws:sqs", "body": pass});
-    let answer = system.invoke(stalled, &json!({ "Records": [queued] })).await?;
-    ensure!(answer["batchItemFailures"][0]["itemIdentifier"] == "1", "{answer}");
+    let call = json!({
+        "source": "aws.elasticloadbalancing", "detail-type": "AWS API Call via CloudTrail",
+        "detail": {"eventSource": "elasticloadbalancing.amazonaws.com", "eventName": "CreateListener"},
+    });
+    let messages = [System::scheduled(), call.clone()].map(|event| event.to_string());
+    let queued: Vec<Value> = (0..)
+        .zip(messages)
+        .map(|(id, body)| json!({"messageId": format!("{id}"), "eventSource": "aws:sqs", "body": body}))
+        .collect();
+    let answer = system.invoke(stalled, &json!({ "Records": queued })).await?;
+    // The schedule does not need another attempt.
+    ensure!(answer["batchItemFailures"] == json!([{"itemIdentifier": "1"}]), "{answer}");
     fires(system, stalled, since_ms, "HandlerFails").await?;
     fires(system, stalled, since_ms, "NoCompleteFullPass").await?;
-    system.aws.api.invoke_later(&stalled.discovery.function, &pass).await?;
+    system.aws.api.invoke_later(&stalled.discovery.function, &call.to_string()).await?;
     fires(system, stalled, since_ms, "DeadLetters").await?;
 
     // Three services, and an event that arrives after two minutes.
@@ -293,6 +302,8 @@ pub(crate) async fn each_alarm_fires(system: &System) -> Result<()> {
     system.aws.create_record(zone, "two.internal", "A", "10.0.0.7").await?;
     system.invoke(alarmed, &System::scheduled()).await?;
     fires(system, alarmed, since_ms, "ConflictsPersist").await?;
+    // The event of the third service was lost.
+    fires(system, alarmed, since_ms, "RepairsPersist").await?;
 
     // A full pass would delete too many names.
     for name in ["one", "three"] {
@@ -311,8 +322,17 @@ async fn state(system: &System, environment: &str, alarm: &str) -> Result<String
         .aws
         .cli(&[command.as_slice(), &["--metric-name", "Nothing", "--value", "0"]].concat())
         .await?;
-    let name = format!("EcsDiscovery-{environment}-{alarm}");
-    let command = ["cloudwatch", "describe-alarms", "--alarm-names", &name];
+    let stack = format!("EcsDiscovery-{environment}");
+    let command = ["cloudformation", "describe-stack-resources", "--stack-name", &stack];
+    let found = system.aws.cli(&command).await?;
+    let mut resources = found["StackResources"].as_array().into_iter().flatten();
+    let is_alarm = |resource: &&Value| {
+        let id = resource["LogicalResourceId"].as_str();
+        id.is_some_and(|id| id.starts_with(&format!("DiscoveryAlarms{alarm}")))
+    };
+    let name = resources.find(is_alarm).and_then(|found| found["PhysicalResourceId"].as_str());
+    let name = name.with_context(|| format!("the stack {stack} has no alarm {alarm}"))?;
+    let command = ["cloudwatch", "describe-alarms", "--alarm-names", name];
     let found = system.aws.cli(&command).await?;
     let state = found["MetricAlarms"][0]["StateValue"].as_str();
     Ok(state.with_context(|| format!("there is no alarm {name}"))?.to_owned())
