@@ -22,7 +22,7 @@ use crate::domain::generation::Version;
 use crate::domain::marker::Nonce;
 use crate::domain::plan::{NameChange, Plan, plan};
 use crate::domain::report::{
-    Changes, FullPass, FullZone, LongNegativeTtl, Outcomes, Report, ReportScope, Status,
+    Changes, FullPass, FullZone, LongNegativeTtl, Outcome, Outcomes, Report, ReportScope, Status,
     UnreadableMarker,
 };
 use crate::domain::service::{AwsLocation, HostedZoneId, Service, ServiceArn};
@@ -650,9 +650,19 @@ impl Progress {
         unfinished.iter().for_each(|service| self.outcomes.fail(service, &reason));
     }
 
-    /// Reports changes that were not applied, with the names that their services keep for that reason.
+    /// Reports changes that were not applied, with the names that their services keep for that reason. If a name did not
+    /// get its new owner, or the note that another service should have it, the conflicts at this name are not settled
+    /// either.
     fn fail(&mut self, plan: &SafePlan, changes: &[&NameChange], status: Status, reason: &str) {
-        for service in changes.iter().flat_map(|change| change.services()) {
+        let names: BTreeSet<ZoneName> = changes.iter().map(|change| change.at()).collect();
+        let is_unsettled = |outcome: &&Outcome| {
+            let at = outcome.zone.clone().zip(outcome.name.clone());
+            outcome.status == Status::Conflict && at.is_some_and(|at| names.contains(&at))
+        };
+        let others =
+            plan.outcomes().iter().filter(is_unsettled).filter(|_| status == Status::Failed);
+        let services = changes.iter().flat_map(|change| change.services());
+        for service in services.chain(others.map(|outcome| &outcome.service)) {
             let kept: Vec<&str> = plan.former_names(service).iter().map(DnsName::as_str).collect();
             if kept.is_empty() {
                 self.outcomes.replace(service, status, reason);

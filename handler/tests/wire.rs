@@ -25,7 +25,7 @@ use handler::aws::route53::Route53;
 use handler::aws::sqs::Sqs;
 use handler::domain::config::Config;
 use handler::domain::marker::Nonce;
-use handler::domain::report::{Changes, Report, ReportScope};
+use handler::domain::report::{Changes, Report, ReportScope, Status};
 use handler::domain::service::ServiceArn;
 use handler::domain::trigger::{Options, Payload, Scope, Targets, Trigger};
 use handler::invocation::{Answer, InvocationError, answer, answer_until};
@@ -2104,6 +2104,28 @@ async fn a_renamed_service_keeps_its_name_if_the_new_one_is_taken_or_refused() {
     let outcome = run(retagged(), held.clone(), either(refusal, renamed())).await;
     assert_snapshot!(outcome.statuses(), @"rejected: Route 53 refused the change: RRSet of type CNAME with DNS name shop.internal. is not permitted; the service keeps orders.internal");
     assert_eq!(outcome.zone(), held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_waits_for_another_attempt_if_the_one_that_should_get_its_name_did_not_get_it() {
+    let both = ["Shop_API", "shop-api"];
+    let denied: Script =
+        Box::new(|call| (call.operation == "ChangeResourceRecordSets").then(access_denied));
+    let updated = |name: &str| {
+        let mut event = created();
+        event["detail"]["requestParameters"]["serviceName"] = name.into();
+        event.to_string()
+    };
+    let payload = queued(&both.map(updated));
+    let stop_at = Instant::now() + Duration::from_secs(300);
+    let aws = mock(vec![], either(denied, fleet(both)));
+    let now = std::time::SystemTime::now();
+    let answer = answer_until(&reconciler(&aws), FUNCTION_ARN, now, stop_at, &payload).await;
+    let Ok(Answer::Batch(answer)) = answer else { panic!("{answer:?}") };
+    let statuses: Vec<Status> =
+        answer.runs[0].outcomes.iter().map(|outcome| outcome.status).collect();
+    assert_eq!(statuses, [Status::Failed, Status::Failed]);
+    assert_eq!(answer.batch_item_failures.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -498,6 +498,11 @@ export const mutations = [
     test: onTheWire('a_record_and_a_marker_that_do_not_belong_together_are_read_again'),
     edits: [['domain/world.rs', 'let again = self.unconfirmed(identity);', 'let again = PendingReads::default();']],
   },
+  {
+    name: 'a conflict with a service that did not get the name taken for settled',
+    test: onTheWire('a_service_waits_for_another_attempt_if_the_one_that_should_get_its_name_did_not_get_it'),
+    edits: [['reconcile.rs', '.filter(|_| status == Status::Failed)', '.filter(|_| false)']],
+  },
 ];
 
 /**
