@@ -207,8 +207,8 @@ export const mutations = [
     edits: [
       [
         'aws/deadline.rs',
-        'timeout_at(self.end_by, Box::pin(request))',
-        'timeout_at(self.end_by + Duration::from_secs(900), Box::pin(request))',
+        'timeout_at(self.end_by, request)',
+        'timeout_at(self.end_by + Duration::from_secs(900), request)',
       ],
     ],
   },
