@@ -121,6 +121,11 @@ const options = {
   adopt: z.boolean({ error: 'expected true or false' }).default(true),
   /** `all` services behind a load balancer, or only the `tagged` ones: those with the tag `discovery:enabled=true`. */
   register: oneOf(['all', 'tagged']).default('all'),
+  /**
+   * What the handler writes. `observe`: nothing, so that its outcomes show what would happen. `create-and-update`: it
+   * creates and changes names, and removes none. `sync`: everything.
+   */
+  mode: oneOf(['observe', 'create-and-update', 'sync']).default('sync'),
   /** Earlier names of the environment. Records with these names in their markers also belong to it. */
   formerNames: z.array(environmentName, { error: 'expected a list of names' }).default([]),
   /** `create` a trail, or rely on an `existing` one that logs write management events. */

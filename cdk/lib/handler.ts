@@ -70,6 +70,7 @@ export class Handler extends Construct {
       deleteLimit: discovery.deleteLimit,
       adopt: discovery.adopt,
       register: discovery.register,
+      ...(discovery.mode === 'sync' ? {} : { mode: discovery.mode }),
     };
     this.configuration = Stack.of(this).toJsonString({
       ...configuration,

@@ -42,6 +42,7 @@ describe('an environment', () => {
         fullPassMinutes: 15,
         architecture: 'x86_64',
         logRetentionDays: 30,
+        mode: 'sync',
         alarms: true,
         dashboard: true,
         runbookUrl: 'RUNBOOK.md',

@@ -12,7 +12,7 @@ use aws_smithy_types::date_time::{DateTime, Format};
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use metrics_cloudwatch_embedded::{Builder, Collector};
 
-use crate::domain::report::{Outcome, Report, ReportScope, Status};
+use crate::domain::report::{Changes, Outcome, Report, ReportScope, Status};
 use crate::domain::service::ServiceArn;
 
 pub const NAMESPACE: &str = "EcsDiscovery";
@@ -75,7 +75,8 @@ pub struct Cause<'a> {
 
 /// Records a run that ended at `now`.
 pub fn record(report: &Report, cause: Cause<'_>, now: SystemTime) {
-    if report.dry_run || report.scope == ReportScope::None {
+    let is_requested_dry_run = report.dry_run && !report.observed;
+    if is_requested_dry_run || report.scope == ReportScope::None {
         return;
     }
     let full_zones = report.full_pass.as_ref().map_or(0, |full_pass| full_pass.full_zones.len());
@@ -83,8 +84,9 @@ pub fn record(report: &Report, cause: Cause<'_>, now: SystemTime) {
     for outcome in &report.outcomes {
         counter!("Outcomes", "Status" => outcome.status.as_str()).increment(1);
     }
-    counter!("Created").increment(count(report.changes.created));
-    counter!("Deleted").increment(count(report.changes.deleted));
+    let written = if report.dry_run { Changes::default() } else { report.changes };
+    counter!("Created").increment(count(written.created));
+    counter!("Deleted").increment(count(written.deleted));
     counter!("Failures").increment(count(failures));
     counter!("FailedRuns").increment(u64::from(failures > 0));
     let (calls, throttles) = (&report.api_calls, &report.throttles);
@@ -96,7 +98,7 @@ pub fn record(report: &Report, cause: Cause<'_>, now: SystemTime) {
         counter!("ApiCalls", "Api" => api).increment(calls.into());
         counter!("Throttles", "Api" => api).increment(throttles.into());
     }
-    let changed = report.changes.created + report.changes.deleted > 0;
+    let changed = written.created + written.deleted > 0;
     if let Some(age) = cause.since.filter(|_| changed).and_then(|since| age(since, now)) {
         histogram!("EventToChange").record(age.as_secs_f64());
     }
@@ -113,7 +115,7 @@ pub fn record(report: &Report, cause: Cause<'_>, now: SystemTime) {
             |status| report.outcomes.iter().filter(|outcome| outcome.status == status).count();
         let complete = failures == 0;
         histogram!("CompleteFullPasses").record(level(usize::from(complete)));
-        if let Some(named) = cause.scheduled_with {
+        if let Some(named) = cause.scheduled_with.filter(|_| !report.dry_run) {
             let is_repair = |outcome: &&Outcome| {
                 outcome.status.is_change() && !named.contains(&outcome.service)
             };

@@ -14,7 +14,7 @@ use crate::aws::Aws;
 use crate::aws::deadline::Deadline;
 use crate::aws::rate_limiter::Priority;
 use crate::domain::check::{Earlier, LossPolicy, SafePlan};
-use crate::domain::config::Config;
+use crate::domain::config::{Config, Mode};
 use crate::domain::deployment::Departure;
 use crate::domain::desired::{Basis, Desired, DesiredState, desired};
 use crate::domain::dns::DnsName;
@@ -157,13 +157,18 @@ impl Reconciler {
         self.carry_out(&task, scope, options, invocation).await
     }
 
+    fn is_observing(&self) -> bool {
+        self.config.mode == Mode::Observe
+    }
+
     async fn carry_out(
         &self,
         task: &Task,
         scope: ReportScope,
-        options: Options,
+        mut options: Options,
         invocation: &Invocation,
     ) -> Report {
+        options.dry_run |= self.is_observing();
         // The future is large. On the heap, it does not use up the stack of each function that awaits it.
         let mut progress = Box::pin(self.rounds(task, options, invocation)).await;
         for (service, name) in progress.lost_names {
@@ -180,6 +185,7 @@ impl Reconciler {
             api_calls: self.aws.take_requests(),
             throttles: self.aws.take_throttles(),
             full_pass: progress.full_pass,
+            observed: self.is_observing(),
             ..Report::new(&self.config.environment, scope, options.dry_run)
         }
     }
@@ -213,6 +219,9 @@ impl Reconciler {
                 }
             }
         }
+        if self.is_observing() && !zones.is_empty() {
+            notes.push("the mode is observe, so no name is deleted".to_owned());
+        }
         let (task, options) = (Task::Deregister(zones), Options::default());
         let mut report = self.carry_out(&task, ReportScope::Deregister, options, invocation).await;
         report.notes = notes;
@@ -227,6 +236,10 @@ impl Reconciler {
         invocation: &Invocation,
     ) -> Report {
         let mut report = Report::new(&self.config.environment, ReportScope::NegativeTtl, false);
+        if self.is_observing() {
+            report.notes.push("the mode is observe, so the negative TTL stays".to_owned());
+            return report;
+        }
         let mut attempts = 1;
         let result = loop {
             let result = self.try_to_set_negative_ttl(zone, seconds, invocation.deadline()).await;
@@ -295,6 +308,7 @@ impl Reconciler {
             progress.add_read_errors(&task, &world, identity);
             if options.dry_run {
                 plan.changes().for_each(|change| progress.changes += change.count());
+                progress.count(&task, &self.config, &world, &plan, &Applied::default());
                 break;
             }
             let deadline = invocation.deadline();
@@ -504,6 +518,7 @@ impl Task {
     /// The losses that the run may apply.
     fn loss_policy(&self, config: &Config, options: Options) -> LossPolicy {
         match self {
+            Task::Reconcile(_) if config.mode == Mode::CreateAndUpdate => LossPolicy::Nothing,
             Task::Reconcile(_) if options.override_delete_limit => LossPolicy::All,
             Task::Reconcile(Scope::FullPass(targets)) => {
                 LossPolicy::Limited { limit: config.delete_limit, named: targets.services.clone() }

@@ -29,6 +29,7 @@ fn report(outcomes: Vec<Outcome>, full_pass: Option<FullPass>) -> Report {
         environment: "dev".into(),
         scope: if full_pass.is_some() { ReportScope::All } else { ReportScope::Service },
         dry_run: false,
+        observed: false,
         reason: None,
         outcomes,
         read_errors: vec![],
@@ -180,6 +181,20 @@ fn a_run_writes_metrics_only_for_the_numbers_that_it_could_count() {
     let since = Some("2001-09-09T01:46:40Z");
     record(&idle, Cause { since, ..Cause::default() }, now);
     assert!(!written(&metrics).iter().any(|metric| metric.starts_with("EventToChange")));
+
+    // With the mode observe, runs write what they found, but no changes.
+    let observed = Report {
+        dry_run: true,
+        observed: true,
+        ..report(vec![outcome("a", Status::Registered)], full_pass())
+    };
+    let cause = Cause { since: Some("2001-09-09T01:46:40Z"), scheduled_with: Some(&named) };
+    record(&observed, cause, now);
+    let names = written(&metrics).join("\n");
+    assert!(names.contains("CompleteFullPasses{}: [1.0] Count"), "{names}");
+    for absent in ["Created", "RepairedByFullPass", "EventToChange"] {
+        assert!(!names.contains(absent), "{names}");
+    }
 
     // Dry runs and ignored payloads write nothing.
     record(&Report { dry_run: true, ..report(vec![], full_pass()) }, Cause::default(), now);

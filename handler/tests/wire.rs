@@ -1049,6 +1049,62 @@ async fn a_dry_run_writes_nothing_and_reports_the_changes_of_a_real_run() {
     assert_eq!(outcome.report.changes.created, 2);
 }
 
+/// A run with the mode of an environment.
+async fn run_in_mode(mode: &str, payload: Value, zone: Vec<String>, script: Script) -> TestRun {
+    let aws = mock(zone, script);
+    let zone = json!({"vpcId": "vpc-1", "hostedZoneId": "Z1", "name": "internal"});
+    let config = json!({"environment": "dev", "zones": [zone], "mode": mode});
+    let config = Config::parse(Some(&config.to_string())).expect("valid");
+    let trigger = trigger_of(&payload);
+    let invocation = invocation(Duration::from_secs(300));
+    let report = Reconciler { config, ..reconciler(&aws) }.run(&trigger, &invocation).await;
+    TestRun { report, aws }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_mode_observe_writes_nothing_and_reports_what_would_happen() {
+    let zone = registered("old.elb.amazonaws.com");
+    let leave = json!({
+        "RequestType": "Delete", "ResourceType": "Custom::EcsDiscoveryZones",
+        "LogicalResourceId": "Zones", "PhysicalResourceId": "zones",
+        "ResourceProperties": {"Zones": ["Z1"], "OnDestroy": "deregister"},
+    });
+    let payloads = [
+        created(),
+        json!({"reconcile": "all"}),
+        json!({"reconcile": "all", "overrideDeleteLimit": true}),
+        json!({"deregister": "all"}),
+        leave,
+    ];
+    for payload in payloads {
+        let script = fleet(["orders"]);
+        let outcome = run_in_mode("observe", payload.clone(), zone.clone(), script).await;
+        assert_eq!(outcome.zone(), zone, "{payload}");
+        assert_eq!(outcome.count("ChangeResourceRecordSets"), 0, "{payload}");
+        assert!(outcome.report.observed && outcome.report.dry_run, "{payload}");
+    }
+    let payload = json!({"reconcile": "all"});
+    let outcome = run_in_mode("observe", payload, zone, fleet(["orders"])).await;
+    assert!(outcome.statuses().starts_with("updated"), "{}", outcome.statuses());
+    assert_eq!(outcome.report.changes, Changes { created: 2, deleted: 2 });
+    assert!(outcome.report.full_pass.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_mode_create_and_update_keeps_the_names_of_services_that_are_gone() {
+    let mut zone = registered_as("gone", "gone");
+    zone.extend(registered("old.elb.amazonaws.com"));
+    let status = || with_status(|name| if name == "gone" { "INACTIVE" } else { "ACTIVE" });
+    for payload in [deleted("gone"), json!({"reconcile": "all"})] {
+        let script = either(status(), fleet(["orders"]));
+        let outcome = run_in_mode("create-and-update", payload.clone(), zone.clone(), script).await;
+        let kept = zone[..2].iter().all(|rrset| outcome.zone().contains(rrset));
+        assert!(kept, "{payload}: {:?}", outcome.zone());
+        let reason = "ignored: ECS reports INACTIVE; the mode create-and-update removes no name";
+        assert!(outcome.statuses().contains(reason), "{}", outcome.statuses());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_reports_all_outcomes_although_one_service_fails() {
     let answer = |payload: &'static str| async {

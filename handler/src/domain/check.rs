@@ -30,6 +30,8 @@ pub enum LossPolicy {
     /// configuration or of Elastic Load Balancing stays until a full pass, which sees how many names are lost
     /// for that reason: one mistake there affects every service, and each event alone would look harmless.
     ReportedByEcs,
+    /// None: the mode of the environment is `create-and-update`.
+    Nothing,
     /// As many as the delete limit allows.
     Limited {
         limit: DeleteLimit,
@@ -74,6 +76,7 @@ impl Plan {
         let Earlier { lost, managed } = earlier;
         match policy {
             LossPolicy::All => {}
+            LossPolicy::Nothing => self.keep_names(),
             LossPolicy::ReportedByEcs => {
                 let is_refused = |change: &NameChange| change.loss == Some(Basis::Environment);
                 self.refuse(is_refused, Status::Waiting, |reason| {
@@ -138,6 +141,22 @@ impl Plan {
         );
     }
 
+    /// Removes the changes that remove names. A service that gets another name keeps the former one, too.
+    fn keep_names(&mut self) {
+        const REASON: &str = "the mode create-and-update removes no name";
+        let before = self.outcomes.clone();
+        self.refuse(NameChange::removes_the_record, Status::Ignored, |reason| {
+            format!("{}; {REASON}", reason.unwrap_or("the service should have no name"))
+        });
+        for (outcome, before) in self.outcomes.iter_mut().zip(before) {
+            if *outcome != before && before.target.is_some() {
+                let reason = before.reason.iter().map(String::as_str).chain([REASON]);
+                let reason = Some(reason.collect::<Vec<_>>().join("; "));
+                *outcome = Outcome { reason, ..before };
+            }
+        }
+    }
+
     /// Removes changes, and all that depend on them: a service that does not get its new name keeps the former
     /// one. `status` and `reason` are for the services that would have lost their names.
     fn refuse(
@@ -195,7 +214,7 @@ impl LossPolicy {
     /// Whether a change counts towards the delete limit.
     pub fn counts(&self, change: &NameChange) -> bool {
         match self {
-            LossPolicy::All | LossPolicy::ReportedByEcs => false,
+            LossPolicy::All | LossPolicy::Nothing | LossPolicy::ReportedByEcs => false,
             LossPolicy::Limited { named, .. } => match change.loss {
                 None => false,
                 Some(Basis::Gone) => !change.holder.as_ref().is_some_and(|one| named.contains(one)),
@@ -583,5 +602,35 @@ mod tests {
         }
         // The limit of characters is reached first: each name has 133.
         assert_eq!(batches.len(), 3);
+    }
+
+    #[test]
+    fn the_mode_create_and_update_removes_no_name() {
+        let check = |scene: &Scene| show_plan(&scene.plan().check(&LossPolicy::Nothing));
+        let gone = Scene::default()
+            .managed("orders", "orders", "lb")
+            .service("orders", DesiredState::Gone(Gone::Missing));
+        assert_snapshot!(check(&gone), @"orders ignored: ECS reports MISSING; the mode create-and-update removes no name");
+        let renamed = Scene::default()
+            .managed("orders", "orders", "lb")
+            .service("orders", record("shop", "lb"));
+        assert_snapshot!(check(&renamed), @r#"
+        + shop.internal CNAME lb.elb.amazonaws.com
+        + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
+        orders updated: renamed from orders.internal; the mode create-and-update removes no name
+        "#);
+        // A name passes from a service that is gone to another one, since it still resolves then.
+        let heir = Scene::default()
+            .managed("orders", "orders", "lb")
+            .service("orders", DesiredState::Gone(Gone::Missing))
+            .service("web", record("orders", "lb2"));
+        assert_snapshot!(check(&heir), @r#"
+        - orders.internal CNAME lb.elb.amazonaws.com
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
+        + orders.internal CNAME lb2.elb.amazonaws.com
+        + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/web,records=CNAME"
+        orders deregistered: ECS reports MISSING
+        web registered: the name was held by …/dev/orders
+        "#);
     }
 }

@@ -30,6 +30,7 @@ pub struct Config {
     /// Whether an unmarked record that already leads to a service's load balancer is taken over.
     pub adopt: bool,
     pub register: Register,
+    pub mode: Mode,
     /// A hash of the function's code and configuration, for the time in which two versions run side by side.
     pub generation: Option<String>,
     /// The id in the template of the custom resource with the zones.
@@ -44,6 +45,18 @@ pub enum Register {
     All,
     /// Those with the tag `discovery:enabled=true`.
     Tagged,
+}
+
+/// What the handler may write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Nothing. Every run is a dry run.
+    Observe,
+    /// Names are created and changed, and none is removed.
+    CreateAndUpdate,
+    #[default]
+    Sync,
 }
 
 /// The private hosted zone of a VPC.
@@ -94,6 +107,8 @@ struct RawConfig {
     adopt: bool,
     #[serde(default)]
     register: Register,
+    #[serde(default)]
+    mode: Mode,
     generation: Option<String>,
     zones_resource: Option<String>,
 }
@@ -243,6 +258,7 @@ impl Config {
             delete_limit: raw.delete_limit,
             adopt: raw.adopt,
             register: raw.register,
+            mode: raw.mode,
             generation: raw.generation,
             zones_resource: raw.zones_resource,
         })
@@ -416,7 +432,7 @@ mod tests {
         assert_snapshot!(check("record", json!("AAAA")), @r#"DISCOVERY_CONFIG: record: expected CNAME or ALIAS; found "AAAA""#);
         assert_snapshot!(check("ttlSeconds", json!(0)), @"DISCOVERY_CONFIG: ttlSeconds: expected 1 to 86400 seconds; found 0");
         assert_snapshot!(check("deleteLimit", json!({"free":1,"percent":101})), @"DISCOVERY_CONFIG: deleteLimit.percent: expected 0 to 100 percent; found 101");
-        assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: expected one of `environment`, `formerNames`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`, `adopt`, `register`, `generation`, `zonesResource`; found unknown field `ttl`");
+        assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: expected one of `environment`, `formerNames`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`, `adopt`, `register`, `mode`, `generation`, `zonesResource`; found unknown field `ttl`");
     }
 
     proptest! {

@@ -171,7 +171,12 @@ pub fn summary(report: &Report) -> String {
         let error: String = error.chars().take(500).collect();
         format!("{} failed reads, the first: {error}", report.read_errors.len())
     }));
-    if parts.is_empty() { "no services".into() } else { parts.join(", ") }
+    let summary = if parts.is_empty() { "no services".into() } else { parts.join(", ") };
+    if report.observed {
+        format!("{summary}; nothing was written, because the mode is observe")
+    } else {
+        summary
+    }
 }
 
 /// Whether a run achieved nothing: every service failed, or nothing could be read.

@@ -93,6 +93,12 @@ impl NameChange {
         self.winner.is_none()
     }
 
+    /// Whether the name has a record before the change, and none after it.
+    pub fn removes_the_record(&self) -> bool {
+        let has_record = |rrsets: &[Rrset]| rrsets.iter().any(|rrset| rrset.name == self.name);
+        has_record(&self.deletes) && !has_record(&self.creates)
+    }
+
     /// Whether the name was not managed before the change.
     pub fn adds_the_name(&self) -> bool {
         self.deletes.iter().all(|rrset| rrset.name == self.name)

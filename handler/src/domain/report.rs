@@ -176,6 +176,9 @@ pub struct Report {
     pub environment: String,
     pub scope: ReportScope,
     pub dry_run: bool,
+    /// Whether this was a dry run because the mode of the environment is `observe`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub observed: bool,
     /// Why the payload was ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -202,6 +205,7 @@ impl Report {
             environment: environment.to_owned(),
             scope,
             dry_run,
+            observed: false,
             reason: None,
             outcomes: Vec::new(),
             read_errors: Vec::new(),
