@@ -6,6 +6,7 @@
  */
 import { Token } from 'aws-cdk-lib';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
+import { RegionInfo } from 'aws-cdk-lib/region-info';
 import { z } from 'zod';
 
 const LABEL = '[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?';
@@ -50,6 +51,11 @@ const vpc = object({
   }),
   /** An existing private hosted zone. By default the stack creates one. */
   hostedZoneId: textOrToken(/^Z[A-Z0-9]{1,31}$/, 'a hosted zone id, like Z0123456789ABCDEFGHIJ').optional(),
+  /**
+   * Identifies the VPC among several ones whose ids are known only at deployment, so that the order of the list does not
+   * matter.
+   */
+  id: text(/^[A-Za-z0-9-]{1,64}$/, 'a name of 1 to 64 letters, digits and -').optional(),
 });
 
 /** The name of an environment is part of markers, stack names and metric dimensions. */
@@ -65,7 +71,17 @@ const options = {
     .min(1, { error: 'expected at least one VPC' })
     .superRefine((vpcs, context) => {
       const seen = new Set<string>();
-      vpcs.forEach(({ vpcId, zoneName, hostedZoneId }, index) => {
+      const ids = new Set<string>();
+      vpcs.forEach(({ vpcId, zoneName, hostedZoneId, id }, index) => {
+        // Otherwise the position would identify the zone, and another order would replace zones, with all their names.
+        if (id === undefined && vpcs.length > 1 && Token.isUnresolved(hostedZoneId ?? vpcId)) {
+          const message = 'expected an id of your choice, because the id of the VPC is known only at deployment';
+          context.addIssue({ code: 'custom', path: [index, 'id'], message });
+        }
+        if (id !== undefined && ids.has(id)) {
+          context.addIssue({ code: 'custom', path: [index, 'id'], message: 'expected each id once' });
+        }
+        if (id !== undefined) ids.add(id);
         if (seen.has(vpcId)) {
           context.addIssue({ code: 'custom', path: [index, 'vpcId'], message: 'expected each VPC once' });
         }
@@ -200,11 +216,16 @@ const topicNeedsAlarms: z.core.CheckFn<{ alarms: boolean; alarmTopicArn?: string
 
 const discovery = object(options).check(keptNamesNeedZones, topicNeedsAlarms);
 
+/** The regions that this version of the CDK knows. */
+const REGIONS = RegionInfo.regions.map(({ name }) => name);
+
 const environment = object({
   /** The account of the stack: twelve digits. */
   account: text(/^\d{12}$/, 'an account id, twelve digits in quotes'),
   /** The region of the clusters, the load balancers and the stack. */
-  region: text(/^[a-z]{2,4}(-[a-z]+)+-\d$/, 'a region, like eu-west-1'),
+  region: z
+    .string({ error: 'expected a region, like eu-west-1' })
+    .refine((region) => REGIONS.includes(region), { error: 'expected a region of AWS, like eu-west-1' }),
   ...options,
   /** The qualifier of the account's bootstrap stack. By default the CDK's own. */
   bootstrapQualifier: text(
@@ -236,9 +257,10 @@ const environments = z
   })
   .refine((all) => Object.keys(all).length > 0, { error: 'expected at least one environment' })
   .superRefine((all, context) => {
+    const trails = new Map<string, string>();
     const creators = new Map<string, string>();
     for (const [name, one] of Object.entries(all)) {
-      const { account, region, formerNames, vpcs, alarmTopicArn, permissionsBoundary } = one;
+      const { account, region, formerNames, trail, vpcs, alarmTopicArn, permissionsBoundary } = one;
       const topicRegion = regionOrAccount(alarmTopicArn, 3);
       if (topicRegion !== undefined && topicRegion !== region) {
         const message = `expected a topic in ${region}, because alarms notify only topics of their own region`;
@@ -249,6 +271,13 @@ const environments = z
         const message = `expected a policy of the account ${account} or of AWS`;
         context.addIssue({ code: 'custom', path: [name, 'permissionsBoundary'], message });
       }
+      const place = `${account} ${region}`;
+      const other = trails.get(place);
+      if (trail === 'create' && other !== undefined) {
+        const message = `expected existing, because the environment ${other} creates a trail in this account and region, and a second one would cost money for each event`;
+        context.addIssue({ code: 'custom', path: [name, 'trail'], message });
+      }
+      if (trail === 'create') trails.set(place, name);
       formerNames.forEach((former, index) => {
         if (former !== name) return;
         const message = 'expected an earlier name, which differs from the present one';
@@ -338,5 +367,6 @@ function at(data: unknown, path: readonly PropertyKey[]): unknown {
 }
 
 function show(value: unknown): string {
+  if (Token.isUnresolved(value)) return 'a value that is known only at deployment';
   return value === undefined ? 'nothing' : JSON.stringify(value);
 }

@@ -1,5 +1,6 @@
-import { Duration, RemovalPolicy, Validations } from 'aws-cdk-lib';
+import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { ReadWriteType, Trail } from 'aws-cdk-lib/aws-cloudtrail';
+import { Effect, PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { BlockPublicAccess, Bucket, BucketEncryption } from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
 
@@ -31,6 +32,20 @@ export class ApiCallTrail extends Construct {
       reason:
         'The bucket contains log files only, and digest files reveal any change of them. A trail of data events can record who reads them.',
     });
+    // CloudTrail also works for other accounts, which must not make it write here. The trail cannot be named, because it
+    // depends on this policy.
+    bucket.addToResourcePolicy(
+      new PolicyStatement({
+        sid: 'DenyTrailsOfOthers',
+        effect: Effect.DENY,
+        principals: [new ServicePrincipal('cloudtrail.amazonaws.com')],
+        actions: ['s3:*'],
+        resources: [bucket.bucketArn, bucket.arnForObjects('*')],
+        conditions: {
+          ArnNotLike: { 'aws:SourceArn': Stack.of(this).formatArn({ service: 'cloudtrail', resource: 'trail/*' }) },
+        },
+      }),
+    );
     new Trail(this, 'Trail', {
       bucket,
       managementEvents: ReadWriteType.WRITE_ONLY,

@@ -29,9 +29,10 @@ export class VpcZones extends Construct {
     super(scope, id);
     this.zones = props.vpcs.map((vpc, index) => {
       const { vpcId, zoneName, hostedZoneId } = vpc;
-      // A construct id cannot contain a token, so the position in the list replaces it.
-      const by = hostedZoneId ?? vpcId;
-      const zone = `${zoneName}-${Token.isUnresolved(by) ? String(index) : by}`;
+      // A construct id cannot contain a token, so a chosen id replaces it. A single VPC needs none.
+      const known = hostedZoneId ?? vpcId;
+      const by = Token.isUnresolved(known) ? (vpc.id ?? String(index)) : known;
+      const zone = `${zoneName}-${by}`;
       return {
         id: zone,
         vpcId,

@@ -48,7 +48,7 @@ test('an invalid setting is reported without a stack trace, and nothing is synth
 test('the context handlerCode deploys a prebuilt handler in every environment, without a build', () => {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'discovery-'));
   try {
-    const other = { ...valid, vpcs: [{ vpcId: 'vpc-0123456789abcdef0', zoneName: 'internal' }] };
+    const other = { ...valid, trail: 'existing', vpcs: [{ vpcId: 'vpc-0123456789abcdef0', zoneName: 'internal' }] };
     const environments = { qa: valid, other };
     const refused = synth(environments, undefined, { handlerCode: folder });
     expect(refused.stderr).toBe(

@@ -21,6 +21,7 @@ function environments() {
     ...examples,
     other: {
       ...examples.dev,
+      region: 'eu-central-1',
       vpcs: [{ vpcId: 'vpc-0d0e0a1b2c3d4e5f6', zoneName: 'other.internal' }],
       delivery: 'queue',
       record: 'ALIAS',
@@ -28,7 +29,7 @@ function environments() {
       reservedConcurrency: 5,
       permissionsBoundary: 'team-boundary',
       bootstrapQualifier: 'team1',
-      alarmTopicArn: 'arn:aws:sns:eu-west-1:111122223333:oncall',
+      alarmTopicArn: 'arn:aws:sns:eu-central-1:111122223333:oncall',
     },
   });
 }

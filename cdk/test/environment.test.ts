@@ -1,3 +1,4 @@
+import { Fn } from 'aws-cdk-lib';
 import { describe, expect, test } from 'vitest';
 import { parseEnvironments } from '../lib/environment.js';
 
@@ -59,12 +60,41 @@ describe('an environment', () => {
   });
 
   test('cannot create a zone that another environment creates for the same VPC', () => {
-    expect(message({ dev: valid, qa: valid })).toBe(
+    const existing = { ...valid, trail: 'existing' };
+    expect(message({ dev: valid, qa: existing })).toBe(
       'environments.qa.vpcs[0].zoneName: expected another name, because the environment dev creates this zone for the same VPC; found "dev.internal"',
     );
-    const given = { ...valid, vpcs: valid.vpcs.map((vpc) => ({ ...vpc, hostedZoneId: 'Z0123456789' })) };
+    const given = { ...existing, vpcs: valid.vpcs.map((vpc) => ({ ...vpc, hostedZoneId: 'Z0123456789' })) };
     expect(message({ dev: valid, qa: given })).toBe('ok');
     expect(message({ dev: valid, qa: { ...valid, region: 'eu-central-1' } })).toBe('ok');
+  });
+
+  test('cannot create a second trail in an account and region', () => {
+    const vpcs = [{ vpcId: 'vpc-1a1b2c3d', zoneName: 'qa.internal' }];
+    expect(message({ dev: valid, qa: { ...valid, vpcs } })).toBe(
+      'environments.qa.trail: expected existing, because the environment dev creates a trail in this account and region, and a second one would cost money for each event; found nothing',
+    );
+    expect(message({ dev: valid, qa: { ...valid, vpcs, trail: 'existing' } })).toBe('ok');
+    expect(message({ dev: valid, qa: { ...valid, vpcs, account: '444455556666' } })).toBe('ok');
+  });
+
+  test('needs an id for each of several VPCs whose ids are known only at deployment', () => {
+    const token = (name: string) => Fn.importValue(name);
+    const vpc = (name: string, more = {}) => ({ vpcId: token(name), zoneName: 'dev.internal', ...more });
+    expect(check('vpcs', [vpc('one')])).toBe('ok');
+    expect(check('vpcs', [vpc('one', { id: 'one' }), vpc('two', { id: 'two' })])).toBe('ok');
+    expect(check('vpcs', [vpc('one'), vpc('two', { id: 'two' })])).toBe(
+      'environments.dev.vpcs[0].id: expected an id of your choice, because the id of the VPC is known only at deployment; found nothing',
+    );
+    expect(check('vpcs', [vpc('one', { id: 'one' }), vpc('two', { id: 'one' })])).toBe(
+      'environments.dev.vpcs[1].id: expected each id once; found "one"',
+    );
+  });
+
+  test('shows no token where only a literal works', () => {
+    expect(check('nameTemplate', Fn.importValue('template'))).toMatch(
+      /; found a value that is known only at deployment$/,
+    );
   });
 
   test('may be in the region of the European sovereign cloud', () => {
@@ -112,7 +142,7 @@ describe('an environment', () => {
       'environments.dev.account: expected an account id, twelve digits in quotes; found 111122223333',
     ],
     ['account', undefined, 'environments.dev.account: expected an account id, twelve digits in quotes; found nothing'],
-    ['region', 'Ireland', 'environments.dev.region: expected a region, like eu-west-1; found "Ireland"'],
+    ['region', 'Ireland', 'environments.dev.region: expected a region of AWS, like eu-west-1; found "Ireland"'],
     ['vpcs', [], 'environments.dev.vpcs: expected at least one VPC; found []'],
     ['vpcs', 'vpc-1', 'environments.dev.vpcs: expected a list of VPCs; found "vpc-1"'],
     [

@@ -451,6 +451,14 @@ pub(crate) async fn an_environment_is_deployed_changed_renamed_and_removed(
             "bootstrapRoles": system.aws.permissions == Permissions::Open,
         }),
     );
+    // First the stack only observes.
+    data["mode"] = "observe".into();
+    deploy::discovery(aws, &json!({ "mover": data })).await?;
+    ensure!(aws.records(&given, "orders.internal").await?.len() == 1, "the record is gone");
+    for name in ["_discovery.orders.internal", "fixed.internal", "elsewhere.internal"] {
+        ensure!(aws.records(&given, name).await?.is_empty(), "{name} was written");
+    }
+    data["mode"] = "sync".into();
     let deployed = deploy::discovery(aws, &json!({ "mover": data })).await?;
     let made = deployed["mover"].zones.iter().find(|zone| **zone != given);
     let made = made.context("the stack created no zone")?.clone();
@@ -516,6 +524,14 @@ pub(crate) async fn an_environment_is_deployed_changed_renamed_and_removed(
     deploy::discovery(aws, &json!({ "moved": data })).await?;
     let records = aws.records(&given, "orders.mover.internal").await?;
     ensure!(records[0].contains("A alias to"), "{records:?}");
+
+    // A stack can go without its names, and come back.
+    data["onDestroy"] = "keep".into();
+    deploy::discovery(aws, &json!({ "moved": data })).await?;
+    deploy::destroy(aws, &json!({ "moved": data })).await?;
+    ensure!(aws.records(&given, "orders.mover.internal").await?.len() == 1, "the name is gone");
+    data["onDestroy"] = "deregister".into();
+    deploy::discovery(aws, &json!({ "moved": data })).await?;
 
     // The removal of the environment deletes its records, and only those.
     aws.create_record(&given, "person.internal", "A", "10.0.0.7").await?;
