@@ -2733,8 +2733,7 @@ async fn a_warm_process_still_retries_after_an_hour_of_errors() {
         let report = reconciler.run(&trigger, &invocation(Duration::from_secs(290))).await;
         assert_eq!(report.failures().count(), 1);
     }
-    let (_, attempts) =
-        std::mem::replace(&mut *outage.lock().expect("no holder panics"), (false, 0));
+    let (_, attempts) = std::mem::take(&mut *outage.lock().expect("no holder panics"));
     assert_eq!(attempts, 60 * 8, "attempts of all events together");
     let report = reconciler.run(&trigger, &invocation(Duration::from_secs(290))).await;
     assert_eq!(report.outcomes[0].status.as_str(), "registered", "{:?}", report.outcomes);
