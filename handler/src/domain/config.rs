@@ -116,9 +116,14 @@ struct RawConfig {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct RawZone {
-    vpc_id: String,
-    hosted_zone_id: String,
     name: String,
+    /// Pairs of a VPC and its zone. An entry for all zones of a name is much shorter than an entry for each zone, and
+    /// Lambda limits all environment variables together to 4 KB.
+    #[serde(default)]
+    vpcs: Vec<(String, String)>,
+    /// The only VPC, instead of `vpcs`.
+    vpc_id: Option<String>,
+    hosted_zone_id: Option<String>,
     #[serde(default)]
     is_given: bool,
 }
@@ -182,37 +187,54 @@ impl Config {
         if raw.zones.is_empty() {
             return Err(invalid("zones", "at least one zone", "[]".into()));
         }
-        let mut zones = BTreeMap::new();
-        for (index, zone) in raw.zones.into_iter().enumerate() {
+        let mut zones: BTreeMap<VpcId, Zone> = BTreeMap::new();
+        for (index, raw) in raw.zones.into_iter().enumerate() {
             let key = |name: &str| format!("zones[{index}].{name}");
-            if !is_id(&zone.vpc_id, "vpc-") {
-                let found = format!("{:?}", zone.vpc_id);
-                return Err(invalid(&key("vpcId"), "a VPC id, like vpc-0a1b2c3d", found));
-            }
-            if !is_id(&zone.hosted_zone_id, "Z") {
-                let expected = "a hosted zone id, like Z0123456789ABC, without /hostedzone/";
-                let found = format!("{:?}", zone.hosted_zone_id);
-                return Err(invalid(&key("hostedZoneId"), expected, found));
-            }
-            let name = DnsName::zone(&zone.name).map_err(|error| {
-                let found = format!("{:?} ({error})", zone.name);
+            let name = DnsName::zone(&raw.name).map_err(|error| {
+                let found = format!("{:?} ({error})", raw.name);
                 invalid(&key("name"), "the name of a zone, like dev.internal", found)
             })?;
-            let vpc = VpcId::new(zone.vpc_id);
-            let id = HostedZoneId::new(zone.hosted_zone_id);
-            let is_given = zone.is_given;
-            if let Some(other) =
-                zones.values().find(|zone: &&Zone| zone.id == id && zone.name != name)
-            {
-                let expected = format!(
-                    "the same name for the same hosted zone {id}, which is {} above",
-                    other.name
-                );
-                return Err(invalid(&key("name"), &expected, format!("{:?}", zone.name)));
-            }
-            if zones.insert(vpc.clone(), Zone { id, name, is_given }).is_some() {
-                let found = format!("{:?}", vpc.as_str());
-                return Err(invalid(&key("vpcId"), "each VPC once", found));
+            let pairs = match (raw.vpcs, raw.vpc_id, raw.hosted_zone_id) {
+                (pairs, None, None) if !pairs.is_empty() => pairs
+                    .into_iter()
+                    .enumerate()
+                    .map(|(pair, (vpc, id))| {
+                        let vpc_key = key(&format!("vpcs[{pair}][0]"));
+                        (vpc_key, vpc, key(&format!("vpcs[{pair}][1]")), id)
+                    })
+                    .collect(),
+                (pairs, Some(vpc), Some(id)) if pairs.is_empty() => {
+                    vec![(key("vpcId"), vpc, key("hostedZoneId"), id)]
+                }
+                _ => {
+                    let expected = "either vpcs with at least one pair, or vpcId and hostedZoneId";
+                    let found = "another combination of these keys".to_owned();
+                    return Err(invalid(&format!("zones[{index}]"), expected, found));
+                }
+            };
+            for (vpc_key, vpc, id_key, id) in pairs {
+                if !is_id(&vpc, "vpc-") {
+                    let expected = "a VPC id, like vpc-0a1b2c3d";
+                    return Err(invalid(&vpc_key, expected, format!("{vpc:?}")));
+                }
+                if !is_id(&id, "Z") {
+                    let expected = "a hosted zone id, like Z0123456789ABC, without /hostedzone/";
+                    return Err(invalid(&id_key, expected, format!("{id:?}")));
+                }
+                let (vpc, id) = (VpcId::new(vpc), HostedZoneId::new(id));
+                let is_other = |zone: &&Zone| zone.id == id && zone.name != name;
+                if let Some(other) = zones.values().find(is_other) {
+                    let expected = format!(
+                        "the same name for the same hosted zone {id}, which is {} above",
+                        other.name
+                    );
+                    return Err(invalid(&key("name"), &expected, format!("{:?}", raw.name)));
+                }
+                let zone = Zone { id, name: name.clone(), is_given: raw.is_given };
+                if zones.insert(vpc.clone(), zone).is_some() {
+                    let found = format!("{:?}", vpc.as_str());
+                    return Err(invalid(&vpc_key, "each VPC once", found));
+                }
             }
         }
         for (index, glob) in raw.clusters.iter().enumerate() {
@@ -400,6 +422,23 @@ mod tests {
     }
 
     #[test]
+    fn one_entry_can_have_all_zones_of_a_name() {
+        let mut config = valid();
+        config["zones"] = json!([
+            { "name": "dev.internal", "vpcs": [["vpc-1", "Z1"], ["vpc-2", "Z2"]] },
+            { "name": "dev.internal", "vpcs": [["vpc-3", "Z3"]], "isGiven": true },
+        ]);
+        let config = Config::parse(Some(&config.to_string())).expect("valid");
+        let zone_of = |vpc| config.zone(&VpcId::new(vpc)).map(|zone| zone.id.as_str().to_owned());
+        assert_eq!(
+            ["vpc-1", "vpc-2", "vpc-3"].map(zone_of),
+            ["Z1", "Z2", "Z3"].map(|id| Some(id.into()))
+        );
+        let given: Vec<_> = config.given_zones().into_keys().collect();
+        assert_eq!(given, [HostedZoneId::new("Z3")]);
+    }
+
+    #[test]
     fn optional_settings_accept_the_limits_of_their_ranges() {
         assert_eq!(check("formerNames", json!(["old-dev", "a"])), "ok");
         assert_eq!(check("ttlSeconds", json!(86_400)), "ok");
@@ -426,6 +465,12 @@ mod tests {
         assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"-x"}])), @r#"DISCOVERY_CONFIG: zones[0].name: expected the name of a zone, like dev.internal; found "-x" (the name "-x" has the label "-x", which starts or ends with -)"#);
         assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"x"},{"vpcId":"vpc-1","hostedZoneId":"Z2","name":"y"}])), @r#"DISCOVERY_CONFIG: zones[1].vpcId: expected each VPC once; found "vpc-1""#);
         assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1","name":"x"},{"vpcId":"vpc-2","hostedZoneId":"Z1","name":"y"}])), @r#"DISCOVERY_CONFIG: zones[1].name: expected the same name for the same hosted zone Z1, which is x above; found "y""#);
+        assert_snapshot!(check("zones", json!([{"name":"x"}])), @"DISCOVERY_CONFIG: zones[0]: expected either vpcs with at least one pair, or vpcId and hostedZoneId; found another combination of these keys");
+        assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","name":"x"}])), @"DISCOVERY_CONFIG: zones[0]: expected either vpcs with at least one pair, or vpcId and hostedZoneId; found another combination of these keys");
+        assert_snapshot!(check("zones", json!([{"vpcId":"vpc-1","hostedZoneId":"Z1","vpcs":[["vpc-2","Z2"]],"name":"x"}])), @"DISCOVERY_CONFIG: zones[0]: expected either vpcs with at least one pair, or vpcId and hostedZoneId; found another combination of these keys");
+        assert_snapshot!(check("zones", json!([{"vpcs":[["vpc-1","Z1"],["vpc-1","Z2"]],"name":"x"}])), @r#"DISCOVERY_CONFIG: zones[0].vpcs[1][0]: expected each VPC once; found "vpc-1""#);
+        assert_snapshot!(check("zones", json!([{"vpcs":[["vpc-1","Z1"],["2","Z2"]],"name":"x"}])), @r#"DISCOVERY_CONFIG: zones[0].vpcs[1][0]: expected a VPC id, like vpc-0a1b2c3d; found "2""#);
+        assert_snapshot!(check("zones", json!([{"vpcs":[["vpc-1","1"]],"name":"x"}])), @r#"DISCOVERY_CONFIG: zones[0].vpcs[0][1]: expected a hosted zone id, like Z0123456789ABC, without /hostedzone/; found "1""#);
         assert_snapshot!(check("clusters", json!(["dev/*"])), @r#"DISCOVERY_CONFIG: clusters[0]: expected the name of a cluster, with * for any characters and ? for one; found "dev/*""#);
         assert_snapshot!(check("nameTemplate", json!("{cluster}")), @r#"DISCOVERY_CONFIG: nameTemplate: expected labels of a-z, 0-9, -, {service} and {cluster}, with {service} in at least one; found "{cluster}""#);
         assert_snapshot!(check("nameTemplate", json!("{service}_{name}")), @r#"DISCOVERY_CONFIG: nameTemplate: expected labels of a-z, 0-9, -, {service} and {cluster}, with {service} in at least one; found "{service}_{name}" (for the service "s" in the cluster "c", the name "s_{name}" contains '_'; a label consists of a-z, 0-9 and -)"#);
