@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+use crate::quota::Share;
 use crate::workload::environment;
 use simulation::account::{Account, REGION};
 use simulation::connector::Request;
@@ -44,6 +45,8 @@ pub struct Process {
     connections: Arc<Mutex<usize>>,
     /// From exec to the first request for an event.
     pub started: Duration,
+    /// Declared last, since the group can be removed only after the process ended.
+    share: Option<Share>,
 }
 
 /// The Lambda runtime API of one process.
@@ -110,7 +113,19 @@ impl Process {
         let requested =
             requested.map_err(|_| format!("{} requested no event in 30 s", binary.display()))?;
         let _ = std::fs::remove_file(certificates);
-        Ok(Process { child, runtime, connections, started: requested - begun })
+        Ok(Process { child, runtime, connections, started: requested - begun, share: None })
+    }
+
+    /// Gives the process the share of a processor that a function with `memory` MiB has. Lambda does so after the
+    /// init, too.
+    ///
+    /// # Errors
+    /// If the system does not allow it.
+    pub fn limit_to(&mut self, memory: u64) -> Result<(), String> {
+        let share = Share::of_memory(memory)?;
+        share.limit(self.child.id())?;
+        self.share = Some(share);
+        Ok(())
     }
 
     /// Sends an event and waits for the answer.

@@ -4,4 +4,5 @@
 #![recursion_limit = "256"]
 
 pub mod binary;
+pub mod quota;
 pub mod workload;
