@@ -14,6 +14,7 @@ import { Lifecycle } from './lifecycle.js';
 import { HandlerMetrics } from './metrics.js';
 import { ApiCallTrail } from './trail.js';
 import { Triggers } from './triggers.js';
+import { ZonePermissions } from './zone-permissions.js';
 import { type VpcZone, VpcZones } from './zones.js';
 
 export interface EcsServiceDiscoveryProps extends DiscoveryOptions {
@@ -95,6 +96,7 @@ export class EcsServiceDiscovery extends Construct {
     // message could make it register the services again.
     const lifecycle: Lifecycle = new Lifecycle(this, 'Lifecycle', {
       handler,
+      permissions: new ZonePermissions(this, 'Permissions', { role: handler.role, zones: zones.distinct }),
       logRetentionDays: discovery.logRetentionDays,
     });
     const kept = lifecycle.keep(zones.distinct, discovery.onDestroy);

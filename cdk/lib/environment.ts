@@ -64,6 +64,13 @@ const environmentName = text(
   'the name of an environment, 1 to 32 characters of a-z, 0-9 and -',
 );
 
+/**
+ * The characters that clusters may need in the inline policies of the handler's role, of the 10,240 that IAM allows, and
+ * those of a cluster without its name: it is in two ARNs.
+ */
+const CLUSTERS_SIZE = 8_000;
+const CLUSTER_SIZE = 150;
+
 const options = {
   /** The VPCs of the environment, each with its zone. */
   vpcs: z
@@ -102,6 +109,10 @@ const options = {
       error: 'expected a list of cluster names',
     })
     .min(1, { error: 'expected at least one cluster' })
+    .refine((globs) => globs.reduce((size, glob) => size + CLUSTER_SIZE + 2 * glob.length, 0) <= CLUSTERS_SIZE, {
+      error:
+        'expected fewer clusters, because IAM limits the size of the policy that names them, or patterns like dev-*',
+    })
     .default(['*']),
   /** The name of a service within the zone: labels that contain `{service}`, and `{cluster}` if needed. */
   nameTemplate: z

@@ -8,7 +8,7 @@ import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { RustFunction } from 'cargo-lambda-cdk';
 import { Construct } from 'constructs';
-import type { Discovery } from './environment.js';
+import { type Discovery, EnvironmentError } from './environment.js';
 import { sourceHash, WORKSPACE } from './handler-code.js';
 import type { VpcZone } from './zones.js';
 
@@ -18,6 +18,15 @@ import type { VpcZone } from './zones.js';
  * handler for CloudFormation, ends after 15 minutes.
  */
 export const HANDLER_TIMEOUT = Duration.minutes(14);
+
+/**
+ * The most characters of the configuration. Lambda allows 4,096 for all environment variables of a function, with their
+ * names. The generation and the id of the resource with the zones need about 100.
+ */
+const CONFIGURATION_SIZE = 3_900;
+
+/** Stands for an id that is known only at deployment. The ids of VPCs and of zones have 21 characters. */
+const ID = 'x'.repeat(24);
 
 export interface HandlerProps {
   readonly environment: string;
@@ -57,12 +66,7 @@ export class Handler extends Construct {
     const configuration = {
       environment,
       formerNames: discovery.formerNames,
-      zones: zones.map(({ vpcId, hostedZoneId, name, isCreated }) => ({
-        vpcId,
-        hostedZoneId,
-        name,
-        ...(isCreated ? {} : { isGiven: true }),
-      })),
+      zones: zonesByName(zones),
       clusters: discovery.clusters,
       nameTemplate: discovery.nameTemplate,
       record: discovery.record,
@@ -77,6 +81,7 @@ export class Handler extends Construct {
       generation: this.generation(configuration),
       zonesResource: props.zonesResource,
     });
+    this.checkSize(configuration);
     const common = {
       description: `Registers the ECS services of ${environment} in Route 53`,
       architecture: discovery.architecture === 'arm64' ? Architecture.ARM_64 : Architecture.X86_64,
@@ -123,6 +128,16 @@ export class Handler extends Construct {
         reason:
           'One function calls three APIs, and its log and metrics cover every call. Tracing would add a daemon and its requests to every cold start.',
       },
+    );
+  }
+
+  /** @throws EnvironmentError if the configuration does not fit into the environment variables of a function */
+  private checkSize(configuration: object): void {
+    const resolved: unknown = Stack.of(this).resolve(configuration);
+    const text = JSON.stringify(resolved, (_key, value: unknown) => (isReference(value) ? ID : value));
+    if (text.length <= CONFIGURATION_SIZE) return;
+    throw new EnvironmentError(
+      `The properties of ${this.node.scope?.node.path} are invalid:\n  vpcs, clusters: expected a configuration of at most ${CONFIGURATION_SIZE} characters, because Lambda limits the environment variables of a function; found ${text.length}. Shorten the list of clusters with patterns, or divide the VPCs among several environments`,
     );
   }
 
@@ -192,6 +207,25 @@ export class Handler extends Construct {
     );
     return role;
   }
+}
+
+/** One entry for all zones with the same name. Created zones and given ones have separate entries. */
+function zonesByName(zones: readonly VpcZone[]): object[] {
+  const entries = new Map<string, { name: string; vpcs: [string, string][]; isGiven?: true }>();
+  for (const { vpcId, hostedZoneId, name, isCreated } of zones) {
+    const key = `${name} ${isCreated}`;
+    const entry = entries.get(key) ?? { name, vpcs: [], ...(isCreated ? {} : { isGiven: true }) };
+    entry.vpcs.push([vpcId, hostedZoneId]);
+    entries.set(key, entry);
+  }
+  return [...entries.values()];
+}
+
+/** Whether a resolved value is an intrinsic function of CloudFormation, like `{"Ref": "Zone"}`. */
+function isReference(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  const keys = Object.keys(value);
+  return keys.length === 1 && keys.every((key) => key === 'Ref' || key.startsWith('Fn::'));
 }
 
 /** The ARN of a cluster's services in the notation of cdk-nag. */

@@ -1,26 +1,19 @@
 import { type CfnElement, CustomResource, Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
-import { Effect, Policy, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Provider } from 'aws-cdk-lib/custom-resources';
 import { Construct, type IDependable } from 'constructs';
 import type { Handler } from './handler.js';
 import type { VpcZone } from './zones.js';
+import type { ZonePermissions } from './zone-permissions.js';
 
 /** Longer than the handler's timeout. CloudFormation would wait one hour by default. */
 const SERVICE_TIMEOUT = Duration.minutes(15);
 
-/** `ForAllValues` also matches a request without any value, so each key has to be present. */
-const PRESENT = {
-  Null: {
-    'route53:ChangeResourceRecordSetsRecordTypes': 'false',
-    'route53:ChangeResourceRecordSetsActions': 'false',
-    'route53:ChangeResourceRecordSetsNormalizedRecordNames': 'false',
-  },
-};
-
 export interface LifecycleProps {
   readonly handler: Handler;
+  readonly permissions: ZonePermissions;
   readonly logRetentionDays: RetentionDays;
 }
 
@@ -34,12 +27,14 @@ export interface LifecycleProps {
  */
 export class Lifecycle extends Construct {
   private readonly handler: Handler;
+  private readonly permissions: ZonePermissions;
   private readonly provider: Provider;
   private zones: CustomResource | undefined;
 
   constructor(scope: Construct, id: string, props: LifecycleProps) {
     super(scope, id);
     this.handler = props.handler;
+    this.permissions = props.permissions;
     const logGroup = new LogGroup(this, 'Logs', {
       retention: props.logRetentionDays,
       removalPolicy: RemovalPolicy.DESTROY,
@@ -81,19 +76,18 @@ export class Lifecycle extends Construct {
   }
 
   /**
-   * Allows the handler to change the records of the zones, and makes it delete all managed records of a zone that
-   * leaves the environment, and of all zones before the stack is deleted.
+   * Makes the handler delete all managed records of a zone that leaves the environment, and of all zones before the
+   * stack is deleted.
    *
    * One resource has the ids of all zones, so a zone that stays, for example because somebody writes down its id, is
    * never emptied. If a zone leaves, the handler gives the resource another physical id. At the end of the deployment,
    * CloudFormation then deletes the former one.
    */
   keep(zones: readonly VpcZone[], onDestroy: 'deregister' | 'keep'): IDependable {
-    const policies = zones.map((zone) => this.allow(zone));
     const properties = { Zones: zones.map(({ hostedZoneId }) => hostedZoneId), OnDestroy: onDestroy };
     this.zones = this.resource(this, 'Zones', 'Custom::EcsDiscoveryZones', {}, properties);
     // Deletion runs in reverse: first the records are deleted, then the permission to delete them.
-    this.zones.node.addDependency(...policies);
+    this.zones.node.addDependency(this.permissions);
     return this.zones;
   }
 
@@ -103,72 +97,15 @@ export class Lifecycle extends Construct {
     return Stack.of(this).getLogicalId(this.zones.node.defaultChild as CfnElement);
   }
 
-  private allow(zone: VpcZone): Policy {
-    const zoneArn = `arn:${Stack.of(this).partition}:route53:::hostedzone/${zone.hostedZoneId}`;
-    const scope = new Construct(this, zone.id);
-    const reads = ['route53:ListResourceRecordSets', ...(zone.isCreated ? [] : ['route53:GetHostedZone'])];
-    return new Policy(scope, 'Records', {
-      roles: [this.handler.role],
-      document: new PolicyDocument({
-        minimize: false,
-        statements: [
-          new PolicyStatement({ sid: 'ListRecords', effect: Effect.ALLOW, actions: reads, resources: [zoneArn] }),
-          new PolicyStatement({
-            sid: 'ChangeRecords',
-            effect: Effect.ALLOW,
-            actions: ['route53:ChangeResourceRecordSets'],
-            resources: [zoneArn],
-            conditions: {
-              // Every change of a batch has to meet these conditions.
-              'ForAllValues:StringEquals': {
-                'route53:ChangeResourceRecordSetsRecordTypes': ['A', 'AAAA', 'CNAME', 'TXT'],
-                'route53:ChangeResourceRecordSetsActions': ['CREATE', 'DELETE'],
-              },
-              // Names below the zone only, never its apex.
-              'ForAllValues:StringLike': {
-                'route53:ChangeResourceRecordSetsNormalizedRecordNames': [`*.${zone.name}`],
-              },
-              ...PRESENT,
-            },
-          }),
-        ],
-      }),
-    });
-  }
-
   /** Makes the handler set the negative TTL of a zone, which is part of the zone's SOA record. */
   setNegativeTtl(zone: VpcZone, seconds: number): void {
-    const { partition } = Stack.of(this);
     const scope = new Construct(this, `${zone.id}-negative-ttl`);
-    const policy = new Policy(scope, 'Soa', {
-      roles: [this.handler.role],
-      document: new PolicyDocument({
-        minimize: false,
-        statements: [
-          new PolicyStatement({
-            sid: 'ChangeSoa',
-            effect: Effect.ALLOW,
-            actions: ['route53:ChangeResourceRecordSets'],
-            resources: [`arn:${partition}:route53:::hostedzone/${zone.hostedZoneId}`],
-            conditions: {
-              // Every change of a batch has to meet these conditions.
-              'ForAllValues:StringEquals': {
-                'route53:ChangeResourceRecordSetsRecordTypes': ['SOA'],
-                'route53:ChangeResourceRecordSetsActions': ['UPSERT'],
-                'route53:ChangeResourceRecordSetsNormalizedRecordNames': [zone.name],
-              },
-              ...PRESENT,
-            },
-          }),
-        ],
-      }),
-    });
     const request = { negativeTtl: { hostedZoneId: zone.hostedZoneId, seconds } };
     const negativeTtl = this.resource(scope, 'NegativeTtl', 'Custom::EcsDiscoveryNegativeTtl', {
       Create: request,
       Update: request,
     });
-    negativeTtl.node.addDependency(policy);
+    negativeTtl.node.addDependency(this.permissions);
   }
 
   /**

@@ -51,7 +51,8 @@ export function statements(made: Template, role: string): Statement[] {
   const roles = Object.entries(made.findResources('AWS::IAM::Role') as Record<string, Policies>);
   const [id, found] = roles.find(([id]) => id.startsWith(role)) ?? [];
   const inline = found?.Properties.Policies?.flatMap((policy) => policy.PolicyDocument.Statement) ?? [];
-  const attached = Object.values(made.findResources('AWS::IAM::Policy') as Record<string, Policies>)
+  const attached = ['AWS::IAM::Policy', 'AWS::IAM::ManagedPolicy']
+    .flatMap((type) => Object.values(made.findResources(type) as Record<string, Policies>))
     .filter((policy) => policy.Properties.Roles?.some((role) => role.Ref === id))
     .flatMap((policy) => policy.Properties.PolicyDocument?.Statement ?? []);
   return [...inline, ...attached];

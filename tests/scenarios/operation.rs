@@ -21,12 +21,17 @@ use super::{balancer, cname, registered, status};
 /// The longest time for a step that takes milliseconds on an idle machine. The tests' machines are busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
+/// The inline policy with the rest of a managed one.
+const REST: &str = "Rest";
+
 /// The handler's role.
 struct Role<'a> {
     system: &'a System,
     name: String,
     /// The inline policies by name, as the stack created them.
     policies: Map<String, Value>,
+    /// The managed policies by ARN.
+    attached: Map<String, Value>,
 }
 
 impl<'a> Role<'a> {
@@ -42,17 +47,42 @@ impl<'a> Role<'a> {
             let found = system.aws.cli(&command).await?;
             policies.insert(policy.to_owned(), found["PolicyDocument"].clone());
         }
-        Ok(Role { system, name, policies })
+        let command = ["iam", "list-attached-role-policies", "--role-name", &name];
+        let listed = system.aws.cli(&command).await?;
+        let mut attached = Map::new();
+        for policy in listed["AttachedPolicies"].as_array().into_iter().flatten() {
+            let arn = policy["PolicyArn"].as_str().context("the policy has no ARN")?;
+            let found = system.aws.cli(&["iam", "get-policy", "--policy-arn", arn]).await?;
+            let version = found["Policy"]["DefaultVersionId"]
+                .as_str()
+                .context("the policy has no version")?;
+            let command =
+                ["iam", "get-policy-version", "--policy-arn", arn, "--version-id", version];
+            let found = system.aws.cli(&command).await?;
+            attached.insert(arn.to_owned(), found["PolicyVersion"]["Document"].clone());
+        }
+        Ok(Role { system, name, policies, attached })
     }
 
-    /// Removes the statement with this id.
+    /// Removes the statement with this id. The rest of a managed policy becomes an inline policy.
     async fn remove(&self, sid: &str) -> Result<()> {
+        let is_it = |statement: &Value| statement["Sid"] == sid;
+        for (arn, document) in &self.attached {
+            let mut less = document.clone();
+            let statements =
+                less["Statement"].as_array_mut().context("the policy has no statements")?;
+            if statements.iter().any(is_it) {
+                statements.retain(|statement| !is_it(statement));
+                self.change_attached("detach-role-policy", arn).await?;
+                return self.put(REST, &less).await;
+            }
+        }
         for (policy, document) in &self.policies {
             let mut less = document.clone();
             let statements =
                 less["Statement"].as_array_mut().context("the policy has no statements")?;
             let before = statements.len();
-            statements.retain(|statement| statement["Sid"] != sid);
+            statements.retain(|statement| !is_it(statement));
             // IAM refuses a policy without statements.
             if statements.is_empty() {
                 return self.delete(policy).await;
@@ -71,9 +101,23 @@ impl<'a> Role<'a> {
     }
 
     async fn restore(&self) -> Result<()> {
+        for arn in self.attached.keys() {
+            self.change_attached("attach-role-policy", arn).await?;
+        }
+        let listed = ["iam", "list-role-policies", "--role-name", &self.name];
+        let listed = self.system.aws.cli(&listed).await?;
+        if listed["PolicyNames"].as_array().is_some_and(|names| names.contains(&REST.into())) {
+            self.delete(REST).await?;
+        }
         for (policy, document) in &self.policies {
             self.put(policy, document).await?;
         }
+        Ok(())
+    }
+
+    async fn change_attached(&self, command: &str, arn: &str) -> Result<()> {
+        let command = ["iam", command, "--role-name", &self.name, "--policy-arn", arn];
+        self.system.aws.cli(&command).await?;
         Ok(())
     }
 
