@@ -667,7 +667,9 @@ pub fn check_zones(
                         // A service keeps a former name until it has its new one.
                         let other =
                             account.zones.get(at).map(|zone| NameRecords::read(zone, other));
-                        other.is_some_and(|other| other.holder(environment) == Some(holder.clone()))
+                        let has_other = other
+                            .is_some_and(|other| other.holder(environment) == Some(holder.clone()));
+                        has_other && !(exemptions.is_some() && simulation.kept_names.contains(name))
                     }
                 }
             };
