@@ -136,11 +136,20 @@ pub fn xml_error(status: u16, code: &str, message: &str) -> Reply {
     )
 }
 
-/// The page of `all` that begins at `token`, and the next token.
-fn page<'a, T>(all: &'a [T], token: Option<&str>, size: usize) -> (&'a [T], Option<String>) {
-    let from = token.and_then(|token| token.parse().ok()).unwrap_or(0).min(all.len());
+/// The page of `all` after the item `token`, and the next token. An item that comes or goes between two pages does not
+/// move the others.
+fn page<'a, T: AsRef<str>>(
+    all: &'a [T],
+    token: Option<&str>,
+    size: usize,
+) -> (&'a [T], Option<String>) {
+    let from = token.map_or(0, |token| {
+        let found = all.iter().position(|item| item.as_ref() == token);
+        found.map_or_else(|| all.partition_point(|item| item.as_ref() <= token), |at| at + 1)
+    });
     let to = (from + size.max(1)).min(all.len());
-    (&all[from..to], (to < all.len()).then(|| to.to_string()))
+    let last = all[from..to].last().filter(|_| to < all.len());
+    (&all[from..to], last.map(|item| item.as_ref().to_owned()))
 }
 
 impl ServiceStatus {

@@ -17,7 +17,6 @@ use crate::lambda::DEPLOYMENT;
 use crate::route53::{Action, Author, StoredRrset, Writer};
 use crate::runner::{FULL_PASS, Runner};
 use crate::state::Simulation;
-use handler::domain::report::Status;
 use handler::invocation::Answer;
 
 /// How long ECS still describes a service that is INACTIVE.
@@ -199,12 +198,6 @@ impl Runner {
                     let is_complete = answer.is_some_and(|answer| match answer {
                         Answer::Resource(answer) => {
                             let report = &answer.report;
-                            let kept = report.outcomes.iter().filter(|outcome| {
-                                matches!(outcome.status, Status::Waiting | Status::Invalid)
-                            });
-                            let kept = kept.filter_map(|outcome| outcome.name.as_ref());
-                            let kept = kept.map(|name| format!("{name}."));
-                            runner.lambda.simulation().kept_names.extend(kept);
                             report.failures().next().is_none() && report.read_errors.is_empty()
                         }
                         Answer::Report(_) | Answer::Batch(_) => false,

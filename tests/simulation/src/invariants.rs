@@ -24,6 +24,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::account::{ACCOUNT, REGION, ServiceName, ServiceStatus, dns_name, service_arn};
+use crate::history::Act;
 use crate::oracle::{Described, EnvironmentConfig, Expected, expected};
 use crate::route53::{Action, Author, HostedZone, Key, StoredRrset, Writer, key};
 use crate::state::Simulation;
@@ -598,6 +599,30 @@ pub fn check_losses(
 pub struct Exemptions {
     /// Names that a person changed. They may have to wait for the next full pass.
     pub names: BTreeSet<String>,
+    /// Services that got another name while no load balancer of theirs could have it, by environment. When an event
+    /// registers the new name, nobody knows the former one, which the next full pass deletes.
+    pub renamed_without_name: BTreeSet<(String, ServiceName)>,
+    /// Whether a tag or the settings changed.
+    pub has_renamed: bool,
+}
+
+impl Exemptions {
+    /// Notes the services that could not have a name when a tag or the settings changed, or later.
+    pub(crate) fn note_renamed(&mut self, act: &Act, simulation: &Simulation) {
+        self.has_renamed |= matches!(act, Act::Tag { .. } | Act::Configure { .. });
+        if !self.has_renamed {
+            return;
+        }
+        let (account, now) = (&simulation.account, simulation.seconds());
+        for environment in &simulation.environments {
+            for (name, service) in &account.ecs.services {
+                let expected = expected(environment, name, Some(service), account, now);
+                if matches!(expected, Expected::NoZone | Expected::Unchanged | Expected::Unknown) {
+                    self.renamed_without_name.insert((environment.name.clone(), name.clone()));
+                }
+            }
+        }
+    }
 }
 
 /// Checks that an environment's zones match ECS. With `exemptions` they match as after the runs of events,
@@ -669,7 +694,11 @@ pub fn check_zones(
                             account.zones.get(at).map(|zone| NameRecords::read(zone, other));
                         let has_other = other
                             .is_some_and(|other| other.holder(environment) == Some(holder.clone()));
-                        has_other && !(exemptions.is_some() && simulation.kept_names.contains(name))
+                        let is_former = exemptions.is_some_and(|exemptions| {
+                            let holder = (environment.name.clone(), holder.clone());
+                            exemptions.renamed_without_name.contains(&holder)
+                        });
+                        has_other && !is_former
                     }
                 }
             };

@@ -136,6 +136,7 @@ impl Runner {
             self.exempt_foreign_names(&mut exemptions);
             let payloads = self.perform(step, &mut tasks, &mut exemptions);
             self.exempt_foreign_names(&mut exemptions);
+            exemptions.note_renamed(&step.act, &self.lambda.simulation());
             if step.delivery.arrives_ms.is_empty() && !payloads.is_empty() {
                 self.lambda.simulation().count("events lost");
             }

@@ -35,9 +35,6 @@ pub struct Simulation {
     pub begun: Instant,
     /// Route 53 rejects every change of these names, without a reason.
     pub rejected_names: BTreeSet<String>,
-    /// Names that a service kept when the settings changed, because it had no usable load balancer then. After an event
-    /// gave the service its new name, the next full pass deletes them.
-    pub kept_names: BTreeSet<String>,
     pub invocations: BTreeMap<u64, InvocationLog>,
     /// The first violation.
     pub violation: Option<Violation>,
@@ -144,7 +141,6 @@ impl Simulation {
             rng: Rng::with_seed(seed),
             begun: Instant::now(),
             rejected_names: BTreeSet::new(),
-            kept_names: BTreeSet::new(),
             invocations: BTreeMap::new(),
             violation: None,
             tally: Tally::new(),
