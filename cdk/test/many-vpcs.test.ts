@@ -27,7 +27,9 @@ function text(value: unknown): string {
 /** The characters of a policy's document. */
 function size(document: unknown): number {
   const isReference = (value: unknown) =>
-    typeof value === 'object' && value !== null && Object.keys(value).some((key) => key === 'Ref' || key.startsWith("Fn::"));
+    typeof value === 'object' &&
+    value !== null &&
+    Object.keys(value).some((key) => key === 'Ref' || key.startsWith('Fn::'));
   return JSON.stringify(document, (_key, value: unknown) => (isReference(value) ? text(value) : value)).length;
 }
 
