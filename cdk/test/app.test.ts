@@ -45,6 +45,15 @@ test('an invalid setting is reported without a stack trace, and nothing is synth
   expect(templates).toEqual([]);
 });
 
+test('an environment that is there twice is reported without a stack trace, and nothing is synthesised', () => {
+  const text = JSON.stringify({ qa: valid }).replace('{', `{"qa":${JSON.stringify(valid)},`);
+  const { status, stderr, templates } = synth(text);
+  expect(stderr).toBe(
+    'The context key environments is invalid:\n  qa: expected each key once; found it in the lines 1 and 1\n',
+  );
+  expect({ status, templates }).toEqual({ status: 1, templates: [] });
+});
+
 test('the context handlerCode deploys a prebuilt handler in every environment, without a build', () => {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'discovery-'));
   try {
