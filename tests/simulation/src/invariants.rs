@@ -665,6 +665,12 @@ pub fn check_zones(
     let is_stuck = |service: &ServiceName, zone: &str, name: &str| {
         cannot_change(service, zone, name) || keepers.contains(service)
     };
+    let is_of_former_version = |(_, service): &ServiceName| {
+        let mut payloads = simulation.former_payloads.iter();
+        exemptions.is_some()
+            && payloads
+                .any(|(name, payload)| *name == environment.name && payload.contains(service))
+    };
     // Without all reads, nobody knows the heir of a contested name.
     let keeps_contested = simulation.faults.denied.as_ref().is_some_and(|denied| {
         denied.is_permanent && denied.operation != "ChangeResourceRecordSets"
@@ -704,6 +710,7 @@ pub fn check_zones(
             };
             let is_excused = is_exempt(name)
                 || is_stuck(&holder, id, name)
+                || is_of_former_version(&holder)
                 || (keeps_contested && current.is_contested());
             if is_wrong && !is_excused {
                 return Some(Violation::new(
@@ -719,7 +726,11 @@ pub fn check_zones(
     }
     for (service, expected) in &all_expected {
         let Expected::Record { zone: id, name, .. } = expected else { continue };
-        if is_exempt(name) || is_stuck(service, id, name) || simulation.is_full(id) {
+        if is_exempt(name)
+            || is_stuck(service, id, name)
+            || is_of_former_version(service)
+            || simulation.is_full(id)
+        {
             continue;
         }
         let Some(zone) = account.zones.get(id) else { continue };

@@ -196,6 +196,7 @@ impl Lambda {
             .filter(|_| is_overlap && payload != DEPLOYMENT && simulation.rng.bool());
         if former.is_some() {
             simulation.count("invocations of a former version");
+            simulation.former_payloads.push((config.name.clone(), payload.to_owned()));
         }
         drop(simulation);
         let position =

@@ -35,6 +35,9 @@ pub struct Simulation {
     pub begun: Instant,
     /// Route 53 rejects every change of these names, without a reason.
     pub rejected_names: BTreeSet<String>,
+    /// The payloads that reached a former version after a deployment, each with its environment. If that version has
+    /// nothing to change, they take effect with the next full pass.
+    pub former_payloads: Vec<(String, String)>,
     pub invocations: BTreeMap<u64, InvocationLog>,
     /// The first violation.
     pub violation: Option<Violation>,
@@ -141,6 +144,7 @@ impl Simulation {
             rng: Rng::with_seed(seed),
             begun: Instant::now(),
             rejected_names: BTreeSet::new(),
+            former_payloads: Vec::new(),
             invocations: BTreeMap::new(),
             violation: None,
             tally: Tally::new(),
