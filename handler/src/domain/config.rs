@@ -194,25 +194,22 @@ impl Config {
                 let found = format!("{:?} ({error})", raw.name);
                 invalid(&key("name"), "the name of a zone, like dev.internal", found)
             })?;
-            let pairs = match (raw.vpcs, raw.vpc_id, raw.hosted_zone_id) {
-                (pairs, None, None) if !pairs.is_empty() => pairs
-                    .into_iter()
-                    .enumerate()
-                    .map(|(pair, (vpc, id))| {
-                        let vpc_key = key(&format!("vpcs[{pair}][0]"));
-                        (vpc_key, vpc, key(&format!("vpcs[{pair}][1]")), id)
-                    })
-                    .collect(),
-                (pairs, Some(vpc), Some(id)) if pairs.is_empty() => {
-                    vec![(key("vpcId"), vpc, key("hostedZoneId"), id)]
-                }
+            let is_single = raw.vpcs.is_empty();
+            let pairs = match (raw.vpc_id, raw.hosted_zone_id) {
+                (None, None) if !is_single => raw.vpcs,
+                (Some(vpc), Some(id)) if is_single => vec![(vpc, id)],
                 _ => {
                     let expected = "either vpcs with at least one pair, or vpcId and hostedZoneId";
                     let found = "another combination of these keys".to_owned();
                     return Err(invalid(&format!("zones[{index}]"), expected, found));
                 }
             };
-            for (vpc_key, vpc, id_key, id) in pairs {
+            for (pair, (vpc, id)) in pairs.into_iter().enumerate() {
+                let [vpc_key, id_key] = if is_single {
+                    [key("vpcId"), key("hostedZoneId")]
+                } else {
+                    [0, 1].map(|half| key(&format!("vpcs[{pair}][{half}]")))
+                };
                 if !is_id(&vpc, "vpc-") {
                     let expected = "a VPC id, like vpc-0a1b2c3d";
                     return Err(invalid(&vpc_key, expected, format!("{vpc:?}")));
