@@ -15,7 +15,7 @@ export function checkKeysOnce(text: string, source: string): void {
       ? []
       : repeatedKeys(root, []).map(([path, offsets]) => {
           const at = offsets.map((offset) => text.slice(0, offset).split('\n').length);
-          return `  ${path.join('.')}: expected each key once; found it in the lines ${at.join(' and ')}`;
+          return `  ${path.join('.')}: expected each key once; found it in line ${at.join(', and again in line ')}`;
         });
   if (lines.length > 0) throw new EnvironmentError(`${source} is invalid:\n${lines.join('\n')}`);
 }

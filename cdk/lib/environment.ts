@@ -321,7 +321,17 @@ export type Discovery = z.infer<typeof discovery>;
 export type EnvironmentVpc = z.infer<typeof vpc>;
 
 /** Invalid settings: one line for each, with its path, the expected value and the value found. */
-export class EnvironmentError extends Error {}
+export class EnvironmentError extends Error {
+  /**
+   * @param path the path of the construct with the properties
+   * @param problem the properties, the expected value and the value found
+   */
+  static ofProperties(path: string, problem: string): EnvironmentError {
+    return new EnvironmentError(`${titleOf(path)}:\n  ${problem}`);
+  }
+}
+
+const titleOf = (path: string) => `The properties of ${path} are invalid`;
 
 /**
  * Validates the environments: an object (from `cdk.json`) or JSON (from `-c environments=…`).
@@ -339,8 +349,8 @@ export function parseEnvironments(context: unknown): Record<string, Environment>
  * @throws EnvironmentError with every invalid property
  */
 export function parseDiscovery(path: string, name: unknown, options: unknown): Discovery {
-  check(environmentName, name, 'environment', `The properties of ${path} are invalid`);
-  return check(discovery, options, 'properties', `The properties of ${path} are invalid`);
+  check(environmentName, name, 'environment', titleOf(path));
+  return check(discovery, options, 'properties', titleOf(path));
 }
 
 function check<T extends z.ZodType>(schema: T, data: unknown, root: string, title: string): z.infer<T> {

@@ -21,9 +21,10 @@ export const HANDLER_TIMEOUT = Duration.minutes(14);
 
 /**
  * The most characters of the configuration. Lambda allows 4,096 for all environment variables of a function, with their
- * names. The generation and the id of the resource with the zones need about 100.
+ * names. The rest is for the name of the variable, the generation, and the id of the resource with the zones, which has
+ * up to 255 characters.
  */
-const CONFIGURATION_SIZE = 3_900;
+const CONFIGURATION_SIZE = 3_750;
 
 /** Stands for an id that is known only at deployment. The ids of VPCs and of zones have 21 characters. */
 const ID = 'x'.repeat(24);
@@ -136,8 +137,9 @@ export class Handler extends Construct {
     const resolved: unknown = Stack.of(this).resolve(configuration);
     const text = JSON.stringify(resolved, (_key, value: unknown) => (isReference(value) ? ID : value));
     if (text.length <= CONFIGURATION_SIZE) return;
-    throw new EnvironmentError(
-      `The properties of ${this.node.scope?.node.path} are invalid:\n  vpcs, clusters: expected a configuration of at most ${CONFIGURATION_SIZE} characters, because Lambda limits the environment variables of a function; found ${text.length}. Shorten the list of clusters with patterns, or divide the VPCs among several environments`,
+    throw EnvironmentError.ofProperties(
+      this.node.scope?.node.path ?? '',
+      `vpcs, clusters: expected a configuration of at most ${CONFIGURATION_SIZE} characters, because Lambda limits the environment variables of a function; found ${text.length}. Shorten the list of clusters with patterns, or divide the VPCs among several environments`,
     );
   }
 
@@ -158,8 +160,8 @@ export class Handler extends Construct {
     const statement = (sid: string, actions: string[], resources: string[], conditions = {}) =>
       new PolicyStatement({ sid, effect: Effect.ALLOW, actions, resources, conditions });
 
-    // The constructs that create the queues and the zones grant the permissions to send to the dead-letter queue,
-    // to receive from the event queue and to change records.
+    // The constructs of the queues grant the permissions to send to the dead-letter queue and to receive from the others.
+    // ZonePermissions grants those for the zones.
     const role = new Role(this, 'Role', {
       assumedBy: new ServicePrincipal('lambda.amazonaws.com'),
       description: 'Reads ECS and load balancers, and changes records of its own zones only',

@@ -51,8 +51,9 @@ export class ZonePermissions extends Construct {
     super(scope, id);
     const groups = separateNested(props.zones).flatMap(withinPolicySize);
     if (groups.length > MOST_POLICIES) {
-      throw new EnvironmentError(
-        `The properties of ${Stack.of(this).stackName} are invalid:\n  vpcs: expected fewer VPCs in one environment; found ${props.zones.length} zones, whose permissions need ${groups.length} policies of IAM instead of at most ${MOST_POLICIES}`,
+      throw EnvironmentError.ofProperties(
+        scope.node.path,
+        `vpcs: expected fewer VPCs in one environment; found ${props.zones.length} zones, whose permissions need ${groups.length} policies of IAM instead of at most ${MOST_POLICIES}`,
       );
     }
     for (const zones of groups) {

@@ -49,7 +49,7 @@ test('an environment that is there twice is reported without a stack trace, and 
   const text = JSON.stringify({ qa: valid }).replace('{', `{"qa":${JSON.stringify(valid)},`);
   const { status, stderr, templates } = synth(text);
   expect(stderr).toBe(
-    'The context key environments is invalid:\n  qa: expected each key once; found it in the lines 1 and 1\n',
+    'The context key environments is invalid:\n  qa: expected each key once; found it in line 1, and again in line 1\n',
   );
   expect({ status, templates }).toEqual({ status: 1, templates: [] });
 });

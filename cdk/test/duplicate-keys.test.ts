@@ -23,8 +23,8 @@ test('a key that an object has twice is an error with its path and its lines', (
   expect(check(text)).toThrow(
     [
       'cdk.json is invalid:',
-      '  context.environments.dev: expected each key once; found it in the lines 4 and 6',
-      '  context.environments.test.vpcs.0.vpcId: expected each key once; found it in the lines 5 and 5',
+      '  context.environments.dev: expected each key once; found it in line 4, and again in line 6',
+      '  context.environments.test.vpcs.0.vpcId: expected each key once; found it in line 5, and again in line 5',
     ].join('\n'),
   );
 });

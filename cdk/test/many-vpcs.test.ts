@@ -113,7 +113,7 @@ describe('an error says that there are too many', () => {
   test('VPCs for the environment variables of a function', () => {
     const many = { vpcs: vpcs(120, () => ({ zoneName: 'dev.internal' })) };
     expect(() => template(many)).toThrow(
-      /vpcs, clusters: expected a configuration of at most 3900 characters.*found \d+/,
+      /vpcs, clusters: expected a configuration of at most 3750 characters.*found \d+/,
     );
   });
 
