@@ -21,7 +21,7 @@ if (!existsSync(path.join(before, 'manifest.json'))) {
 /** @param {string[]} args */
 async function cdk(args) {
   const program = path.join(root, 'node_modules/aws-cdk/bin/cdk');
-  const skip = ['--no-notices', '--context', 'build=false'];
+  const skip = ['--no-notices'];
   const { status, stdout, stderr } = await capture(process.execPath, [program, ...args, ...skip]);
   if (status !== 0) throw new Failure(`cdk ${args.join(' ')} failed:\n\n${stderr.trim()}`);
   return { stdout, stderr };

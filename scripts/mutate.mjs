@@ -55,9 +55,9 @@ function apply({ name, edits }) {
  * @returns {Promise<string | undefined>} how the simulation found the defect
  */
 async function bySimulation(seeds) {
-  const build = ['build', '--locked', '--workspace', '--bin', 'simulation'];
+  const build = ['build', '--locked', '--workspace', '--bin', 'simulation', '--profile', 'simulation'];
   await step('Build of the simulation', 'about a minute', 'cargo', build, env, copy);
-  const ran = await capture(path.join(target, 'debug', 'simulation'), ['--seeds', String(seeds)]);
+  const ran = await capture(path.join(target, 'simulation', 'simulation'), ['--seeds', String(seeds)]);
   const seed = /✗ seed (\d+) breaks invariant (\d+)/.exec(ran.stdout);
   if (seed) return `seed ${seed[1]} breaks invariant ${seed[2]}`;
   console.log(`${ran.stdout.slice(-500)}\n${ran.stderr.slice(-2000)}`);

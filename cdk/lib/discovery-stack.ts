@@ -1,11 +1,17 @@
 import { CfnOutput, CliCredentialsStackSynthesizer, DefaultStackSynthesizer, Stack } from 'aws-cdk-lib';
 import type { Construct } from 'constructs';
-import { applyPermissionsBoundary, EcsServiceDiscovery } from './ecs-service-discovery.js';
+import {
+  applyPermissionsBoundary,
+  EcsServiceDiscovery,
+  type EcsServiceDiscoveryProps,
+} from './ecs-service-discovery.js';
 import type { Environment } from './environment.js';
+
+type DiscoveryCode = Pick<EcsServiceDiscoveryProps, 'handlerCode' | 'buildHandler'>;
 
 /** A stack with service discovery for one environment. */
 export class DiscoveryStack extends Stack {
-  constructor(scope: Construct, name: string, environment: Environment, handlerCode?: string) {
+  constructor(scope: Construct, name: string, environment: Environment, code: DiscoveryCode = {}) {
     const { account, region, bootstrapQualifier, bootstrapRoles, terminationProtection, ...options } = environment;
     const qualifier = bootstrapQualifier === undefined ? {} : { qualifier: bootstrapQualifier };
     super(scope, `EcsDiscovery-${name}`, {
@@ -19,7 +25,7 @@ export class DiscoveryStack extends Stack {
     });
     // The CDK creates some roles outside of the construct.
     if (options.permissionsBoundary !== undefined) applyPermissionsBoundary(this, options.permissionsBoundary);
-    const discovery = new EcsServiceDiscovery(this, 'Discovery', { environment: name, handlerCode, ...options });
+    const discovery = new EcsServiceDiscovery(this, 'Discovery', { environment: name, ...code, ...options });
 
     new CfnOutput(this, 'FunctionName', {
       description: 'The handler. Invoke it with {"reconcile":"all","dryRun":true} to see the changes of a full pass',

@@ -9,7 +9,7 @@ import { DiscoveryDashboard } from './dashboard.js';
 import { DeadLetterQueue, EventQueue, EVENTS, LOAD_BALANCER_CALLS } from './delivery.js';
 import { type DiscoveryOptions, parseDiscovery } from './environment.js';
 import { Handler } from './handler.js';
-import { parseHandlerCode } from './handler-code.js';
+import { type Build, handlerCode } from './handler-code.js';
 import { Lifecycle } from './lifecycle.js';
 import { HandlerMetrics } from './metrics.js';
 import { ApiCallTrail } from './trail.js';
@@ -26,6 +26,12 @@ export interface EcsServiceDiscoveryProps extends DiscoveryOptions {
    * @default - cargo-lambda builds the handler from the sources in this checkout
    */
   readonly handlerCode?: string | undefined;
+  /**
+   * When cargo-lambda builds the handler. With `synthesis`, a machine without Rust can deploy the output of synthesis.
+   *
+   * @default deployment
+   */
+  readonly buildHandler?: Build | undefined;
 }
 
 /** Makes a managed policy, given by name or ARN, the permissions boundary of every role in a scope. */
@@ -62,9 +68,9 @@ export class EcsServiceDiscovery extends Construct {
 
   constructor(scope: Construct, id: string, props: EcsServiceDiscoveryProps) {
     super(scope, id);
-    const { environment, handlerCode: folder, ...options } = props;
+    const { environment, handlerCode: folder, buildHandler, ...options } = props;
     const discovery = parseDiscovery(this.node.path, environment, options);
-    const handlerCode = parseHandlerCode(folder);
+    const code = handlerCode(discovery.architecture, folder, buildHandler);
     const { fullPassMinutes, permissionsBoundary } = discovery;
     // What a failed first deployment created goes with it. A zone that remained would block the second attempt.
     const removalPolicy =
@@ -83,7 +89,7 @@ export class EcsServiceDiscovery extends Construct {
       zones: zones.zones,
       deadLetterQueue,
       removalPolicy,
-      handlerCode,
+      code,
       zonesResource: Lazy.string({ produce: (): string => lifecycle.zonesResource }),
     });
     const queues = { handler: handler.function, deadLetterQueue };
@@ -111,7 +117,7 @@ export class EcsServiceDiscovery extends Construct {
       fullPassMinutes,
     });
     for (const source of [triggers, events.mapping, loadBalancerCalls.mapping]) source.node.addDependency(kept);
-    const fullPass = lifecycle.fullPass(triggers, kept);
+    const fullPass = lifecycle.fullPass(zones.zones, triggers, kept);
     this.fullPassSummary = fullPass.getAttString('Summary');
 
     const metrics = new HandlerMetrics(environment);

@@ -1,20 +1,59 @@
 /** The code of the handler: built from its sources, or a prebuilt folder. */
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { AssetHashType, FileSystem, Stack } from 'aws-cdk-lib';
+import { Code, type CodeConfig } from 'aws-cdk-lib/aws-lambda';
+import type { Construct } from 'constructs';
+import { parse, type TomlTable } from 'smol-toml';
 import { EnvironmentError } from './environment.js';
 
 /** The root of the checkout. */
-export const WORKSPACE = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
+const WORKSPACE = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
+
+/** Builds the handler for the architecture that follows, and prints the path of an archive with it. */
+const BUILD = path.join(WORKSPACE, 'scripts/build-handler.mjs');
 
 /**
- * Validates `handlerCode`: a folder that contains the file `bootstrap`, or `undefined`.
+ * When the handler is built from its sources: when the CDK publishes the assets of a `deployment`, so that templates and
+ * diffs need no Rust, or during `synthesis`, so that the output can be deployed without Rust.
+ */
+export const BUILDS = ['deployment', 'synthesis'] as const;
+export type Build = (typeof BUILDS)[number];
+
+/** The code of the handler, with a hash that is the same on every machine. */
+export interface HandlerCode {
+  readonly code: Code;
+  readonly hash: string;
+}
+
+/** @throws EnvironmentError if the folder contains no handler, or if the handler cannot be built */
+export function handlerCode(architecture: string, folder: unknown, build: unknown = 'deployment'): HandlerCode {
+  if (!BUILDS.some((known) => known === build)) {
+    throw new EnvironmentError(
+      `buildHandler: expected ${BUILDS.map((known) => `"${known}"`).join(' or ')}; found ${JSON.stringify(build)}`,
+    );
+  }
+  if (folder !== undefined) {
+    const prebuilt = parseHandlerCode(folder);
+    return { code: Code.fromAsset(prebuilt), hash: FileSystem.fingerprint(prebuilt) };
+  }
+  const hash = sourceHash(architecture);
+  if (build === 'deployment') return { code: new CodeBuiltForDeployment(architecture, hash), hash };
+  return {
+    code: Code.fromAsset(buildNow(architecture), { assetHashType: AssetHashType.CUSTOM, assetHash: hash }),
+    hash,
+  };
+}
+
+/**
+ * Validates `handlerCode`: a folder that contains the file `bootstrap`.
  *
  * @throws EnvironmentError if the folder contains no such file
  */
-export function parseHandlerCode(folder: unknown): string | undefined {
-  if (folder === undefined) return undefined;
+function parseHandlerCode(folder: unknown): string {
   const isPrebuilt = (folder: string) =>
     statSync(path.join(folder, 'bootstrap'), { throwIfNoEntry: false })?.isFile() === true;
   if (typeof folder === 'string' && isPrebuilt(folder)) return folder;
@@ -23,20 +62,99 @@ export function parseHandlerCode(folder: unknown): string | undefined {
   );
 }
 
+/** The CDK's command line runs the build, unless the bucket already has an asset with the same hash. */
+class CodeBuiltForDeployment extends Code {
+  public readonly isInline = false;
+
+  constructor(
+    private readonly architecture: string,
+    private readonly hash: string,
+  ) {
+    super();
+  }
+
+  bind(scope: Construct): CodeConfig {
+    const executable = ['node', BUILD, this.architecture];
+    const { bucketName, objectKey } = Stack.of(scope).synthesizer.addFileAsset({ sourceHash: this.hash, executable });
+    return { s3Location: { bucketName, objectKey } };
+  }
+}
+
+/** The archives of this process, by architecture. Most apps have several stacks with the same one. */
+const archives = new Map<string, string>();
+
+function buildNow(architecture: string): string {
+  const made = archives.get(architecture);
+  if (made !== undefined) return made;
+  const { status, stdout } = spawnSync('node', [BUILD, architecture], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  // The command has said why.
+  if (status !== 0) throw new EnvironmentError('The handler could not be built.');
+  archives.set(architecture, stdout.trim());
+  return stdout.trim();
+}
+
 /**
- * A hash of the architecture and of all files from which cargo-lambda builds the handler.
+ * A hash of the architecture and of everything from which cargo-lambda builds the handler: sources, dependencies,
+ * profile, toolchain and flags.
  *
  * A hash of the binary would change from one machine to another, even if the sources are the same.
  */
 export function sourceHash(architecture: string, workspace = WORKSPACE): string {
   const hash = createHash('sha256').update(architecture);
+  // Git may check out other line endings.
+  const read = (file: string) => readFileSync(path.join(workspace, file), 'utf8').replaceAll('\r\n', '\n');
+  const toml = (file: string) => parse(read(file)) as Toml;
+  const add = (name: string, text: string) => hash.update(`\0${name}\0${text}`);
+
   const sources = readdirSync(path.join(workspace, 'handler/src'), { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.rs'))
     .map((file) => `handler/src/${file.split(path.sep).join('/')}`);
-  for (const file of ['Cargo.toml', 'Cargo.lock', 'rust-toolchain.toml', 'handler/Cargo.toml', ...sources].sort()) {
-    // Git may check out other line endings.
-    const text = readFileSync(path.join(workspace, file), 'utf8').replaceAll('\r\n', '\n');
-    hash.update(`\0${file}\0${text}`);
-  }
+  for (const file of ['rust-toolchain.toml', 'scripts/build-handler.mjs', ...sources].sort()) add(file, read(file));
+  const tools = read('scripts/requirements.txt').match(/^(cargo-lambda|ziglang)==\S+/gm) ?? [];
+  add('tools', tools.join('\n'));
+
+  const { dependencies = {}, ...manifest } = toml('handler/Cargo.toml');
+  delete manifest['dev-dependencies'];
+  delete manifest.bench;
+  add('handler/Cargo.toml', JSON.stringify({ ...manifest, dependencies }));
+  const { workspace: shared, profile } = toml('Cargo.toml');
+  const direct = Object.keys(dependencies);
+  const versions = direct.map((name) => [name, shared?.dependencies?.[name]]);
+  add('Cargo.toml', JSON.stringify({ package: shared?.package, versions, release: profile?.release }));
+  add('Cargo.lock', JSON.stringify(locked(toml('Cargo.lock').package ?? [], direct)));
   return hash.digest('hex');
+}
+
+/** The parts of Cargo's files that the hash reads. */
+type Toml = TomlTable & {
+  dependencies?: Record<string, unknown>;
+  workspace?: { package?: unknown; dependencies?: Record<string, unknown> };
+  profile?: { release?: unknown };
+  package?: LockedPackage[];
+};
+
+interface LockedPackage {
+  name: string;
+  version: string;
+  checksum?: string;
+  /** Each with its version if there are several: `name` or `name version`. */
+  dependencies?: string[];
+}
+
+/** The packages that the given ones need, directly or not, without those of tests. */
+function locked(packages: readonly LockedPackage[], direct: readonly string[]): LockedPackage[] {
+  const needed = new Set<LockedPackage>();
+  const handler = packages.find(({ name }) => name === 'handler');
+  const pending = (handler?.dependencies ?? []).filter((one) => direct.includes(one.split(' ')[0] ?? one));
+  for (const reference of pending) {
+    const [name, version] = reference.split(' ');
+    const found = packages.find((one) => one.name === name && (version === undefined || one.version === version));
+    if (found === undefined || needed.has(found)) continue;
+    needed.add(found);
+    pending.push(...(found.dependencies ?? []));
+  }
+  return [...needed].sort((a, b) => `${a.name} ${a.version}`.localeCompare(`${b.name} ${b.version}`));
 }

@@ -1,15 +1,13 @@
 import { createHash } from 'node:crypto';
-import path from 'node:path';
-import { AssetHashType, Duration, FileSystem, type RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { Duration, type IResolvable, type RemovalPolicy, Stack, Token, Validations } from 'aws-cdk-lib';
 import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import { Architecture, Code, Function as LambdaFunction, type IFunction, Runtime } from 'aws-cdk-lib/aws-lambda';
+import { Architecture, Function as LambdaFunction, type IFunction, Runtime } from 'aws-cdk-lib/aws-lambda';
 import { SqsDestination } from 'aws-cdk-lib/aws-lambda-destinations';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
-import { RustFunction } from 'cargo-lambda-cdk';
 import { Construct } from 'constructs';
 import { type Discovery, EnvironmentError } from './environment.js';
-import { sourceHash, WORKSPACE } from './handler-code.js';
+import type { HandlerCode } from './handler-code.js';
 import type { VpcZone } from './zones.js';
 
 /**
@@ -39,8 +37,7 @@ export interface HandlerProps {
   readonly removalPolicy: RemovalPolicy;
   /** The id in the template of the custom resource with the zones, which is made later. */
   readonly zonesResource: string;
-  /** A folder with the prebuilt handler. By default the handler is built from its sources. */
-  readonly handlerCode: string | undefined;
+  readonly code: HandlerCode;
 }
 
 /** The function that registers the services in the zones, with its role and its log group. */
@@ -48,10 +45,11 @@ export class Handler extends Construct {
   public readonly function: IFunction;
   public readonly role: Role;
   public readonly logGroup: LogGroup;
-  /** The value of `DISCOVERY_CONFIG`. */
-  public readonly configuration: string;
-  /** A hash of the function's sources, or of the prebuilt folder. */
-  public readonly codeHash: string;
+  /**
+   * Differs between any two versions of the function, so that the older one yields during a deployment, and between any
+   * two stacks, so that the deletion of a former stack takes no name from its successor.
+   */
+  public readonly generation: string;
 
   constructor(scope: Construct, id: string, props: HandlerProps) {
     super(scope, id);
@@ -62,8 +60,6 @@ export class Handler extends Construct {
       removalPolicy: props.removalPolicy,
     });
     this.role = this.makeRole(discovery);
-    this.codeHash =
-      props.handlerCode === undefined ? sourceHash(discovery.architecture) : FileSystem.fingerprint(props.handlerCode);
     const configuration = {
       environment,
       formerNames: discovery.formerNames,
@@ -77,13 +73,10 @@ export class Handler extends Construct {
       register: discovery.register,
       ...(discovery.mode === 'sync' ? {} : { mode: discovery.mode }),
     };
-    this.configuration = Stack.of(this).toJsonString({
-      ...configuration,
-      generation: this.generation(configuration),
-      zonesResource: props.zonesResource,
-    });
     this.checkSize(configuration);
-    const common = {
+    this.generation = this.hash(configuration, props.code.hash);
+    const { generation } = this;
+    const made = new LambdaFunction(this, 'Function', {
       description: `Registers the ECS services of ${environment} in Route 53`,
       architecture: discovery.architecture === 'arm64' ? Architecture.ARM_64 : Architecture.X86_64,
       // Lambda assigns processor time in proportion to memory. With 256 MiB a cold start takes milliseconds. A
@@ -98,27 +91,14 @@ export class Handler extends Construct {
       onFailure: new SqsDestination(props.deadLetterQueue),
       role: this.role,
       logGroup: this.logGroup,
-      environment: { DISCOVERY_CONFIG: this.configuration },
-    };
-    let made: LambdaFunction;
-    if (props.handlerCode === undefined) {
-      made = new RustFunction(this, 'Function', {
-        ...common,
-        manifestPath: path.join(WORKSPACE, 'Cargo.toml'),
-        binaryName: 'handler',
-        // With the hash of the sources, a diff on another machine shows no change if the sources are the same.
-        bundling: { assetHashType: AssetHashType.CUSTOM, assetHash: this.codeHash },
-        runtime: 'provided.al2023',
-      });
-    } else {
-      made = new LambdaFunction(this, 'Function', {
-        ...common,
-        code: Code.fromAsset(props.handlerCode),
-        // Lambda requires a value. The runtime starts the file bootstrap in any case.
-        handler: 'bootstrap',
-        runtime: Runtime.PROVIDED_AL2023,
-      });
-    }
+      environment: {
+        DISCOVERY_CONFIG: jsonInParts(this, { ...configuration, generation, zonesResource: props.zonesResource }),
+      },
+      code: props.code.code,
+      runtime: Runtime.PROVIDED_AL2023,
+      // Lambda requires a value. The runtime starts the file bootstrap in any case.
+      handler: 'bootstrap',
+    });
     this.function = made;
     const reason =
       'Lambda sends failed events to the on-failure destination, together with the response of the function.';
@@ -143,14 +123,10 @@ export class Handler extends Construct {
     );
   }
 
-  /**
-   * Differs between any two versions of the function, so that the older one yields during a deployment, and between any
-   * two stacks, so that the deletion of a former stack takes no name from its successor.
-   */
-  private generation(configuration: object): string {
+  private hash(configuration: object, codeHash: string): string {
     // Tokens have other numbers in each synthesis.
     const resolved: unknown = Stack.of(this).resolve(configuration);
-    const parts = [this.node.path, this.codeHash, JSON.stringify(resolved)];
+    const parts = [this.node.path, codeHash, JSON.stringify(resolved)];
     return createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16);
   }
 
@@ -221,6 +197,21 @@ function zonesByName(zones: readonly VpcZone[]): object[] {
     entries.set(key, entry);
   }
   return [...entries.values()];
+}
+
+/** An object as JSON, with a part of the text for each of its keys, so that a diff of two templates shows only the changed ones. */
+function jsonInParts(scope: Construct, object: object): string {
+  const stack = Stack.of(scope);
+  const parts = Object.entries(object).map(
+    ([key, value], index) => `${index === 0 ? '{' : ','}${JSON.stringify(key)}:${stack.toJsonString(value)}`,
+  );
+  // Fn.join would combine the parts that are known before the deployment.
+  const join: IResolvable = {
+    creationStack: [],
+    resolve: (context) => ({ 'Fn::Join': ['', context.resolve([...parts, '}'])] }),
+    toString: () => Token.asString(join),
+  };
+  return Token.asString(join);
 }
 
 /** Whether a resolved value is an intrinsic function of CloudFormation, like `{"Ref": "Zone"}`. */

@@ -109,18 +109,20 @@ export class Lifecycle extends Construct {
   }
 
   /**
-   * Runs a full pass after `after` was created, and whenever the handler or its configuration changes.
+   * Runs a full pass after `after` was created, and whenever the handler or its configuration changes. The ids of VPCs and
+   * zones may be known only at deployment, so the generation does not contain them.
    *
    * @returns the resource, whose attribute `Summary` is what the pass did, like `212 unchanged, 1 conflict`
    */
-  fullPass(...after: IDependable[]): CustomResource {
+  fullPass(zones: readonly VpcZone[], ...after: IDependable[]): CustomResource {
     const reconcile = { reconcile: 'all' };
+    const vpcs = zones.map(({ vpcId, hostedZoneId }) => ({ VpcId: vpcId, HostedZoneId: hostedZoneId }));
     const fullPass = this.resource(
       this,
       'FullPass',
       'Custom::EcsDiscoveryFullPass',
       { Create: reconcile, Update: reconcile },
-      { Configuration: this.handler.configuration, Code: this.handler.codeHash },
+      { Generation: this.handler.generation, Vpcs: vpcs },
     );
     fullPass.node.addDependency(...after);
     return fullPass;

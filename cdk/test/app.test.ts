@@ -8,7 +8,7 @@ import { EcsServiceDiscovery } from '../lib/index.js';
 import { root } from './stacks.js';
 
 /** Runs an app in the same way as the CDK's command line, with additional context. */
-function synth(environments: unknown, program = 'cdk/bin/app.ts', more: object = { 'aws:cdk:bundling-stacks': [] }) {
+function synth(environments: unknown, program = 'cdk/bin/app.ts', more: object = {}) {
   const outdir = mkdtempSync(path.join(os.tmpdir(), 'discovery-'));
   try {
     const context = JSON.stringify({ environments, ...more });

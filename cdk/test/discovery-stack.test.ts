@@ -62,7 +62,16 @@ describe('a zone', () => {
     const made = template({ vpcs: [{ vpcId: VPC, zoneName: 'dev.internal', hostedZoneId: 'Z0GIVEN' }] });
     made.resourceCountIs('AWS::Route53::HostedZone', 0);
     made.hasResourceProperties('AWS::Lambda::Function', {
-      Environment: { Variables: { DISCOVERY_CONFIG: Match.stringLikeRegexp('"Z0GIVEN"') } },
+      Environment: {
+        Variables: {
+          DISCOVERY_CONFIG: {
+            'Fn::Join': [
+              '',
+              Match.arrayWith([`,"zones":[{"name":"dev.internal","vpcs":[["${VPC}","Z0GIVEN"]],"isGiven":true}]`]),
+            ],
+          },
+        },
+      },
     });
   });
 
@@ -414,12 +423,34 @@ describe('a deployment', () => {
     expect(pass({ fullPassMinutes: 5, alarmTopicArn: 'arn:aws:sns:eu-west-1:111122223333:oncall' })).toEqual(pass({}));
   });
 
+  test('shows a changed setting as a short line of a diff', () => {
+    const parts = (options: object) => {
+      const functions = template(options).findResources('AWS::Lambda::Function', {
+        Properties: { Runtime: 'provided.al2023' },
+      });
+      const [handler] = Object.values(functions) as { Properties: { Environment: { Variables: Variables } } }[];
+      return handler?.Properties.Environment.Variables.DISCOVERY_CONFIG['Fn::Join'][1] ?? [];
+    };
+    type Variables = { DISCOVERY_CONFIG: { 'Fn::Join': [string, unknown[]] } };
+    const before = parts({});
+    const changed = parts({ ttlSeconds: 300 }).filter(
+      (part, index) => part !== before[index] && typeof part === 'string',
+    );
+    expect(changed).toEqual([',"ttlSeconds":300', expect.stringMatching(/^,"generation":"[0-9a-f]{16}"$/)]);
+  });
+
   test('gives the handler another generation with each configuration, and the same one for the same', () => {
     const generation = (options: object) => {
-      const configuration = JSON.stringify(properties(template(options), 'Custom::EcsDiscoveryFullPass').Properties);
-      return /generation[\\":]+([0-9a-f]{16})/.exec(configuration)?.[1];
+      const made = template(options);
+      const generation = properties(made, 'Custom::EcsDiscoveryFullPass').Properties.Generation as string;
+      made.hasResourceProperties('AWS::Lambda::Function', {
+        Environment: {
+          Variables: { DISCOVERY_CONFIG: { 'Fn::Join': ['', Match.arrayWith([`,"generation":"${generation}"`])] } },
+        },
+      });
+      return generation;
     };
-    expect(generation({})).toBeDefined();
+    expect(generation({})).toMatch(/^[0-9a-f]{16}$/);
     expect(generation({ fullPassMinutes: 5 })).toEqual(generation({}));
     expect(generation({ ttlSeconds: 5 })).not.toEqual(generation({}));
     const other = [{ vpcId: VPC, zoneName: 'dev.internal', hostedZoneId: 'Z0GIVEN' }];

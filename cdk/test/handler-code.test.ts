@@ -1,12 +1,15 @@
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { Stack } from 'aws-cdk-lib';
 import { Match, Template } from 'aws-cdk-lib/assertions';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { sourceHash } from '../lib/handler-code.js';
+import { DiscoveryStack } from '../lib/discovery-stack.js';
+import { type Environment, parseEnvironments } from '../lib/environment.js';
+import { handlerCode, sourceHash } from '../lib/handler-code.js';
 import { EcsServiceDiscovery } from '../lib/index.js';
-import { app, root, template, VPC } from './stacks.js';
+import { app, environment, root, template, VPC } from './stacks.js';
 
 let folder: string;
 
@@ -18,13 +21,13 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** The handler of a template, and the property of the deployment's full pass that depends on the code. */
+/** The handler's code in a template, and the property of the deployment's full pass that depends on it. */
 function deployed(made: Template) {
   const functions = made.findResources('AWS::Lambda::Function', { Properties: { Runtime: 'provided.al2023' } });
   const passes = made.findResources('Custom::EcsDiscoveryFullPass');
   const [handler] = Object.values(functions) as { Properties: { Code: { S3Key: string } } }[];
-  const [fullPass] = Object.values(passes) as { Properties: { Code: string } }[];
-  return { asset: handler?.Properties.Code.S3Key, code: fullPass?.Properties.Code };
+  const [fullPass] = Object.values(passes) as { Properties: { Generation: string } }[];
+  return { asset: handler?.Properties.Code.S3Key, generation: fullPass?.Properties.Generation };
 }
 
 describe('a prebuilt handler', () => {
@@ -61,7 +64,7 @@ describe('a prebuilt handler', () => {
     writeFileSync(path.join(folder, 'bootstrap'), 'another binary');
     const after = deployed(prebuilt(folder));
     expect(after.asset).not.toEqual(before.asset);
-    expect(after.code).not.toEqual(before.code);
+    expect(after.generation).not.toEqual(before.generation);
   });
 
   test.each(['empty', 'missing', ''])('is rejected if its folder has no bootstrap: "%s"', (name) => {
@@ -73,35 +76,102 @@ describe('a prebuilt handler', () => {
   });
 });
 
-describe('the hash of the sources', () => {
-  test('decides the asset and the full pass, and is different for each architecture', () => {
-    const { asset, code } = deployed(template());
-    expect(asset).toMatch(/^[0-9a-f]{64}\.zip$/);
-    expect(code).toBe(sourceHash('x86_64'));
-    expect(deployed(template({ ttlSeconds: 5 }))).toEqual({ asset, code });
-    const other = deployed(template({ architecture: 'arm64' }));
-    expect(other.asset).not.toEqual(asset);
-    expect(other.code).toBe(sourceHash('arm64'));
-    expect(other.code).not.toEqual(code);
+describe('a handler that is built from its sources', () => {
+  /** The command in the list of assets that the CDK runs to get the handler. */
+  function builder(architecture: string): string[] {
+    const environments = parseEnvironments({ dev: { ...environment, architecture } });
+    const made = app();
+    new DiscoveryStack(made, 'dev', environments.dev as Environment);
+    const assembly = made.synth().directory;
+    const { files } = JSON.parse(readFileSync(path.join(assembly, 'EcsDiscovery-dev.assets.json'), 'utf8')) as {
+      files: Record<string, { source: { executable?: string[] } }>;
+    };
+    return files[sourceHash(architecture)]?.source.executable ?? [];
+  }
+
+  test('is built when the CDK publishes it, so that synthesis needs no Rust', () => {
+    const script = path.join(root, 'scripts/build-handler.mjs');
+    expect(builder('arm64')).toEqual(['node', script, 'arm64']);
+    expect(builder('x86_64')).toEqual(['node', script, 'x86_64']);
   });
 
-  test.each([
-    'Cargo.toml',
-    'Cargo.lock',
-    'rust-toolchain.toml',
-    'handler/Cargo.toml',
-    'handler/src/main.rs',
-    'handler/src/domain/plan.rs',
-    'handler/src/domain/plan/tests.rs',
-    'handler/src/aws/ecs.rs',
-  ])('covers %s', (file) => {
-    for (const name of ['Cargo.toml', 'Cargo.lock', 'rust-toolchain.toml', 'handler/Cargo.toml', 'handler/src']) {
+  test('cannot be built without cargo-lambda, and the error says what to do', () => {
+    const cargo = path.join(folder, 'cargo');
+    writeFileSync(cargo, '#!/bin/sh\necho "no such command: lambda" >&2\nexit 101\n', { mode: 0o755 });
+    // The script prefers the project's own tools.
+    mkdirSync(path.join(folder, 'scripts'));
+    for (const part of ['scripts/lib', 'scripts/build-handler.mjs']) {
+      cpSync(path.join(root, part), path.join(folder, part), { recursive: true });
+    }
+    const { status, stdout, stderr } = spawnSync('node', [path.join(folder, 'scripts/build-handler.mjs'), 'arm64'], {
+      encoding: 'utf8',
+      env: { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` },
+    });
+    expect(stderr).toContain('The handler cannot be built, because cargo-lambda is missing.');
+    expect(stderr).toContain('`npm run setup`');
+    expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+  });
+
+  test('is built at deployment or during synthesis', () => {
+    expect(() => handlerCode('arm64', undefined, 'now')).toThrow(
+      'buildHandler: expected "deployment" or "synthesis"; found "now"',
+    );
+  });
+});
+
+describe('the hash of the sources', () => {
+  test('decides the asset and the generation, and is different for each architecture', () => {
+    const { asset, generation } = deployed(template());
+    expect(asset).toBe(sourceHash('x86_64'));
+    const longer = deployed(template({ ttlSeconds: 5 }));
+    expect(longer.asset).toEqual(asset);
+    expect(longer.generation).not.toEqual(generation);
+    const other = deployed(template({ architecture: 'arm64' }));
+    expect(other.asset).toBe(sourceHash('arm64'));
+    expect(other.asset).not.toEqual(asset);
+    expect(other.generation).not.toEqual(generation);
+  });
+
+  /** Whether the hash changes if the text of one file changes. */
+  function changes(file: string, change: (text: string) => string): boolean {
+    for (const name of ['Cargo.toml', 'Cargo.lock', 'rust-toolchain.toml', 'handler', 'scripts']) {
       cpSync(path.join(root, name), path.join(folder, name), { recursive: true });
     }
     const before = sourceHash('x86_64', folder);
     expect(before).toBe(sourceHash('x86_64'));
-    mkdirSync(path.dirname(path.join(folder, file)), { recursive: true });
-    writeFileSync(path.join(folder, file), '// changed');
-    expect(sourceHash('x86_64', folder)).not.toBe(before);
+    const changed = path.join(folder, file);
+    const text = existsSync(changed) ? readFileSync(changed, 'utf8') : '';
+    expect(change(text)).not.toBe(text);
+    mkdirSync(path.dirname(changed), { recursive: true });
+    writeFileSync(changed, change(text));
+    return sourceHash('x86_64', folder) !== before;
+  }
+  const append = (text: string) => `${text}\n# changed\n`;
+  const replace = (found: string | RegExp, by: string) => (text: string) => text.replace(found, by);
+
+  test.each([
+    ['the toolchain', 'rust-toolchain.toml', append],
+    ['a source file', 'handler/src/domain/plan.rs', append],
+    ['a new source file', 'handler/src/aws/new.rs', append],
+    ['the flags of the build', 'scripts/build-handler.mjs', append],
+    ['the version of cargo-lambda', 'scripts/requirements.txt', replace(/^cargo-lambda==/m, 'cargo-lambda==9.')],
+    ['the release profile', 'Cargo.toml', replace('lto = "fat"', 'lto = "thin"')],
+    ['a feature of a dependency', 'handler/Cargo.toml', replace('"raw_value"', '"preserve_order"')],
+    ['a version that the workspace requires', 'Cargo.toml', replace('tokio = { version = "', 'tokio = { version = "9')],
+    ['a locked dependency', 'Cargo.lock', replace(/(name = "tokio"\nversion = )"[^"]*"/, '$1"9.9.9"')],
+    ['a locked dependency of a dependency', 'Cargo.lock', replace(/(name = "rustls"\nversion = )"[^"]*"/, '$1"9.9.9"')],
+  ])('changes with %s', (_what, file, change) => {
+    expect(changes(file, change)).toBe(true);
+  });
+
+  test.each([
+    ['the other packages of the workspace', 'Cargo.toml', replace('"tests/scenarios",', '')],
+    ['a requirement of tests', 'Cargo.toml', replace(/^insta = .*$/m, 'insta = "9"')],
+    ['a dependency of tests', 'handler/Cargo.toml', replace(/^proptest = .*$/m, 'proptest = "9"')],
+    ['a locked dependency of tests', 'Cargo.lock', replace(/(name = "proptest"\nversion = )"[^"]*"/, '$1"9.9.9"')],
+    ['comments in the manifests', 'Cargo.toml', append],
+    ['line endings', 'handler/src/domain/plan.rs', replace(/\n/g, '\r\n')],
+  ])('does not change with %s', (_what, file, change) => {
+    expect(changes(file, change)).toBe(false);
   });
 });

@@ -15,15 +15,22 @@ export const { context } = JSON.parse(readFileSync(path.join(root, 'cdk.json'), 
   context: Record<string, unknown>;
 };
 
-/** An app with the project's feature flags. The tests do not build the handler. */
+/** An app with the project's feature flags. */
 export function app(): App {
-  return new App({ context: { ...context, 'aws:cdk:bundling-stacks': [] } });
+  return new App({ context });
 }
+
+/** The required settings of an environment. */
+export const environment = {
+  account: '111122223333',
+  region: 'eu-west-1',
+  vpcs: [{ vpcId: VPC, zoneName: 'dev.internal' }],
+};
 
 /** The template of the environment `dev` with additional options. */
 export function template(options: object = {}): Template {
   const environments = parseEnvironments({
-    dev: { account: '111122223333', region: 'eu-west-1', vpcs: [{ vpcId: VPC, zoneName: 'dev.internal' }], ...options },
+    dev: { ...environment, ...options },
   });
   const dev = environments.dev;
   if (dev === undefined) throw new Error('no environment');

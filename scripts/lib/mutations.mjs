@@ -160,7 +160,6 @@ export const mutations = [
   },
   {
     name: 'an UpdateServicePrimaryTaskSet event ignored',
-    seeds: 20_000,
     edits: [
       [
         'domain/event.rs',
@@ -171,7 +170,7 @@ export const mutations = [
   },
   {
     name: 'deletions not merged in a batch',
-    seeds: 20_000,
+    test: onTheWire('deletions_that_events_reported_pass_the_delete_limit_of_a_full_pass_in_the_same_batch'),
     edits: [['domain/trigger.rs', 'self.deleted.extend(more.deleted.iter().cloned());', '']],
   },
   {

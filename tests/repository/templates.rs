@@ -75,8 +75,7 @@ fn cdk(output: &Path) -> Command {
         .env("AWS_CONFIG_FILE", "/dev/null")
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         .env("CDK_DISABLE_CLI_TELEMETRY", "true")
-        // A template contains the hash of the sources, so it needs no build.
-        .args(["--no-notices", "--context", "build=false", "--output"])
+        .args(["--no-notices", "--output"])
         .arg(output);
     command
 }

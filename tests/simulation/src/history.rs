@@ -589,6 +589,10 @@ impl Scene {
     }
 
     fn act(&mut self, rng: &mut Rng) -> Act {
+        // An act on the task sets of no service does nothing.
+        if self.theme == Theme::TaskSets && self.alive.is_empty() {
+            return self.create(rng);
+        }
         // The weights of: create, delete, replace load balancers, scale, task sets, tag, load balancers, target
         // groups, records, settings, deregistration, full pass, other payloads.
         let weights: [u32; 13] = match self.theme {
