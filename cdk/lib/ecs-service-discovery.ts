@@ -1,13 +1,13 @@
-import { Lazy, RemovalPolicy } from 'aws-cdk-lib';
+import { Lazy, RemovalPolicy, Stack, Token } from 'aws-cdk-lib';
 import { PermissionsBoundary, ManagedPolicy } from 'aws-cdk-lib/aws-iam';
 import type { IFunction } from 'aws-cdk-lib/aws-lambda';
 import type { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
-import { Construct } from 'constructs';
+import { Construct, type IConstruct } from 'constructs';
 import { DiscoveryAlarms } from './alarms.js';
 import { DiscoveryDashboard } from './dashboard.js';
 import { DeadLetterQueue, EventQueue, EVENTS, LOAD_BALANCER_CALLS } from './delivery.js';
-import { type DiscoveryOptions, parseDiscovery } from './environment.js';
+import { type Discovery, type DiscoveryOptions, EnvironmentError, parseDiscovery, show } from './environment.js';
 import { Handler } from './handler.js';
 import { type Build, handlerCode } from './handler-code.js';
 import { Lifecycle } from './lifecycle.js';
@@ -33,6 +33,9 @@ export interface EcsServiceDiscoveryProps extends DiscoveryOptions {
    */
   readonly buildHandler?: Build | undefined;
 }
+
+/** For each app, what its constructs make that must not be made twice, with the path of the construct. */
+const CLAIMS = new WeakMap<IConstruct, Map<string, string>>();
 
 /** Makes a managed policy, given by name or ARN, the permissions boundary of every role in a scope. */
 export function applyPermissionsBoundary(scope: Construct, policy: string): void {
@@ -69,7 +72,11 @@ export class EcsServiceDiscovery extends Construct {
   constructor(scope: Construct, id: string, props: EcsServiceDiscoveryProps) {
     super(scope, id);
     const { environment, handlerCode: folder, buildHandler, ...options } = props;
-    const discovery = parseDiscovery(this.node.path, environment, options);
+    const stack = Stack.of(this);
+    const known = (value: string) => (Token.isUnresolved(value) ? undefined : value);
+    const place = { account: known(stack.account), region: known(stack.region) };
+    const discovery = parseDiscovery(this.node.path, place, environment, options);
+    this.claim(discovery);
     const code = handlerCode(discovery.architecture, folder, buildHandler);
     const { fullPassMinutes, permissionsBoundary } = discovery;
     // What a failed first deployment created goes with it. A zone that remained would block the second attempt.
@@ -142,5 +149,33 @@ export class EcsServiceDiscovery extends Construct {
     this.zones = zones.zones;
     this.deadLetterQueue = deadLetterQueue;
     this.eventQueue = events.queue;
+  }
+
+  /** @throws EnvironmentError if another construct of the app makes something of which there can only be one */
+  private claim({ trail, vpcs }: Discovery): void {
+    const { account, region } = Stack.of(this);
+    // Two stacks whose accounts are known only at deployment may be deployed into different ones.
+    if (Token.isUnresolved(account) || Token.isUnresolved(region)) return;
+    const claimed = CLAIMS.get(this.node.root) ?? new Map<string, string>();
+    CLAIMS.set(this.node.root, claimed);
+    const claim = (what: string, problem: (other: string) => string) => {
+      const key = [account, region, what].join(' ');
+      const other = claimed.get(key);
+      if (other !== undefined) throw EnvironmentError.ofProperties(this.node.path, problem(other));
+      claimed.set(key, this.node.path);
+    };
+    if (trail === 'create') {
+      claim('trail', (other) => {
+        const because = 'and AWS charges for the events of a second one';
+        return `trail: expected existing, because ${other} creates a trail in this account and region, ${because}; found "create"`;
+      });
+    }
+    for (const [index, { vpcId, zoneName, hostedZoneId }] of vpcs.entries()) {
+      if (hostedZoneId !== undefined) continue;
+      // Route 53 allows one private zone of a name for each VPC.
+      claim(`${vpcId} ${zoneName}`, (other) => {
+        return `vpcs[${index}].zoneName: expected another name, because ${other} creates this zone for the same VPC; found ${show(zoneName)}`;
+      });
+    }
   }
 }

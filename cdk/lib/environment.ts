@@ -39,6 +39,15 @@ const object = <T extends z.ZodRawShape>(shape: T) =>
     },
   });
 
+/** The most characters of a zone's name: 253 without those of the shortest marker, `_discovery.a.`. */
+const ZONE_NAME_SIZE = 240;
+
+/**
+ * The names of one label that the stack makes zones of: those that RFC 6762, appendix G, lists as used in private
+ * networks, and those that are reserved. Route 53 makes no zone of a top-level domain like `dev`.
+ */
+const PRIVATE_LABELS = ['internal', 'intranet', 'private', 'corp', 'home', 'lan', 'local', 'test'];
+
 /** The retention periods that CloudWatch Logs supports, in days. */
 const RETENTION_DAYS = Object.values(RetentionDays).filter((days) => typeof days === 'number');
 
@@ -46,8 +55,8 @@ const vpc = object({
   /** Services whose load balancer is in this VPC get names. */
   vpcId: textOrToken(/^vpc-[0-9a-f]{8,17}$/, 'a VPC id, like vpc-0a1b2c3d4e5f60718'),
   /** The name of the zone that contains the names. */
-  zoneName: text(DOMAIN_NAME, 'a domain name in lower case, like dev.internal').max(253, {
-    error: 'expected a domain name of at most 253 characters',
+  zoneName: text(DOMAIN_NAME, 'a domain name in lower case, like dev.internal').max(ZONE_NAME_SIZE, {
+    error: `expected a domain name of at most ${ZONE_NAME_SIZE} characters, because names of services and markers are longer`,
   }),
   /** An existing private hosted zone. By default the stack creates one. */
   hostedZoneId: textOrToken(/^Z[A-Z0-9]{1,31}$/, 'a hosted zone id, like Z0123456789ABCDEFGHIJ').optional(),
@@ -93,12 +102,17 @@ const options = {
           context.addIssue({ code: 'custom', path: [index, 'vpcId'], message: 'expected each VPC once' });
         }
         seen.add(vpcId);
+        const isTopLevel = new RegExp(`^${LABEL}$`).test(zoneName) && !PRIVATE_LABELS.includes(zoneName);
+        if (hostedZoneId === undefined && isTopLevel) {
+          const message = `expected a name of several labels, like ${zoneName}.internal, because Route 53 makes no zone of a top-level domain`;
+          context.addIssue({ code: 'custom', path: [index, 'zoneName'], message });
+        }
         const same = vpcs.find((other) => hostedZoneId !== undefined && other.hostedZoneId === hostedZoneId);
         if (same !== undefined && same.zoneName !== zoneName) {
           context.addIssue({
             code: 'custom',
             path: [index, 'zoneName'],
-            message: `expected ${same.zoneName}, which another VPC gives as the name of the hosted zone ${hostedZoneId}`,
+            message: `expected ${same.zoneName}, which another VPC gives as the name of the same hosted zone`,
           });
         }
       });
@@ -155,8 +169,13 @@ const options = {
   mode: oneOf(['observe', 'create-and-update', 'sync']).default('sync'),
   /** Earlier names of the environment. Records with these names in their markers also belong to it. */
   formerNames: z.array(environmentName, { error: 'expected a list of names' }).default([]),
-  /** `create` a trail, or rely on an `existing` one that logs write management events. */
-  trail: oneOf(['create', 'existing']).default('create'),
+  /**
+   * `create` a trail, or rely on an `existing` one that logs write management events. There is no default, because AWS
+   * charges for the events of a second trail, and without any trail no event arrives.
+   */
+  trail: z.enum(['create', 'existing'], {
+    error: 'expected "existing" if a trail logs the write management events of this region, or otherwise "create"',
+  }),
   /**
    * `direct`: the rules invoke the handler. `queue`: the rules send events to a queue, and the handler
    * processes them in batches. Use `queue` if many services change at the same time.
@@ -230,13 +249,15 @@ const discovery = object(options).check(keptNamesNeedZones, topicNeedsAlarms);
 /** The regions that this version of the CDK knows. */
 const REGIONS = RegionInfo.regions.map(({ name }) => name);
 
+const regionOfStack = z
+  .string({ error: 'expected a region, like eu-west-1' })
+  .refine((region) => REGIONS.includes(region), { error: 'expected a region of AWS, like eu-west-1' });
+
 const environment = object({
   /** The account of the stack: twelve digits. */
   account: text(/^\d{12}$/, 'an account id, twelve digits in quotes'),
   /** The region of the clusters, the load balancers and the stack. */
-  region: z
-    .string({ error: 'expected a region, like eu-west-1' })
-    .refine((region) => REGIONS.includes(region), { error: 'expected a region of AWS, like eu-west-1' }),
+  region: regionOfStack,
   ...options,
   /** The qualifier of the account's bootstrap stack. By default the CDK's own. */
   bootstrapQualifier: text(
@@ -255,9 +276,50 @@ const environment = object({
   terminationProtection: z.boolean({ error: 'expected true or false' }).optional(),
 }).check(keptNamesNeedZones, topicNeedsAlarms);
 
-/** The region (part 3) or the account (part 4) of an ARN. `undefined` for tokens and for names. */
-const regionOrAccount = (arn: string | undefined, part: 3 | 4): string | undefined =>
-  arn === undefined || Token.isUnresolved(arn) || !arn.startsWith('arn:') ? undefined : arn.split(':')[part];
+/** Where a stack is, as far as it is known at synthesis. */
+export interface Place {
+  readonly account: string | undefined;
+  readonly region: string | undefined;
+}
+
+type Placed = Pick<Discovery, 'formerNames' | 'alarmTopicArn' | 'permissionsBoundary'>;
+
+/** What is wrong with the settings of an environment in a place: for each problem its path and the expected value. */
+function misplaced(
+  name: string,
+  settings: Placed,
+  { account, region }: Place,
+): [path: PropertyKey[], message: string][] {
+  const { formerNames, alarmTopicArn: topic, permissionsBoundary: boundary } = settings;
+  const found: [PropertyKey[], string][] = [];
+  formerNames.forEach((former, index) => {
+    if (former !== name) return;
+    found.push([['formerNames', index], 'expected an earlier name, which differs from the present one']);
+  });
+  const parts = (arn: string | undefined) =>
+    arn?.startsWith('arn:') === true && !Token.isUnresolved(arn) ? arn.split(':') : [];
+  const partition = region === undefined ? undefined : RegionInfo.get(region).partition;
+  // A topic of another account is all right: many teams have a central one.
+  const [, topicPartition, , topicRegion] = parts(topic);
+  if (differ(topicRegion, region) || differ(topicPartition, partition)) {
+    found.push([
+      ['alarmTopicArn'],
+      `expected a topic in ${region}, because alarms notify only topics of their own region`,
+    ]);
+  }
+  const [, policyPartition, , , policyAccount] = parts(boundary);
+  const isForeign = policyAccount !== 'aws' && differ(policyAccount, account);
+  if (isForeign || differ(policyPartition, partition)) {
+    const of = account === undefined ? '' : ` of the account ${account} or of AWS`;
+    const within = partition === undefined ? '' : `, in the partition ${partition}`;
+    found.push([['permissionsBoundary'], `expected a policy${of}${within}`]);
+  }
+  return found;
+}
+
+/** Whether both are known and different. */
+const differ = (one: string | undefined, other: string | undefined) =>
+  one !== undefined && other !== undefined && one !== other;
 
 const environments = z
   .record(environmentName, environment, {
@@ -268,43 +330,10 @@ const environments = z
   })
   .refine((all) => Object.keys(all).length > 0, { error: 'expected at least one environment' })
   .superRefine((all, context) => {
-    const trails = new Map<string, string>();
-    const creators = new Map<string, string>();
     for (const [name, one] of Object.entries(all)) {
-      const { account, region, formerNames, trail, vpcs, alarmTopicArn, permissionsBoundary } = one;
-      const topicRegion = regionOrAccount(alarmTopicArn, 3);
-      if (topicRegion !== undefined && topicRegion !== region) {
-        const message = `expected a topic in ${region}, because alarms notify only topics of their own region`;
-        context.addIssue({ code: 'custom', path: [name, 'alarmTopicArn'], message });
+      for (const [path, message] of misplaced(name, one, one)) {
+        context.addIssue({ code: 'custom', path: [name, ...path], message });
       }
-      const policyAccount = regionOrAccount(permissionsBoundary, 4);
-      if (policyAccount !== undefined && policyAccount !== 'aws' && policyAccount !== account) {
-        const message = `expected a policy of the account ${account} or of AWS`;
-        context.addIssue({ code: 'custom', path: [name, 'permissionsBoundary'], message });
-      }
-      const place = `${account} ${region}`;
-      const other = trails.get(place);
-      if (trail === 'create' && other !== undefined) {
-        const message = `expected existing, because the environment ${other} creates a trail in this account and region, and a second one would cost money for each event`;
-        context.addIssue({ code: 'custom', path: [name, 'trail'], message });
-      }
-      if (trail === 'create') trails.set(place, name);
-      formerNames.forEach((former, index) => {
-        if (former !== name) return;
-        const message = 'expected an earlier name, which differs from the present one';
-        context.addIssue({ code: 'custom', path: [name, 'formerNames', index], message });
-      });
-      vpcs.forEach(({ vpcId, zoneName, hostedZoneId }, index) => {
-        if (hostedZoneId !== undefined) return;
-        // Route 53 allows one private zone of a name for each VPC.
-        const zone = [account, region, vpcId, zoneName].join(' ');
-        const creator = creators.get(zone);
-        if (creator !== undefined && creator !== name) {
-          const message = `expected another name, because the environment ${creator} creates this zone for the same VPC`;
-          context.addIssue({ code: 'custom', path: [name, 'vpcs', index, 'zoneName'], message });
-        }
-        creators.set(zone, name);
-      });
     }
   });
 
@@ -348,9 +377,16 @@ export function parseEnvironments(context: unknown): Record<string, Environment>
  *
  * @throws EnvironmentError with every invalid property
  */
-export function parseDiscovery(path: string, name: unknown, options: unknown): Discovery {
-  check(environmentName, name, 'environment', titleOf(path));
-  return check(discovery, options, 'properties', titleOf(path));
+export function parseDiscovery(path: string, place: Place, name: unknown, options: unknown): Discovery {
+  const title = titleOf(path);
+  const environment = check(environmentName, name, 'environment', title);
+  if (place.region !== undefined) check(regionOfStack, place.region, 'stack.region', title);
+  const placed = discovery.superRefine((settings, context) => {
+    for (const [path, message] of misplaced(environment, settings, place)) {
+      context.addIssue({ code: 'custom', path, message });
+    }
+  });
+  return check(placed, options, 'properties', title);
 }
 
 function check<T extends z.ZodType>(schema: T, data: unknown, root: string, title: string): z.infer<T> {
@@ -387,7 +423,9 @@ function at(data: unknown, path: readonly PropertyKey[]): unknown {
   );
 }
 
-function show(value: unknown): string {
-  if (Token.isUnresolved(value)) return 'a value that is known only at deployment';
-  return value === undefined ? 'nothing' : JSON.stringify(value);
+/** A value as an error message shows it. */
+export function show(value: unknown): string {
+  const text = value === undefined ? 'nothing' : JSON.stringify(value);
+  // A token is a text, or a part of one, that stands for the value.
+  return /[$#]\{Token\[/.test(text) ? 'a value that is known only at deployment' : text;
 }

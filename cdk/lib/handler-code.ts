@@ -8,7 +8,7 @@ import { AssetHashType, FileSystem, Stack } from 'aws-cdk-lib';
 import { Code, type CodeConfig } from 'aws-cdk-lib/aws-lambda';
 import type { Construct } from 'constructs';
 import { parse, type TomlTable } from 'smol-toml';
-import { EnvironmentError } from './environment.js';
+import { EnvironmentError, show } from './environment.js';
 
 /** The root of the checkout. */
 const WORKSPACE = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
@@ -33,7 +33,7 @@ export interface HandlerCode {
 export function handlerCode(architecture: string, folder: unknown, build: unknown = 'deployment'): HandlerCode {
   if (!BUILDS.some((known) => known === build)) {
     throw new EnvironmentError(
-      `buildHandler: expected ${BUILDS.map((known) => `"${known}"`).join(' or ')}; found ${JSON.stringify(build)}`,
+      `buildHandler: expected ${BUILDS.map((known) => `"${known}"`).join(' or ')}; found ${show(build)}`,
     );
   }
   if (folder !== undefined) {
@@ -58,7 +58,7 @@ function parseHandlerCode(folder: unknown): string {
     statSync(path.join(folder, 'bootstrap'), { throwIfNoEntry: false })?.isFile() === true;
   if (typeof folder === 'string' && isPrebuilt(folder)) return folder;
   throw new EnvironmentError(
-    `handlerCode: expected a folder that contains the file bootstrap; found no such file in ${JSON.stringify(folder)}, so build the handler into this folder, or omit handlerCode`,
+    `handlerCode: expected a folder that contains the file bootstrap; found no such file in ${show(folder)}, so build the handler into this folder, or omit handlerCode`,
   );
 }
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { Duration, type IResolvable, type RemovalPolicy, Stack, Token, Validations } from 'aws-cdk-lib';
+import { Duration, Intrinsic, type RemovalPolicy, Stack, Token, Validations } from 'aws-cdk-lib';
 import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Architecture, Function as LambdaFunction, type IFunction, Runtime } from 'aws-cdk-lib/aws-lambda';
 import { SqsDestination } from 'aws-cdk-lib/aws-lambda-destinations';
@@ -206,12 +206,7 @@ function jsonInParts(scope: Construct, object: object): string {
     ([key, value], index) => `${index === 0 ? '{' : ','}${JSON.stringify(key)}:${stack.toJsonString(value)}`,
   );
   // Fn.join would combine the parts that are known before the deployment.
-  const join: IResolvable = {
-    creationStack: [],
-    resolve: (context) => ({ 'Fn::Join': ['', context.resolve([...parts, '}'])] }),
-    toString: () => Token.asString(join),
-  };
-  return Token.asString(join);
+  return Token.asString(new Intrinsic({ 'Fn::Join': ['', [...parts, '}']] }));
 }
 
 /** Whether a resolved value is an intrinsic function of CloudFormation, like `{"Ref": "Zone"}`. */

@@ -72,7 +72,7 @@ test('alarms and the dashboard can be left out', () => {
 test('the construct gives access to each alarm, and to those of one severity', () => {
   const stack = new Stack(app(), 'Own', { env: { region: 'eu-west-1' } });
   const vpcs = [{ vpcId: VPC, zoneName: 'dev.internal' }];
-  const { alarms } = new EcsServiceDiscovery(stack, 'Discovery', { environment: 'dev', vpcs });
+  const { alarms } = new EcsServiceDiscovery(stack, 'Discovery', { environment: 'dev', vpcs, trail: 'existing' });
   const critical = alarms?.withSeverity('critical') ?? [];
   expect(critical).toContain(alarms?.noCompleteFullPass);
   expect([...critical, ...(alarms?.withSeverity('warning') ?? [])]).toEqual(alarms?.all);

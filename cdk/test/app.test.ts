@@ -2,10 +2,11 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { App, Stack } from 'aws-cdk-lib';
-import { expect, test } from 'vitest';
+import { App, type Environment, Stack } from 'aws-cdk-lib';
+import { describe, expect, test } from 'vitest';
+import { EnvironmentError } from '../lib/environment.js';
 import { EcsServiceDiscovery } from '../lib/index.js';
-import { root } from './stacks.js';
+import { root, VPC } from './stacks.js';
 
 /** Runs an app in the same way as the CDK's command line, with additional context. */
 function synth(environments: unknown, program = 'cdk/bin/app.ts', more: object = {}) {
@@ -29,6 +30,7 @@ const valid = {
   account: '111122223333',
   region: 'eu-west-1',
   vpcs: [{ vpcId: 'vpc-0a1b2c3d4e5f60718', zoneName: 'internal' }],
+  trail: 'existing',
 };
 
 test('each environment becomes one stack', () => {
@@ -57,7 +59,7 @@ test('an environment that is there twice is reported without a stack trace, and 
 test('the context handlerCode deploys a prebuilt handler in every environment, without a build', () => {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'discovery-'));
   try {
-    const other = { ...valid, trail: 'existing', vpcs: [{ vpcId: 'vpc-0123456789abcdef0', zoneName: 'internal' }] };
+    const other = { ...valid, vpcs: [{ vpcId: 'vpc-0123456789abcdef0', zoneName: 'internal' }] };
     const environments = { qa: valid, other };
     const refused = synth(environments, undefined, { handlerCode: folder });
     expect(refused.stderr).toBe(
@@ -89,11 +91,69 @@ test('another app can use the construct', () => {
 
 test('the properties of the construct are validated in the same way as an environment', () => {
   const stack = new Stack(new App(), 'Shop', { env: { region: 'eu-west-1' } });
-  const given = { environment: 'Shop', vpcs: [{ vpcId: 'vpc-1', zoneName: 'shop.internal' }] };
+  const trail = 'existing' as const;
+  const given = { environment: 'Shop', vpcs: [{ vpcId: 'vpc-1', zoneName: 'shop.internal' }], trail };
   expect(() => new EcsServiceDiscovery(stack, 'A', given)).toThrow(
     'The properties of Shop/A are invalid:\n  environment: expected the name of an environment, 1 to 32 characters of a-z, 0-9 and -; found "Shop"',
   );
   expect(() => new EcsServiceDiscovery(stack, 'B', { ...given, environment: 'shop' })).toThrow(
     'The properties of Shop/B are invalid:\n  properties.vpcs[0].vpcId: expected a VPC id, like vpc-0a1b2c3d4e5f60718; found "vpc-1"',
   );
+});
+
+describe('the construct', () => {
+  const given = {
+    environment: 'shop',
+    vpcs: [{ vpcId: VPC, zoneName: 'shop.internal' }],
+    trail: 'existing' as const,
+  };
+  /** The error for a construct in each of the stacks. */
+  function problem(...all: { env?: Environment; props?: object }[]): string {
+    const app = new App();
+    try {
+      all.forEach(({ env = { account: '111122223333', region: 'eu-west-1' }, props }, index) => {
+        new EcsServiceDiscovery(new Stack(app, `Shop${index}`, { env }), 'Discovery', { ...given, ...props });
+      });
+      return 'ok';
+    } catch (error) {
+      return error instanceof EnvironmentError ? error.message : String(error);
+    }
+  }
+
+  test('is checked against the account and the region of its stack', () => {
+    expect(problem({})).toBe('ok');
+    expect(problem({ env: { region: 'us-moon-1' } })).toBe(
+      'The properties of Shop0/Discovery are invalid:\n  stack.region: expected a region of AWS, like eu-west-1; found "us-moon-1"',
+    );
+    expect(problem({ props: { formerNames: ['shop'] } })).toMatch(/formerNames\[0\]: expected an earlier name/);
+    const alarmTopicArn = 'arn:aws:sns:eu-central-1:111122223333:oncall';
+    expect(problem({ props: { alarmTopicArn } })).toMatch(/alarmTopicArn: expected a topic in eu-west-1/);
+    const permissionsBoundary = 'arn:aws:iam::444455556666:policy/boundary';
+    expect(problem({ props: { permissionsBoundary } })).toMatch(
+      /permissionsBoundary: expected a policy of the account 111122223333 or of AWS/,
+    );
+    // The account is known only at deployment.
+    expect(problem({ env: { region: 'eu-west-1' }, props: { permissionsBoundary } })).toBe('ok');
+  });
+
+  test('creates no second trail in an account and region', () => {
+    const create = { trail: 'create' };
+    const other = { ...create, vpcs: [{ vpcId: 'vpc-1a1b2c3d', zoneName: 'shop.internal' }] };
+    expect(problem({ props: create }, { props: other })).toBe(
+      'The properties of Shop1/Discovery are invalid:\n  trail: expected existing, because Shop0/Discovery creates a trail in this account and region, and AWS charges for the events of a second one; found "create"',
+    );
+    expect(problem({ props: create }, { props: { ...other, trail: 'existing' } })).toBe('ok');
+    // Each may be deployed into an account of its own.
+    const anywhere = { env: { region: 'eu-west-1' } };
+    expect(problem({ ...anywhere, props: create }, { ...anywhere, props: other })).toBe('ok');
+  });
+
+  test('creates no zone that another one creates for the same VPC', () => {
+    expect(problem({}, {})).toBe(
+      'The properties of Shop1/Discovery are invalid:\n  vpcs[0].zoneName: expected another name, because Shop0/Discovery creates this zone for the same VPC; found "shop.internal"',
+    );
+    const vpcs = [{ vpcId: VPC, zoneName: 'shop.internal', hostedZoneId: 'Z0123456789' }];
+    expect(problem({}, { props: { vpcs } })).toBe('ok');
+    expect(problem({}, { env: { account: '111122223333', region: 'eu-central-1' } })).toBe('ok');
+  });
 });

@@ -2,7 +2,7 @@ import { Match } from 'aws-cdk-lib/assertions';
 import { describe, expect, test } from 'vitest';
 import { DiscoveryStack } from '../lib/discovery-stack.js';
 import { parseEnvironments } from '../lib/environment.js';
-import { app, idOf, statements as all, template, VPC } from './stacks.js';
+import { app, environment, idOf, statements as all, template, VPC } from './stacks.js';
 
 /** A request without one of these values is denied, although `ForAllValues` matches it. */
 const PRESENT = {
@@ -306,12 +306,7 @@ describe('the roles of the bootstrap stack', () => {
   test('are not used if bootstrapRoles is false', () => {
     const artifact = (options: object) => {
       const environments = parseEnvironments({
-        dev: {
-          account: '111122223333',
-          region: 'eu-west-1',
-          vpcs: [{ vpcId: VPC, zoneName: 'dev.internal' }],
-          ...options,
-        },
+        dev: { ...environment, ...options },
       });
       const made = app();
       for (const [name, data] of Object.entries(environments)) new DiscoveryStack(made, name, data);
@@ -423,15 +418,18 @@ describe('a deployment', () => {
     expect(pass({ fullPassMinutes: 5, alarmTopicArn: 'arn:aws:sns:eu-west-1:111122223333:oncall' })).toEqual(pass({}));
   });
 
+  interface Handler {
+    Properties: { Environment: { Variables: { DISCOVERY_CONFIG: { 'Fn::Join': [string, unknown[]] } } } };
+  }
+
   test('shows a changed setting as a short line of a diff', () => {
     const parts = (options: object) => {
       const functions = template(options).findResources('AWS::Lambda::Function', {
         Properties: { Runtime: 'provided.al2023' },
       });
-      const [handler] = Object.values(functions) as { Properties: { Environment: { Variables: Variables } } }[];
+      const [handler] = Object.values(functions) as Handler[];
       return handler?.Properties.Environment.Variables.DISCOVERY_CONFIG['Fn::Join'][1] ?? [];
     };
-    type Variables = { DISCOVERY_CONFIG: { 'Fn::Join': [string, unknown[]] } };
     const before = parts({});
     const changed = parts({ ttlSeconds: 300 }).filter(
       (part, index) => part !== before[index] && typeof part === 'string',

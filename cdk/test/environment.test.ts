@@ -6,6 +6,7 @@ const valid = {
   account: '111122223333',
   region: 'eu-west-1',
   vpcs: [{ vpcId: 'vpc-0a1b2c3d4e5f60718', zoneName: 'dev.internal' }],
+  trail: 'existing',
 };
 
 /** The error for a valid environment `dev` with one option replaced. */
@@ -23,7 +24,7 @@ function message(context: unknown): string {
 }
 
 describe('an environment', () => {
-  test('needs an account, a region and VPCs, and has defaults for everything else', () => {
+  test('needs an account, a region, VPCs and a trail, and has defaults for everything else', () => {
     expect(parseEnvironments({ dev: valid })).toEqual({
       dev: {
         ...valid,
@@ -35,7 +36,6 @@ describe('an environment', () => {
         onDestroy: 'deregister',
         register: 'all',
         deleteLimit: { free: 3, percent: 30 },
-        trail: 'create',
         bootstrapRoles: true,
         adopt: true,
         delivery: 'direct',
@@ -59,25 +59,6 @@ describe('an environment', () => {
     expect(check('formerNames', ['old'])).toBe('ok');
   });
 
-  test('cannot create a zone that another environment creates for the same VPC', () => {
-    const existing = { ...valid, trail: 'existing' };
-    expect(message({ dev: valid, qa: existing })).toBe(
-      'environments.qa.vpcs[0].zoneName: expected another name, because the environment dev creates this zone for the same VPC; found "dev.internal"',
-    );
-    const given = { ...existing, vpcs: valid.vpcs.map((vpc) => ({ ...vpc, hostedZoneId: 'Z0123456789' })) };
-    expect(message({ dev: valid, qa: given })).toBe('ok');
-    expect(message({ dev: valid, qa: { ...valid, region: 'eu-central-1' } })).toBe('ok');
-  });
-
-  test('cannot create a second trail in an account and region', () => {
-    const vpcs = [{ vpcId: 'vpc-1a1b2c3d', zoneName: 'qa.internal' }];
-    expect(message({ dev: valid, qa: { ...valid, vpcs } })).toBe(
-      'environments.qa.trail: expected existing, because the environment dev creates a trail in this account and region, and a second one would cost money for each event; found nothing',
-    );
-    expect(message({ dev: valid, qa: { ...valid, vpcs, trail: 'existing' } })).toBe('ok');
-    expect(message({ dev: valid, qa: { ...valid, vpcs, account: '444455556666' } })).toBe('ok');
-  });
-
   test('needs an id for each of several VPCs whose ids are known only at deployment', () => {
     const token = (name: string) => Fn.importValue(name);
     const vpc = (name: string, more = {}) => ({ vpcId: token(name), zoneName: 'dev.internal', ...more });
@@ -91,10 +72,13 @@ describe('an environment', () => {
     );
   });
 
-  test('shows no token where only a literal works', () => {
-    expect(check('nameTemplate', Fn.importValue('template'))).toMatch(
-      /; found a value that is known only at deployment$/,
-    );
+  test.each([
+    ['nameTemplate', Fn.importValue('template')],
+    ['nameTemplate', `{service}-${Fn.importValue('suffix')}`],
+    ['clusters', Fn.split(',', Fn.importValue('clusters'))],
+    ['account', Fn.importValue('account')],
+  ])('shows no token where only a literal works, as in %s', (option, token) => {
+    expect(check(option, token)).toMatch(/; found a value that is known only at deployment$/);
   });
 
   test('may be in the region of the European sovereign cloud', () => {
@@ -111,9 +95,16 @@ describe('an environment', () => {
     expect([boundary('111122223333'), boundary('aws'), check('permissionsBoundary', 'boundary')]).toEqual(
       Array(3).fill('ok'),
     );
-    expect(boundary('444455556666')).toBe(
-      'environments.dev.permissionsBoundary: expected a policy of the account 111122223333 or of AWS; found "arn:aws:iam::444455556666:policy/boundary"',
+    const refused =
+      'environments.dev.permissionsBoundary: expected a policy of the account 111122223333 or of AWS, in the partition aws';
+    expect(boundary('444455556666')).toBe(`${refused}; found "arn:aws:iam::444455556666:policy/boundary"`);
+    const china = 'arn:aws-cn:iam::111122223333:policy/boundary';
+    expect(check('permissionsBoundary', china)).toBe(`${refused}; found "${china}"`);
+    expect(check('alarmTopicArn', 'arn:aws-cn:sns:eu-west-1:111122223333:oncall')).toMatch(
+      /expected a topic in eu-west-1/,
     );
+    // Many teams have a central topic.
+    expect(check('alarmTopicArn', 'arn:aws:sns:eu-west-1:444455556666:oncall')).toBe('ok');
   });
 
   test('reserves no fewer executions than the mapping of a queue starts', () => {
@@ -121,13 +112,24 @@ describe('an environment', () => {
     expect(check('reservedConcurrency', 4)).toMatch(/expected a whole number of executions from 5 to 1000; found 4/);
   });
 
-  test('has zone names of at most 253 characters', () => {
+  test('has zones whose names Route 53 accepts', () => {
+    const zone = (zoneName: string, more = {}) => check('vpcs', [{ ...valid.vpcs[0], zoneName, ...more }]);
+    expect(zone('internal')).toBe('ok');
+    expect(zone('dev')).toBe(
+      'environments.dev.vpcs[0].zoneName: expected a name of several labels, like dev.internal, because Route 53 makes no zone of a top-level domain; found "dev"',
+    );
+    expect(zone('com')).toMatch(/expected a name of several labels/);
+    // It exists, so Route 53 has accepted it.
+    expect(zone('shop', { hostedZoneId: 'Z0123456789' })).toBe('ok');
+  });
+
+  test('has zone names that leave room for the names of services and markers', () => {
     const zone = (length: number) => {
       const zoneName = 'a.'.repeat(length).slice(0, length);
       return check('vpcs', [{ vpcId: 'vpc-0a1b2c3d4e5f60718', zoneName }]);
     };
-    expect(zone(253)).toBe('ok');
-    expect(zone(255)).toMatch(/zoneName: expected a domain name of at most 253 characters; found/);
+    expect(zone(239)).toBe('ok');
+    expect(zone(241)).toMatch(/zoneName: expected a domain name of at most 240 characters, because/);
   });
 
   test('may be JSON from the command line', () => {
@@ -168,7 +170,12 @@ describe('an environment', () => {
       'https://wiki.example.com/names#top',
       'environments.dev.runbookUrl: expected a URL or a path without #, like https://wiki.example.com/runbook; found "https://wiki.example.com/names#top"',
     ],
-    ['trail', 'none', 'environments.dev.trail: expected "create" or "existing"; found "none"'],
+    [
+      'trail',
+      undefined,
+      'environments.dev.trail: expected "existing" if a trail logs the write management events of this region, or otherwise "create"; found nothing',
+    ],
+    ['trail', 'none', /^environments.dev.trail: expected "existing" if .*; found "none"$/],
     ['logRetentionDays', 31, /^environments.dev.logRetentionDays: expected one of 1, 3, 5, .* days; found 31$/],
     ['ttl', 60, /^environments.dev: expected only the keys account, region, .*; found the keys ttl$/],
   ])(
@@ -204,7 +211,7 @@ describe('an environment', () => {
     );
     const sharing = (vpcId: string, zoneName: string) => ({ vpcId, zoneName, hostedZoneId: 'Z1' });
     expect(check('vpcs', [sharing('vpc-0a1b2c3d', 'a.internal'), sharing('vpc-1a1b2c3d', 'b.internal')])).toBe(
-      'environments.dev.vpcs[1].zoneName: expected a.internal, which another VPC gives as the name of the hosted zone Z1; found "b.internal"',
+      'environments.dev.vpcs[1].zoneName: expected a.internal, which another VPC gives as the name of the same hosted zone; found "b.internal"',
     );
   });
 });

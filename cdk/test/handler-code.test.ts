@@ -6,7 +6,7 @@ import { Stack } from 'aws-cdk-lib';
 import { Match, Template } from 'aws-cdk-lib/assertions';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { DiscoveryStack } from '../lib/discovery-stack.js';
-import { type Environment, parseEnvironments } from '../lib/environment.js';
+import { parseEnvironments } from '../lib/environment.js';
 import { handlerCode, sourceHash } from '../lib/handler-code.js';
 import { EcsServiceDiscovery } from '../lib/index.js';
 import { app, environment, root, template, VPC } from './stacks.js';
@@ -34,7 +34,7 @@ describe('a prebuilt handler', () => {
   function prebuilt(handlerCode: string): Template {
     const stack = new Stack(app(), 'Shop', { env: { region: 'eu-west-1' } });
     const vpcs = [{ vpcId: VPC, zoneName: 'shop.internal' }];
-    new EcsServiceDiscovery(stack, 'Discovery', { environment: 'shop', vpcs, handlerCode });
+    new EcsServiceDiscovery(stack, 'Discovery', { environment: 'shop', vpcs, trail: 'existing', handlerCode });
     return Template.fromStack(stack);
   }
 
@@ -79,9 +79,10 @@ describe('a prebuilt handler', () => {
 describe('a handler that is built from its sources', () => {
   /** The command in the list of assets that the CDK runs to get the handler. */
   function builder(architecture: string): string[] {
-    const environments = parseEnvironments({ dev: { ...environment, architecture } });
     const made = app();
-    new DiscoveryStack(made, 'dev', environments.dev as Environment);
+    for (const [name, data] of Object.entries(parseEnvironments({ dev: { ...environment, architecture } }))) {
+      new DiscoveryStack(made, name, data);
+    }
     const assembly = made.synth().directory;
     const { files } = JSON.parse(readFileSync(path.join(assembly, 'EcsDiscovery-dev.assets.json'), 'utf8')) as {
       files: Record<string, { source: { executable?: string[] } }>;

@@ -122,7 +122,7 @@ describe('an error says that there are too many', () => {
     const nested = (number: number) => ({
       zoneName: name(0)
         .split('.')
-        .slice(0, number + 1)
+        .slice(0, number + 2)
         .join('.'),
     });
     expect(() => template({ vpcs: vpcs(6, nested) })).toThrow(/vpcs: expected fewer VPCs.*found 6 zones.*6 policies/);

@@ -25,6 +25,7 @@ export const environment = {
   account: '111122223333',
   region: 'eu-west-1',
   vpcs: [{ vpcId: VPC, zoneName: 'dev.internal' }],
+  trail: 'create',
 };
 
 /** The template of the environment `dev` with additional options. */
