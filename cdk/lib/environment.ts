@@ -173,6 +173,14 @@ const options = {
   logRetentionDays: z
     .enum(RetentionDays, { error: `expected one of ${RETENTION_DAYS.join(', ')} days` })
     .default(RetentionDays.ONE_MONTH),
+  /**
+   * A KMS key that encrypts the queues, the logs and the trail's log files. By default, keys of AWS encrypt them. The
+   * stack cannot change the policy of the key, so SECURITY.md lists the statements that it needs.
+   */
+  kmsKeyArn: textOrToken(
+    /^arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key\/[0-9a-z-]{36}$/,
+    'the ARN of a KMS key, not of an alias, like arn:aws:kms:eu-west-1:111122223333:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9',
+  ).optional(),
   /** An SNS topic that the alarms notify. By default alarms are visible in CloudWatch only. */
   alarmTopicArn: textOrToken(/^arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[\w-]{1,256}$/, 'the ARN of an SNS topic').optional(),
   /** Whether the stack has alarms. */
@@ -271,11 +279,16 @@ const environments = z
     const trails = new Map<string, string>();
     const creators = new Map<string, string>();
     for (const [name, one] of Object.entries(all)) {
-      const { account, region, formerNames, trail, vpcs, alarmTopicArn, permissionsBoundary } = one;
+      const { account, region, formerNames, trail, vpcs, alarmTopicArn, kmsKeyArn, permissionsBoundary } = one;
       const topicRegion = regionOrAccount(alarmTopicArn, 3);
       if (topicRegion !== undefined && topicRegion !== region) {
         const message = `expected a topic in ${region}, because alarms notify only topics of their own region`;
         context.addIssue({ code: 'custom', path: [name, 'alarmTopicArn'], message });
+      }
+      const keyRegion = regionOrAccount(kmsKeyArn, 3);
+      if (keyRegion !== undefined && keyRegion !== region) {
+        const message = `expected a key in ${region}, because queues, logs and trails use only keys of their own region`;
+        context.addIssue({ code: 'custom', path: [name, 'kmsKeyArn'], message });
       }
       const policyAccount = regionOrAccount(permissionsBoundary, 4);
       if (policyAccount !== undefined && policyAccount !== 'aws' && policyAccount !== account) {

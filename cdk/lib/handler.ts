@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { AssetHashType, Duration, FileSystem, type RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { IKey } from 'aws-cdk-lib/aws-kms';
 import { Architecture, Code, Function as LambdaFunction, type IFunction, Runtime } from 'aws-cdk-lib/aws-lambda';
 import { SqsDestination } from 'aws-cdk-lib/aws-lambda-destinations';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
@@ -35,6 +36,8 @@ export interface HandlerProps {
   readonly zones: readonly VpcZone[];
   /** Receives events that the function could not process. */
   readonly deadLetterQueue: IQueue;
+  /** Encrypts the log, and the messages of the queues. Without it, keys of AWS do. */
+  readonly encryptionKey: IKey | undefined;
   /** Whether the logs remain when the stack is destroyed. */
   readonly removalPolicy: RemovalPolicy;
   /** The id in the template of the custom resource with the zones, which is made later. */
@@ -59,9 +62,10 @@ export class Handler extends Construct {
 
     this.logGroup = new LogGroup(this, 'Logs', {
       retention: discovery.logRetentionDays,
+      encryptionKey: props.encryptionKey,
       removalPolicy: props.removalPolicy,
     });
-    this.role = this.makeRole(discovery);
+    this.role = this.makeRole(discovery, props.encryptionKey);
     this.codeHash =
       props.handlerCode === undefined ? sourceHash(discovery.architecture) : FileSystem.fingerprint(props.handlerCode);
     const configuration = {
@@ -154,7 +158,7 @@ export class Handler extends Construct {
     return createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16);
   }
 
-  private makeRole(discovery: Discovery): Role {
+  private makeRole(discovery: Discovery, encryptionKey: IKey | undefined): Role {
     const stack = Stack.of(this);
     const ecs = (resource: string) => stack.formatArn({ service: 'ecs', resource });
     const statement = (sid: string, actions: string[], resources: string[], conditions = {}) =>
@@ -188,6 +192,16 @@ export class Handler extends Construct {
               ['elasticloadbalancing:DescribeTargetGroups', 'elasticloadbalancing:DescribeLoadBalancers'],
               ['*'],
             ),
+            // Receiving a message needs Decrypt. Sending one needs both: Lambda sends failed events with this role.
+            ...(encryptionKey === undefined
+              ? []
+              : [
+                  statement('UseKeyForQueues', ['kms:Decrypt', 'kms:GenerateDataKey'], [encryptionKey.keyArn], {
+                    StringLike: {
+                      'kms:EncryptionContext:aws:sqs:arn': stack.formatArn({ service: 'sqs', resource: '*' }),
+                    },
+                  }),
+                ]),
           ],
         }),
       },

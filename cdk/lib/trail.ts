@@ -1,12 +1,15 @@
 import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { ReadWriteType, Trail } from 'aws-cdk-lib/aws-cloudtrail';
 import { Effect, PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { IKey } from 'aws-cdk-lib/aws-kms';
 import { BlockPublicAccess, Bucket, BucketEncryption } from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
 
 export interface ApiCallTrailProps {
   /** Whether the bucket and its log files remain when the stack is destroyed. */
   readonly removalPolicy: RemovalPolicy;
+  /** Encrypts the log files. Without it, a key of S3 does. */
+  readonly encryptionKey: IKey | undefined;
 }
 
 /**
@@ -48,6 +51,7 @@ export class ApiCallTrail extends Construct {
     );
     new Trail(this, 'Trail', {
       bucket,
+      encryptionKey: props.encryptionKey,
       managementEvents: ReadWriteType.WRITE_ONLY,
       enableFileValidation: true,
       // An environment has clusters in one region only.
