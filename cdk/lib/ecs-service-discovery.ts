@@ -66,7 +66,7 @@ export class EcsServiceDiscovery extends Construct {
     const { environment, handlerCode: folder, ...options } = props;
     const discovery = parseDiscovery(this.node.path, environment, options);
     const handlerCode = parseHandlerCode(folder);
-    const { fullPassMinutes, kmsKeyArn, permissionsBoundary } = discovery;
+    const { fullPassMinutes, kmsKeyArn, logRetentionDays, permissionsBoundary } = discovery;
     // What a failed first deployment created goes with it. A zone that remained would block the second attempt.
     const removalPolicy =
       discovery.removalPolicy === 'destroy' ? RemovalPolicy.DESTROY : RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE;
@@ -75,7 +75,7 @@ export class EcsServiceDiscovery extends Construct {
     const encryptionKey = kmsKeyArn === undefined ? undefined : Key.fromKeyArn(this, 'Key', kmsKeyArn);
 
     if (discovery.trail === 'create') {
-      new ApiCallTrail(this, 'Trail', { removalPolicy, encryptionKey });
+      new ApiCallTrail(this, 'Trail', { removalPolicy, logRetentionDays, encryptionKey });
     }
     const zones = new VpcZones(this, 'Zones', { environment, vpcs: discovery.vpcs, removalPolicy });
     // Another id would replace the queue, with the events in it.
@@ -101,7 +101,7 @@ export class EcsServiceDiscovery extends Construct {
     const lifecycle: Lifecycle = new Lifecycle(this, 'Lifecycle', {
       handler,
       permissions: new ZonePermissions(this, 'Permissions', { role: handler.role, zones: zones.distinct }),
-      logRetentionDays: discovery.logRetentionDays,
+      logRetentionDays,
       encryptionKey,
     });
     const kept = lifecycle.keep(zones.distinct, discovery.onDestroy);

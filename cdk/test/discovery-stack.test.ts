@@ -269,6 +269,24 @@ describe('the handler', () => {
   });
 });
 
+describe('every function', () => {
+  test.each([
+    ['create', 'destroy', 3],
+    ['create', 'retain', 2],
+    ['existing', 'destroy', 2],
+    ['existing', 'retain', 2],
+  ])('writes to a log group of the stack, with trail %s and removalPolicy %s', (trail, removalPolicy, count) => {
+    const made = template({ trail, removalPolicy, logRetentionDays: 7 });
+    const functions = Object.values(made.findResources('AWS::Lambda::Function')) as {
+      Properties: { LoggingConfig?: { LogGroup: { Ref: string } } };
+    }[];
+    expect(functions).toHaveLength(count);
+    const logGroups = Object.keys(made.findResources('AWS::Logs::LogGroup'));
+    expect(functions.map(({ Properties }) => Properties.LoggingConfig?.LogGroup.Ref).sort()).toEqual(logGroups.sort());
+    made.allResourcesProperties('AWS::Logs::LogGroup', { RetentionInDays: 7 });
+  });
+});
+
 describe('a permissions boundary', () => {
   test.each(['arn:aws:iam::111122223333:policy/team/boundary', 'team-boundary'])(
     '%s is set on every role',

@@ -15,8 +15,9 @@ const kms = (options: object, role: string) =>
   statements(template(options), role).filter(({ Action }) => [Action].flat().some((name) => name.startsWith('kms:')));
 
 test('a given key encrypts the queues, the logs and the log files of the trail', () => {
-  const made = template({ kmsKeyArn: KEY });
+  const made = template({ kmsKeyArn: KEY, removalPolicy: 'destroy' });
   made.resourceCountIs('AWS::SQS::Queue', 3);
+  made.resourceCountIs('AWS::Logs::LogGroup', 3);
   made.allResourcesProperties('AWS::SQS::Queue', { KmsMasterKeyId: KEY, SqsManagedSseEnabled: Match.absent() });
   made.allResourcesProperties('AWS::Logs::LogGroup', { KmsKeyId: KEY });
   made.allResourcesProperties('AWS::CloudTrail::Trail', { KMSKeyId: KEY });
