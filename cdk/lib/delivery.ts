@@ -1,4 +1,5 @@
 import { Duration, Validations } from 'aws-cdk-lib';
+import type { Grant, IGrantable } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import { EventSourceMapping, type IFunction } from 'aws-cdk-lib/aws-lambda';
 import { type CfnQueue, Queue, QueueEncryption, type QueueProps } from 'aws-cdk-lib/aws-sqs';
@@ -32,6 +33,11 @@ class MessageQueue extends Queue {
     // With the property `encryptionMasterKey`, the CDK would admit the rules of every account, and grant more permissions
     // for the key than the handler needs.
     if (encryptionKey !== undefined) (this.node.defaultChild as CfnQueue).kmsMasterKeyId = encryptionKey.keyArn;
+  }
+
+  /** Otherwise the CDK would also let the rules and the handler read the attributes of a queue to which they send. */
+  override grantSendMessages(grantee: IGrantable): Grant {
+    return this.grant(grantee, 'sqs:SendMessage');
   }
 }
 
