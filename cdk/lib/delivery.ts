@@ -1,6 +1,8 @@
 import { Duration, Validations } from 'aws-cdk-lib';
+import type { Grant, IGrantable } from 'aws-cdk-lib/aws-iam';
+import type { IKey } from 'aws-cdk-lib/aws-kms';
 import { EventSourceMapping, type IFunction } from 'aws-cdk-lib/aws-lambda';
-import { Queue, QueueEncryption } from 'aws-cdk-lib/aws-sqs';
+import { type CfnQueue, Queue, QueueEncryption, type QueueProps } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import { HANDLER_TIMEOUT } from './handler.js';
 
@@ -14,17 +16,38 @@ const VISIBILITY_TIMEOUT = HANDLER_TIMEOUT.plus(HANDLER_TIMEOUT);
 /** The longest retention of SQS. */
 const RETENTION = Duration.days(14);
 
+export interface Encryption {
+  /** Encrypts the messages. Without it, a key of SQS does. */
+  readonly encryptionKey: IKey | undefined;
+}
+
+/** A queue that is encrypted, requires TLS, and keeps messages as long as SQS can. */
+class MessageQueue extends Queue {
+  constructor(scope: Construct, id: string, encryptionKey: IKey | undefined, props: QueueProps = {}) {
+    super(scope, id, {
+      ...(encryptionKey === undefined && { encryption: QueueEncryption.SQS_MANAGED }),
+      enforceSSL: true,
+      retentionPeriod: RETENTION,
+      ...props,
+    });
+    // With the property `encryptionMasterKey`, the CDK would admit the rules of every account, and grant more permissions
+    // for the key than the handler needs.
+    if (encryptionKey !== undefined) (this.node.defaultChild as CfnQueue).kmsMasterKeyId = encryptionKey.keyArn;
+  }
+
+  /** Otherwise the CDK would also let the rules and the handler read the attributes of a queue to which they send. */
+  override grantSendMessages(grantee: IGrantable): Grant {
+    return this.grant(grantee, 'sqs:SendMessage');
+  }
+}
+
 /** The queue of events that could not be processed. EventBridge, Lambda and the other queues send them to it. */
 export class DeadLetterQueue extends Construct {
   public readonly queue: Queue;
 
-  constructor(scope: Construct, id: string) {
+  constructor(scope: Construct, id: string, { encryptionKey }: Encryption) {
     super(scope, id);
-    this.queue = new Queue(this, 'Queue', {
-      encryption: QueueEncryption.SQS_MANAGED,
-      enforceSSL: true,
-      retentionPeriod: RETENTION,
-    });
+    this.queue = new MessageQueue(this, 'Queue', encryptionKey);
     Validations.of(this.queue).acknowledge({
       id: 'Serverless-SQSRedrivePolicy',
       reason: 'This is the dead-letter queue itself. An alarm watches it.',
@@ -67,7 +90,7 @@ export const LOAD_BALANCER_CALLS: Batching = {
   deliveryDelay: Duration.seconds(30),
 };
 
-export interface EventQueueProps extends Batching {
+export interface EventQueueProps extends Batching, Encryption {
   readonly handler: IFunction;
   /** Receives messages that failed five times. */
   readonly deadLetterQueue: Queue;
@@ -81,10 +104,7 @@ export class EventQueue extends Construct {
 
   constructor(scope: Construct, id: string, props: EventQueueProps) {
     super(scope, id);
-    this.queue = new Queue(this, 'Queue', {
-      encryption: QueueEncryption.SQS_MANAGED,
-      enforceSSL: true,
-      retentionPeriod: RETENTION,
+    this.queue = new MessageQueue(this, 'Queue', props.encryptionKey, {
       ...(props.deliveryDelay && { deliveryDelay: props.deliveryDelay }),
       visibilityTimeout: VISIBILITY_TIMEOUT.plus(props.maxBatchingWindow),
       deadLetterQueue: { queue: props.deadLetterQueue, maxReceiveCount: 5 },

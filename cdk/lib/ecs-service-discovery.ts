@@ -1,5 +1,6 @@
 import { Lazy, RemovalPolicy, Stack, Token } from 'aws-cdk-lib';
 import { PermissionsBoundary, ManagedPolicy } from 'aws-cdk-lib/aws-iam';
+import { Key } from 'aws-cdk-lib/aws-kms';
 import type { IFunction } from 'aws-cdk-lib/aws-lambda';
 import type { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
@@ -78,28 +79,31 @@ export class EcsServiceDiscovery extends Construct {
     const discovery = parseDiscovery(this.node.path, place, environment, options);
     this.claim(discovery);
     const code = handlerCode(discovery.architecture, folder, buildHandler);
-    const { fullPassMinutes, permissionsBoundary } = discovery;
+    const { fullPassMinutes, kmsKeyArn, logRetentionDays, permissionsBoundary } = discovery;
     // What a failed first deployment created goes with it. A zone that remained would block the second attempt.
     const removalPolicy =
       discovery.removalPolicy === 'destroy' ? RemovalPolicy.DESTROY : RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE;
     if (permissionsBoundary !== undefined) applyPermissionsBoundary(this, permissionsBoundary);
 
+    const encryptionKey = kmsKeyArn === undefined ? undefined : Key.fromKeyArn(this, 'Key', kmsKeyArn);
+
     if (discovery.trail === 'create') {
-      new ApiCallTrail(this, 'Trail', { removalPolicy });
+      new ApiCallTrail(this, 'Trail', { removalPolicy, logRetentionDays, encryptionKey });
     }
     const zones = new VpcZones(this, 'Zones', { environment, vpcs: discovery.vpcs, removalPolicy });
     // Another id would replace the queue, with the events in it.
-    const deadLetterQueue = new DeadLetterQueue(this, 'Failures').queue;
+    const deadLetterQueue = new DeadLetterQueue(this, 'Failures', { encryptionKey }).queue;
     const handler: Handler = new Handler(this, 'Handler', {
       environment,
       discovery,
       zones: zones.zones,
       deadLetterQueue,
+      encryptionKey,
       removalPolicy,
       code,
       zonesResource: Lazy.string({ produce: (): string => lifecycle.zonesResource }),
     });
-    const queues = { handler: handler.function, deadLetterQueue };
+    const queues = { handler: handler.function, deadLetterQueue, encryptionKey };
     // It exists with both kinds of delivery, because a redrive moves events from the dead-letter queue into it.
     const events = new EventQueue(this, 'Events', { ...queues, ...EVENTS });
     const loadBalancerCalls = new EventQueue(this, 'LoadBalancerCalls', { ...queues, ...LOAD_BALANCER_CALLS });
@@ -110,7 +114,8 @@ export class EcsServiceDiscovery extends Construct {
     const lifecycle: Lifecycle = new Lifecycle(this, 'Lifecycle', {
       handler,
       permissions: new ZonePermissions(this, 'Permissions', { role: handler.role, zones: zones.distinct }),
-      logRetentionDays: discovery.logRetentionDays,
+      logRetentionDays,
+      encryptionKey,
     });
     const kept = lifecycle.keep(zones.distinct, discovery.onDestroy);
     for (const zone of zones.distinct) {

@@ -192,6 +192,14 @@ const options = {
   logRetentionDays: z
     .enum(RetentionDays, { error: `expected one of ${RETENTION_DAYS.join(', ')} days` })
     .default(RetentionDays.ONE_MONTH),
+  /**
+   * A KMS key that encrypts the queues, the logs and the trail's log files. By default, keys of AWS encrypt them. The
+   * stack cannot change the policy of the key, so SECURITY.md lists the statements that it needs.
+   */
+  kmsKeyArn: textOrToken(
+    /^arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key\/[0-9a-z-]{36}$/,
+    'the ARN of a KMS key, not of an alias, like arn:aws:kms:eu-west-1:111122223333:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9',
+  ).optional(),
   /** An SNS topic that the alarms notify. By default alarms are visible in CloudWatch only. */
   alarmTopicArn: textOrToken(/^arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[\w-]{1,256}$/, 'the ARN of an SNS topic').optional(),
   /** Whether the stack has alarms. */
@@ -282,7 +290,7 @@ export interface Place {
   readonly region: string | undefined;
 }
 
-type Placed = Pick<Discovery, 'formerNames' | 'alarmTopicArn' | 'permissionsBoundary'>;
+type Placed = Pick<Discovery, 'formerNames' | 'alarmTopicArn' | 'kmsKeyArn' | 'permissionsBoundary'>;
 
 /** What is wrong with the settings of an environment in a place: for each problem its path and the expected value. */
 function misplaced(
@@ -290,7 +298,7 @@ function misplaced(
   settings: Placed,
   { account, region }: Place,
 ): [path: PropertyKey[], message: string][] {
-  const { formerNames, alarmTopicArn: topic, permissionsBoundary: boundary } = settings;
+  const { formerNames, alarmTopicArn: topic, kmsKeyArn: key, permissionsBoundary: boundary } = settings;
   const found: [PropertyKey[], string][] = [];
   formerNames.forEach((former, index) => {
     if (former !== name) return;
@@ -306,6 +314,11 @@ function misplaced(
       ['alarmTopicArn'],
       `expected a topic in ${region}, because alarms notify only topics of their own region`,
     ]);
+  }
+  const [, keyPartition, , keyRegion] = parts(key);
+  if (differ(keyRegion, region) || differ(keyPartition, partition)) {
+    const because = 'because queues, logs and trails use only keys of their own region';
+    found.push([['kmsKeyArn'], `expected a key in ${region}, ${because}`]);
   }
   const [, policyPartition, , , policyAccount] = parts(boundary);
   const isForeign = policyAccount !== 'aws' && differ(policyAccount, account);

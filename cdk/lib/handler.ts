@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Duration, Intrinsic, type RemovalPolicy, Stack, Token, Validations } from 'aws-cdk-lib';
 import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { IKey } from 'aws-cdk-lib/aws-kms';
 import { Architecture, Function as LambdaFunction, type IFunction, Runtime } from 'aws-cdk-lib/aws-lambda';
 import { SqsDestination } from 'aws-cdk-lib/aws-lambda-destinations';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
@@ -33,6 +34,8 @@ export interface HandlerProps {
   readonly zones: readonly VpcZone[];
   /** Receives events that the function could not process. */
   readonly deadLetterQueue: IQueue;
+  /** Encrypts the log, and the messages of the queues. Without it, keys of AWS do. */
+  readonly encryptionKey: IKey | undefined;
   /** Whether the logs remain when the stack is destroyed. */
   readonly removalPolicy: RemovalPolicy;
   /** The id in the template of the custom resource with the zones, which is made later. */
@@ -57,9 +60,10 @@ export class Handler extends Construct {
 
     this.logGroup = new LogGroup(this, 'Logs', {
       retention: discovery.logRetentionDays,
+      encryptionKey: props.encryptionKey,
       removalPolicy: props.removalPolicy,
     });
-    this.role = this.makeRole(discovery);
+    this.role = this.makeRole(discovery, props.encryptionKey);
     const configuration = {
       environment,
       formerNames: discovery.formerNames,
@@ -130,7 +134,7 @@ export class Handler extends Construct {
     return createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16);
   }
 
-  private makeRole(discovery: Discovery): Role {
+  private makeRole(discovery: Discovery, encryptionKey: IKey | undefined): Role {
     const stack = Stack.of(this);
     const ecs = (resource: string) => stack.formatArn({ service: 'ecs', resource });
     const statement = (sid: string, actions: string[], resources: string[], conditions = {}) =>
@@ -164,6 +168,16 @@ export class Handler extends Construct {
               ['elasticloadbalancing:DescribeTargetGroups', 'elasticloadbalancing:DescribeLoadBalancers'],
               ['*'],
             ),
+            // Receiving a message needs Decrypt. Sending one needs both: Lambda sends failed events with this role.
+            ...(encryptionKey === undefined
+              ? []
+              : [
+                  statement('UseKeyForQueues', ['kms:Decrypt', 'kms:GenerateDataKey'], [encryptionKey.keyArn], {
+                    StringLike: {
+                      'kms:EncryptionContext:aws:sqs:arn': stack.formatArn({ service: 'sqs', resource: '*' }),
+                    },
+                  }),
+                ]),
           ],
         }),
       },

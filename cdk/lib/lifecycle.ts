@@ -1,5 +1,6 @@
 import { type CfnElement, CustomResource, Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { IKey } from 'aws-cdk-lib/aws-kms';
 import type { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Provider } from 'aws-cdk-lib/custom-resources';
@@ -15,6 +16,8 @@ export interface LifecycleProps {
   readonly handler: Handler;
   readonly permissions: ZonePermissions;
   readonly logRetentionDays: RetentionDays;
+  /** Encrypts the log. Without it, a key of CloudWatch does. */
+  readonly encryptionKey: IKey | undefined;
 }
 
 /**
@@ -37,6 +40,7 @@ export class Lifecycle extends Construct {
     this.permissions = props.permissions;
     const logGroup = new LogGroup(this, 'Logs', {
       retention: props.logRetentionDays,
+      encryptionKey: props.encryptionKey,
       removalPolicy: RemovalPolicy.DESTROY,
     });
     const role = new Role(this, 'Role', {

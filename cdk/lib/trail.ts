@@ -1,12 +1,17 @@
-import { Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { CfnResource, Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { ReadWriteType, Trail } from 'aws-cdk-lib/aws-cloudtrail';
 import { Effect, PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import type { IKey } from 'aws-cdk-lib/aws-kms';
+import { LogGroup, type RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { BlockPublicAccess, Bucket, BucketEncryption } from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
 
 export interface ApiCallTrailProps {
   /** Whether the bucket and its log files remain when the stack is destroyed. */
   readonly removalPolicy: RemovalPolicy;
+  readonly logRetentionDays: RetentionDays;
+  /** Encrypts the log files. Without it, a key of S3 does. */
+  readonly encryptionKey: IKey | undefined;
 }
 
 /**
@@ -18,6 +23,7 @@ export interface ApiCallTrailProps {
 export class ApiCallTrail extends Construct {
   constructor(scope: Construct, id: string, props: ApiCallTrailProps) {
     super(scope, id);
+    const isDestroyed = props.removalPolicy === RemovalPolicy.DESTROY;
     const bucket = new Bucket(this, 'Bucket', {
       encryption: BucketEncryption.S3_MANAGED,
       blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
@@ -25,8 +31,9 @@ export class ApiCallTrail extends Construct {
       lifecycleRules: [{ expiration: Duration.days(90), abortIncompleteMultipartUploadAfter: Duration.days(7) }],
       removalPolicy: props.removalPolicy,
       // CloudFormation can delete only an empty bucket.
-      autoDeleteObjects: props.removalPolicy === RemovalPolicy.DESTROY,
+      autoDeleteObjects: isDestroyed,
     });
+    if (isDestroyed) this.keepLogsInStack(props);
     Validations.of(bucket).acknowledge({
       id: 'AwsSolutions-S1',
       reason:
@@ -48,11 +55,28 @@ export class ApiCallTrail extends Construct {
     );
     new Trail(this, 'Trail', {
       bucket,
+      encryptionKey: props.encryptionKey,
       managementEvents: ReadWriteType.WRITE_ONLY,
       enableFileValidation: true,
       // An environment has clusters in one region only.
       isMultiRegionTrail: false,
       includeGlobalServiceEvents: false,
     });
+  }
+
+  /**
+   * Gives the CDK's function that empties the bucket a log group. Lambda would make one outside of the stack, and keep the
+   * log for good.
+   */
+  private keepLogsInStack({ logRetentionDays, encryptionKey }: ApiCallTrailProps): void {
+    const logGroup = new LogGroup(this, 'DeletionLogs', {
+      retention: logRetentionDays,
+      encryptionKey,
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+    const provider = Stack.of(this).node.findChild('Custom::S3AutoDeleteObjectsCustomResourceProvider');
+    const handler = provider.node.findChild('Handler');
+    if (!CfnResource.isCfnResource(handler)) throw new Error(`${handler.node.path} is no resource`);
+    handler.addPropertyOverride('LoggingConfig.LogGroup', logGroup.logGroupName);
   }
 }

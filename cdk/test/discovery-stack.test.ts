@@ -223,6 +223,24 @@ describe('the handler', () => {
     ]);
   });
 
+  test('is denied each request without a value that a condition compares with all values', () => {
+    const vpcs = [
+      { vpcId: VPC, zoneName: 'dev.internal' },
+      { vpcId: 'vpc-0123456789abcdef0', zoneName: 'corp.example', hostedZoneId: 'Z0TWO' },
+    ];
+    const conditions = statements({ vpcs }).flatMap(({ Condition }) => Condition ?? []) as Record<string, object>[];
+    const limited = conditions.map((condition) => ({
+      compared: Object.entries(condition).flatMap(([operator, keys]) =>
+        operator.startsWith('ForAllValues:') ? Object.keys(keys) : [],
+      ),
+      present: condition.Null ?? {},
+    }));
+    expect(limited.flatMap(({ compared }) => compared)).toHaveLength(6);
+    for (const { compared, present } of limited) {
+      expect(present).toEqual(Object.fromEntries(compared.map((key) => [key, 'false'])));
+    }
+  });
+
   test('has a role without managed policies, and so has the provider framework', () => {
     const roles = template({ trail: 'existing' }).findResources('AWS::IAM::Role');
     expect(Object.keys(roles)).toHaveLength(2);
@@ -275,6 +293,24 @@ describe('the handler', () => {
         },
       }),
     ]);
+  });
+});
+
+describe('every function', () => {
+  test.each([
+    ['create', 'destroy', 3],
+    ['create', 'retain', 2],
+    ['existing', 'destroy', 2],
+    ['existing', 'retain', 2],
+  ])('writes to a log group of the stack, with trail %s and removalPolicy %s', (trail, removalPolicy, count) => {
+    const made = template({ trail, removalPolicy, logRetentionDays: 7 });
+    const functions = Object.values(made.findResources('AWS::Lambda::Function')) as {
+      Properties: { LoggingConfig?: { LogGroup: { Ref: string } } };
+    }[];
+    expect(functions).toHaveLength(count);
+    const logGroups = Object.keys(made.findResources('AWS::Logs::LogGroup'));
+    expect(functions.map(({ Properties }) => Properties.LoggingConfig?.LogGroup.Ref).sort()).toEqual(logGroups.sort());
+    made.allResourcesProperties('AWS::Logs::LogGroup', { RetentionInDays: 7 });
   });
 });
 

@@ -107,6 +107,19 @@ describe('an environment', () => {
     expect(check('alarmTopicArn', 'arn:aws:sns:eu-west-1:444455556666:oncall')).toBe('ok');
   });
 
+  test('has a KMS key in its region, of any account, and not its alias', () => {
+    const key = (region: string, id = 'key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9') =>
+      check('kmsKeyArn', `arn:aws:kms:${region}:444455556666:${id}`);
+    expect([key('eu-west-1'), key('eu-west-1', `key/mrk-${'0'.repeat(32)}`)]).toEqual(['ok', 'ok']);
+    expect(check('kmsKeyArn', Fn.importValue('key'))).toBe('ok');
+    expect(key('eu-central-1')).toBe(
+      'environments.dev.kmsKeyArn: expected a key in eu-west-1, because queues, logs and trails use only keys of their own region; found "arn:aws:kms:eu-central-1:444455556666:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"',
+    );
+    expect(key('eu-west-1', 'alias/logs')).toBe(
+      'environments.dev.kmsKeyArn: expected the ARN of a KMS key, not of an alias, like arn:aws:kms:eu-west-1:111122223333:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9; found "arn:aws:kms:eu-west-1:444455556666:alias/logs"',
+    );
+  });
+
   test('reserves no fewer executions than the mapping of a queue starts', () => {
     expect(check('reservedConcurrency', 5)).toBe('ok');
     expect(check('reservedConcurrency', 4)).toMatch(/expected a whole number of executions from 5 to 1000; found 4/);

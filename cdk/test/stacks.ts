@@ -10,6 +10,9 @@ export const root = path.resolve(import.meta.dirname, '../..');
 
 export const VPC = 'vpc-0a1b2c3d4e5f60718';
 
+/** A KMS key of another account. */
+export const KEY = 'arn:aws:kms:eu-west-1:444455556666:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9';
+
 /** `cdk.json`: the example environments and the feature flags of the app. */
 export const { context } = JSON.parse(readFileSync(path.join(root, 'cdk.json'), 'utf8')) as {
   context: Record<string, unknown>;
