@@ -29,7 +29,9 @@ export class ApiCallTrail extends Construct {
       blockPublicAccess: BlockPublicAccess.BLOCK_ALL,
       enforceSSL: true,
       lifecycleRules: [{ expiration: Duration.days(90), abortIncompleteMultipartUploadAfter: Duration.days(7) }],
-      removalPolicy: props.removalPolicy,
+      // If a first deployment fails, CloudFormation could not delete a bucket into which CloudTrail has written, and the
+      // rollback would fail, too. The bucket has a generated name, so it is in nobody's way.
+      removalPolicy: isDestroyed ? RemovalPolicy.DESTROY : RemovalPolicy.RETAIN,
       // CloudFormation can delete only an empty bucket.
       autoDeleteObjects: isDestroyed,
     });

@@ -338,6 +338,10 @@ describe('a bootstrap qualifier', () => {
   });
 });
 
+test('the bucket of the trail remains even if a first deployment fails, since it may contain files', () => {
+  template().hasResource('AWS::S3::Bucket', { DeletionPolicy: 'Retain', UpdateReplacePolicy: 'Retain' });
+});
+
 describe('the roles of the bootstrap stack', () => {
   test('are not used if bootstrapRoles is false', () => {
     const artifact = (options: object) => {
