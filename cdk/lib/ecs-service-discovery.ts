@@ -101,7 +101,7 @@ export class EcsServiceDiscovery extends Construct {
       encryptionKey,
       removalPolicy,
       code,
-      zonesResource: Lazy.string({ produce: (): string => lifecycle.zonesResource }),
+      namesResource: Lazy.string({ produce: (): string => lifecycle.namesResource }),
     });
     const queues = { handler: handler.function, deadLetterQueue, encryptionKey };
     // It exists with both kinds of delivery, because a redrive moves events from the dead-letter queue into it.
@@ -117,7 +117,7 @@ export class EcsServiceDiscovery extends Construct {
       logRetentionDays,
       encryptionKey,
     });
-    const kept = lifecycle.keep(zones.distinct, discovery.onDestroy);
+    const kept = lifecycle.keep(zones.zones, zones.distinct, discovery.onDestroy);
     for (const zone of zones.distinct) {
       if (zone.isCreated) lifecycle.setNegativeTtl(zone, discovery.negativeTtlSeconds);
     }

@@ -20,7 +20,7 @@ export const HANDLER_TIMEOUT = Duration.minutes(14);
 
 /**
  * The most characters of the configuration. Lambda allows 4,096 for all environment variables of a function, with their
- * names. The rest is for the name of the variable, the generation, and the id of the resource with the zones, which has
+ * names. The rest is for the name of the variable, the generation, and the id of the resource with the names, which has
  * up to 255 characters.
  */
 const CONFIGURATION_SIZE = 3_750;
@@ -38,8 +38,8 @@ export interface HandlerProps {
   readonly encryptionKey: IKey | undefined;
   /** Whether the logs remain when the stack is destroyed. */
   readonly removalPolicy: RemovalPolicy;
-  /** The id in the template of the custom resource with the zones, which is made later. */
-  readonly zonesResource: string;
+  /** The id in the template of the custom resource with the names, which is made later. */
+  readonly namesResource: string;
   readonly code: HandlerCode;
 }
 
@@ -75,6 +75,7 @@ export class Handler extends Construct {
       deleteLimit: discovery.deleteLimit,
       adopt: discovery.adopt,
       register: discovery.register,
+      checkZones: true,
       ...(discovery.mode === 'sync' ? {} : { mode: discovery.mode }),
     };
     this.checkSize(configuration);
@@ -96,7 +97,7 @@ export class Handler extends Construct {
       role: this.role,
       logGroup: this.logGroup,
       environment: {
-        DISCOVERY_CONFIG: jsonInParts(this, { ...configuration, generation, zonesResource: props.zonesResource }),
+        DISCOVERY_CONFIG: jsonInParts(this, { ...configuration, generation, namesResource: props.namesResource }),
       },
       code: props.code.code,
       runtime: Runtime.PROVIDED_AL2023,
@@ -201,14 +202,13 @@ export class Handler extends Construct {
   }
 }
 
-/** One entry for all zones with the same name. Created zones and given ones have separate entries. */
+/** One entry for all zones with the same name. */
 function zonesByName(zones: readonly VpcZone[]): object[] {
-  const entries = new Map<string, { name: string; vpcs: [string, string][]; isGiven?: true }>();
-  for (const { vpcId, hostedZoneId, name, isCreated } of zones) {
-    const key = `${name} ${isCreated}`;
-    const entry = entries.get(key) ?? { name, vpcs: [], ...(isCreated ? {} : { isGiven: true }) };
+  const entries = new Map<string, { name: string; vpcs: [string, string][] }>();
+  for (const { vpcId, hostedZoneId, name } of zones) {
+    const entry = entries.get(name) ?? { name, vpcs: [] };
     entry.vpcs.push([vpcId, hostedZoneId]);
-    entries.set(key, entry);
+    entries.set(name, entry);
   }
   return [...entries.values()];
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { type CfnElement, CustomResource, Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
@@ -21,18 +22,18 @@ export interface LifecycleProps {
 }
 
 /**
- * The handler's part in a deployment: a check of given zones, a full pass when everything is created, and the deletion
- * of all managed records of a zone that leaves the environment.
+ * The handler's part in a deployment: a check of the zones, a full pass when everything is created, and the deletion
+ * of all managed records of a zone that leaves the environment, or of all zones.
  *
- * CloudFormation invokes the CDK's provider framework, which invokes the handler with the event. The property
- * `Zones` contains the ids of all zones. In other resources, the property with the name of the event (`Create`,
- * `Update` or `Delete`) contains a request. Without it, the handler does nothing.
+ * CloudFormation invokes the CDK's provider framework, which invokes the handler with the event. The property with the
+ * name of the event (`Create`, `Update` or `Delete`) contains a request. Without it, the handler does nothing. The
+ * resource with the property `Zones`, which contains the ids of all zones, needs no request.
  */
 export class Lifecycle extends Construct {
   private readonly handler: Handler;
   private readonly permissions: ZonePermissions;
   private readonly provider: Provider;
-  private zones: CustomResource | undefined;
+  private names: CustomResource | undefined;
 
   constructor(scope: Construct, id: string, props: LifecycleProps) {
     super(scope, id);
@@ -80,25 +81,46 @@ export class Lifecycle extends Construct {
   }
 
   /**
-   * Makes the handler delete all managed records of a zone that leaves the environment, and of all zones before the
-   * stack is deleted.
+   * Makes the handler check the zones, and fail the deployment if one of them cannot be used.
+   *
+   * A rollback updates resources, and must not fail because of a zone that somebody deleted meanwhile. But it never
+   * creates a resource. So other zones, names or VPCs make another resource, whose creation is the check.
+   */
+  private check(zones: readonly VpcZone[]): CustomResource {
+    const facts = zones.map(({ vpcId, hostedZoneId, name }) => [vpcId, hostedZoneId, name]);
+    // Tokens have other numbers in each synthesis.
+    const resolved = (Stack.of(this).resolve(facts) as unknown[]).map((zone) => JSON.stringify(zone));
+    const hash = createHash('sha256').update(resolved.sort().join('\n')).digest('hex').slice(0, 8);
+    const check = { check: 'zones' };
+    const made = this.resource(this, `Check-${hash}`, 'Custom::EcsDiscoveryCheck', { Create: check });
+    made.node.addDependency(this.permissions);
+    return made;
+  }
+
+  /**
+   * Makes the handler check the zones, delete all managed records of a zone that leaves the environment, and those of all
+   * zones before the stack is deleted.
    *
    * One resource has the ids of all zones, so a zone that stays, for example because somebody writes down its id, is
    * never emptied. If a zone leaves, the handler gives the resource another physical id. At the end of the deployment,
-   * CloudFormation then deletes the former one.
+   * CloudFormation then deletes the former one. Another resource never gets another id, so only its deletion means that
+   * the stack goes.
    */
-  keep(zones: readonly VpcZone[], onDestroy: 'deregister' | 'keep'): IDependable {
-    const properties = { Zones: zones.map(({ hostedZoneId }) => hostedZoneId), OnDestroy: onDestroy };
-    this.zones = this.resource(this, 'Zones', 'Custom::EcsDiscoveryZones', {}, properties);
+  keep(zones: readonly VpcZone[], distinct: readonly VpcZone[], onDestroy: 'deregister' | 'keep'): IDependable {
+    const ids = { Zones: distinct.map(({ hostedZoneId }) => hostedZoneId) };
+    const former = this.resource(this, 'Zones', 'Custom::EcsDiscoveryZones', {}, ids);
+    const requests = onDestroy === 'keep' ? {} : { Delete: { deregister: 'all' } };
+    this.names = this.resource(this, 'Names', 'Custom::EcsDiscoveryNames', requests);
     // Deletion runs in reverse: first the records are deleted, then the permission to delete them.
-    this.zones.node.addDependency(this.permissions);
-    return this.zones;
+    former.node.addDependency(this.permissions, this.check(zones));
+    this.names.node.addDependency(former);
+    return this.names;
   }
 
-  /** The id in the template of the resource with the zones. The handler empties no zone for any other resource. */
-  get zonesResource(): string {
-    if (this.zones === undefined) throw new Error('keep comes first');
-    return Stack.of(this).getLogicalId(this.zones.node.defaultChild as CfnElement);
+  /** The id in the template of the resource with the names. The handler empties its own zones for no other resource. */
+  get namesResource(): string {
+    if (this.names === undefined) throw new Error('keep comes first');
+    return Stack.of(this).getLogicalId(this.names.node.defaultChild as CfnElement);
   }
 
   /** Makes the handler set the negative TTL of a zone, which is part of the zone's SOA record. */

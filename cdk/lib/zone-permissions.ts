@@ -38,8 +38,8 @@ export interface ZonePermissionsProps {
 }
 
 /**
- * The permissions of the handler in Route 53, for the zones of the environment and no others: to read the records, to
- * create and delete records below the zone, and to set the negative TTL of zones that the stack creates.
+ * The permissions of the handler in Route 53, for the zones of the environment and no others: to read the zone
+ * and its records, to create and delete records below it, and to set the negative TTL of zones that the stack creates.
  *
  * Managed policies contain the statements of several zones, because the inline policies of a role together may have
  * only 10,240 characters.
@@ -76,7 +76,6 @@ export class ZonePermissions extends Construct {
     const arns = (some: readonly VpcZone[]) =>
       some.map((zone) => `arn:${Stack.of(this).partition}:route53:::hostedzone/${zone.hostedZoneId}`);
     const created = zones.filter((zone) => zone.isCreated);
-    const given = zones.filter((zone) => !zone.isCreated);
     const changes = (sid: string, some: readonly VpcZone[], equals: Condition, like?: Condition) =>
       new PolicyStatement({
         sid,
@@ -94,9 +93,9 @@ export class ZonePermissions extends Construct {
     const names = (some: readonly VpcZone[]) => [...new Set(some.map(({ name }) => name))];
     const made = [
       new PolicyStatement({
-        sid: 'ListRecords',
+        sid: 'ReadZones',
         effect: Effect.ALLOW,
-        actions: ['route53:ListResourceRecordSets'],
+        actions: ['route53:GetHostedZone', 'route53:ListResourceRecordSets'],
         resources: arns(zones),
       }),
       changes(
@@ -116,16 +115,6 @@ export class ZonePermissions extends Construct {
           'route53:ChangeResourceRecordSetsRecordTypes': ['SOA'],
           'route53:ChangeResourceRecordSetsActions': ['UPSERT'],
           'route53:ChangeResourceRecordSetsNormalizedRecordNames': names(created),
-        }),
-      );
-    }
-    if (given.length > 0) {
-      made.push(
-        new PolicyStatement({
-          sid: 'CheckZones',
-          effect: Effect.ALLOW,
-          actions: ['route53:GetHostedZone'],
-          resources: arns(given),
         }),
       );
     }
@@ -154,7 +143,7 @@ function withinPolicySize(zones: readonly VpcZone[]): VpcZone[][] {
   const parts: VpcZone[][] = [];
   let size = POLICY_SIZE;
   for (const zone of zones) {
-    // Its ARN is in three statements. Its name is in two, with `*.`, quotes and a comma.
+    // Its ARN is in up to three statements. Its name is in two, with `*.`, quotes and a comma.
     const more = 3 * ARN_SIZE + 2 * zone.name.length + 8;
     if (size + more > POLICY_SIZE) {
       parts.push([]);

@@ -65,10 +65,7 @@ describe('a zone', () => {
       Environment: {
         Variables: {
           DISCOVERY_CONFIG: {
-            'Fn::Join': [
-              '',
-              Match.arrayWith([`,"zones":[{"name":"dev.internal","vpcs":[["${VPC}","Z0GIVEN"]],"isGiven":true}]`]),
-            ],
+            'Fn::Join': ['', Match.arrayWith([`,"zones":[{"name":"dev.internal","vpcs":[["${VPC}","Z0GIVEN"]]}]`])],
           },
         },
       },
@@ -196,6 +193,7 @@ describe('the handler', () => {
       'logs:CreateLogStream',
       'logs:PutLogEvents',
       'route53:ChangeResourceRecordSets',
+      'route53:GetHostedZone',
       'route53:ListResourceRecordSets',
       'sqs:ChangeMessageVisibility',
       'sqs:DeleteMessage',
@@ -447,7 +445,7 @@ describe('a deployment', () => {
     const made = template({ trail: 'existing' });
     const fullPass = properties(made, 'Custom::EcsDiscoveryFullPass');
     expect(fullPass.Properties).toMatchObject({ Create: '{"reconcile":"all"}', Update: '{"reconcile":"all"}' });
-    for (const type of ['AWS::Events::Rule', 'Custom::EcsDiscoveryZones']) {
+    for (const type of ['AWS::Events::Rule', 'Custom::EcsDiscoveryNames']) {
       expect(fullPass.DependsOn).toEqual(expect.arrayContaining(Object.keys(made.findResources(type))));
     }
   });
@@ -498,36 +496,72 @@ describe('a deployment', () => {
   const GIVEN = { vpcId: VPC, zoneName: 'dev.internal', hostedZoneId: 'Z0GIVEN' };
 
   test('that removes a zone deletes rules and mappings, then managed records, then the permission to delete them', () => {
-    const made = template({ vpcs: [GIVEN], onDestroy: 'keep' });
+    const made = template({ vpcs: [GIVEN] });
+    const names = properties(made, 'Custom::EcsDiscoveryNames');
     const zones = properties(made, 'Custom::EcsDiscoveryZones');
-    expect(zones.Properties).toMatchObject({ Zones: ['Z0GIVEN'], OnDestroy: 'keep' });
-    expect(zones.DependsOn).toEqual([idOf(made, 'AWS::IAM::ManagedPolicy', 'DiscoveryPermissions')]);
+    expect(names.Properties).toMatchObject({ Delete: '{"deregister":"all"}' });
+    expect(zones.Properties).toMatchObject({ Zones: ['Z0GIVEN'] });
+    expect(names.DependsOn).toEqual([idOf(made, 'Custom::EcsDiscoveryZones', 'Discovery')]);
+    expect(zones.DependsOn).toContain(idOf(made, 'AWS::IAM::ManagedPolicy', 'DiscoveryPermissions'));
     for (const type of ['AWS::Events::Rule', 'AWS::Lambda::EventSourceMapping']) {
       for (const trigger of Object.values(made.findResources(type)) as { DependsOn: string[] }[]) {
-        expect(trigger.DependsOn).toContain(idOf(made, 'Custom::EcsDiscoveryZones', 'Discovery'));
+        expect(trigger.DependsOn).toContain(idOf(made, 'Custom::EcsDiscoveryNames', 'Discovery'));
       }
     }
   });
 
-  test('has one resource with all zones, whose id the handler knows, whatever the zones are', () => {
+  test('keeps the names with the option onDestroy: keep', () => {
+    const names = properties(template({ onDestroy: 'keep' }), 'Custom::EcsDiscoveryNames');
+    expect(Object.keys(names.Properties)).toEqual(['ServiceToken', 'ServiceTimeout']);
+  });
+
+  test('has one resource with all zones, and one with the names whose id the handler knows, whatever the zones are', () => {
     const configuration = (made: ReturnType<typeof template>) =>
       JSON.stringify(made.findResources('AWS::Lambda::Function', { Properties: { Runtime: 'provided.al2023' } }));
     const created = { vpcId: 'vpc-0000000000000002', zoneName: 'ops.internal' };
     const ids = [[GIVEN], [created], [GIVEN, created]].map((vpcs) => {
       const made = template({ vpcs });
-      const id = idOf(made, 'Custom::EcsDiscoveryZones', 'Discovery');
-      expect(configuration(made)).toContain(String.raw`\"zonesResource\":\"${id}\"`);
-      return id;
+      const names = idOf(made, 'Custom::EcsDiscoveryNames', 'Discovery');
+      expect(configuration(made)).toContain(String.raw`\"namesResource\":\"${names}\"`);
+      // A property that depends on the zones could make CloudFormation update the resource, but never replace it.
+      expect(JSON.stringify(properties(made, 'Custom::EcsDiscoveryNames').Properties)).not.toContain('Z0GIVEN');
+      return `${names} ${idOf(made, 'Custom::EcsDiscoveryZones', 'Discovery')}`;
     });
     expect(new Set(ids).size).toBe(1);
   });
 
-  test('marks given zones for a check, with the permission for it', () => {
+  test('checks all zones before anything else uses them, with a permission for each zone', () => {
     const made = template({ vpcs: [GIVEN, { vpcId: 'vpc-0000000000000002', zoneName: 'ops.internal' }] });
-    const all = JSON.stringify(made.toJSON());
-    expect(all.match(/route53:GetHostedZone"/g)).toHaveLength(1);
-    expect(all.match(/isGiven\\+":true/g)).not.toBeNull();
-    expect(all).toContain(String.raw`\"Z0GIVEN\"]],\"isGiven\":true`);
+    const check = properties(made, 'Custom::EcsDiscoveryCheck');
+    // A rollback creates nothing, so a check at creation never fails it.
+    expect(Object.keys(check.Properties)).toEqual(['ServiceToken', 'ServiceTimeout', 'Create']);
+    expect(check.Properties.Create).toBe('{"check":"zones"}');
+    expect(check.DependsOn).toContain(idOf(made, 'AWS::IAM::ManagedPolicy', 'DiscoveryPermissions'));
+    const zones = properties(made, 'Custom::EcsDiscoveryZones');
+    expect(zones.DependsOn).toContain(idOf(made, 'Custom::EcsDiscoveryCheck', 'Discovery'));
+    expect(JSON.stringify(made.toJSON())).toContain(String.raw`,\"checkZones\":true`);
+    const read = all(made, 'DiscoveryHandlerRole').filter(({ Sid }) => Sid === 'ReadZones');
+    expect(read.map(({ Action }) => Action)).toEqual([['route53:GetHostedZone', 'route53:ListResourceRecordSets']]);
+    expect(read[0]?.Resource).toHaveLength(2);
+  });
+
+  test('checks the zones again if a zone, its name or a VPC changes, and only then', () => {
+    const id = (vpcs: object[], options: object = {}) =>
+      idOf(template({ vpcs, ...options }), 'Custom::EcsDiscoveryCheck', 'Discovery');
+    const created = { vpcId: 'vpc-0000000000000002', zoneName: 'ops.internal' };
+    const before = id([GIVEN, created]);
+    expect(id([created, GIVEN])).toBe(before);
+    expect(id([GIVEN, created], { ttlSeconds: 5, fullPassMinutes: 5 })).toBe(before);
+    const changes = [
+      [GIVEN],
+      [{ ...GIVEN, zoneName: 'other.internal' }, created],
+      [{ ...GIVEN, vpcId: 'vpc-0000000000000003' }, created],
+      [{ ...GIVEN, hostedZoneId: 'Z0OTHER' }, created],
+      [GIVEN, { ...GIVEN, vpcId: 'vpc-0000000000000003' }, created],
+      [GIVEN, { ...created, vpcId: 'vpc-0000000000000003' }],
+    ];
+    const ids = changes.map((vpcs) => id(vpcs));
+    expect(new Set([...ids, before]).size).toBe(changes.length + 1);
   });
 
   test('outputs what its full pass did', () => {
@@ -571,7 +605,7 @@ describe('a deployment', () => {
 
   test('waits 15 minutes for the handler, not an hour', () => {
     const made = template();
-    for (const type of ['Custom::EcsDiscoveryFullPass', 'Custom::EcsDiscoveryZones']) {
+    for (const type of ['FullPass', 'Check', 'Zones', 'Names'].map((name) => `Custom::EcsDiscovery${name}`)) {
       made.allResourcesProperties(type, { ServiceTimeout: '900' });
     }
   });

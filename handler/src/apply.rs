@@ -27,6 +27,8 @@ pub(crate) struct Applied<'a> {
     /// Changes that Route 53 will refuse each time, with its messages.
     pub(crate) rejected: Vec<NotApplied<'a>>,
     pub(crate) failed: Vec<NotApplied<'a>>,
+    /// Changes whose request AWS rejected for another reason than their content, usually a missing permission.
+    pub(crate) denied: Vec<NotApplied<'a>>,
     /// Changes that were not sent because Route 53 refused too many others of their zone.
     pub(crate) given_up: Vec<NotApplied<'a>>,
     /// Zones without room for more records, with Route 53's messages.
@@ -71,6 +73,7 @@ pub(crate) async fn apply<'a>(
         applied.refused.extend(zone.refused);
         applied.rejected.extend(zone.rejected);
         applied.failed.extend(zone.failed);
+        applied.denied.extend(zone.denied);
         applied.given_up.extend(zone.given_up);
         applied.full_zones.extend(zone.full_zones);
     }
@@ -154,7 +157,7 @@ impl Writer<'_> {
                 ChangeError::Rejected { is_permanent: true, .. } => {
                     applied.rejected.push((changes, reason));
                 }
-                ChangeError::Rejected { .. } => applied.failed.push((changes, reason)),
+                ChangeError::Rejected { .. } => applied.denied.push((changes, reason)),
                 ChangeError::Refused(refusal) if refusal.is_about_room() => {
                     let (growing, rest): (Vec<_>, Vec<_>) =
                         batch.iter().partition(|group| growth(group) > 0);

@@ -129,9 +129,10 @@ pub async fn answer_until(
     }
 }
 
-/// Answers an event of CloudFormation. A run that did something succeeds, and its summary becomes an attribute of the
-/// resource. A failed update would be rolled back by the same run, which would fail again and leave the stack stuck, so
-/// only zones that cannot be used fail it.
+/// Answers an event of CloudFormation. Its summary becomes an attribute of the resource.
+///
+/// An update never fails. It may belong to a rollback, which would leave the stack stuck. A creation fails if it achieved
+/// nothing, which includes zones that cannot be used.
 async fn resource(
     reconciler: &Reconciler,
     invocation: &Invocation,
@@ -139,10 +140,10 @@ async fn resource(
 ) -> Result<Answer, InvocationError> {
     let report = run(reconciler, invocation, &event.trigger, None).await;
     let error = failure(&report);
-    let fails = match (&event.trigger, event.action) {
-        (Trigger::CheckZones { .. } | Trigger::Leave(_), _) | (_, Action::Delete) => true,
-        (_, Action::Create) => achieved_nothing(&report),
-        (_, Action::Update) => false,
+    let fails = match event.action {
+        Action::Create => achieved_nothing(&report),
+        Action::Update => false,
+        Action::Delete => true,
     };
     if let Some(error) = error {
         tracing::error!(error = %error, "invocation failed");
@@ -193,7 +194,7 @@ async fn batch(
             | Trigger::Scheduled
             | Trigger::Deregister { .. }
             | Trigger::SetNegativeTtl { .. }
-            | Trigger::CheckZones { .. }
+            | Trigger::CheckZones
             | Trigger::Leave(_) => {}
         }
     }

@@ -329,17 +329,21 @@ impl Observer<'_> {
         }
         for (zone, problem) in wrong_zones {
             world.inaccessible_zones.insert(zone.clone());
-            world.add_zone(zone, Err(ReadError(problem)));
+            // AWS's error about a list is more useful than the one about the check.
+            if world.zones.get(&zone).is_some_and(|view| view.read_errors().next().is_none()) {
+                world.add_zone(zone, Err(ReadError(problem)));
+            }
         }
         world
     }
 
-    /// The given zones that cannot be used, each with the reason.
+    /// The zones that cannot be used, each with the reason.
     async fn wrong_zones(&self, deadline: Deadline) -> Vec<(HostedZoneId, String)> {
-        let given = self.config.given_zones().into_iter();
-        let checks = given.map(async |(zone, (name, vpcs))| {
-            let checked = self.aws.route53.check(&zone, &name, &vpcs, deadline).await;
-            Some((zone, checked.err()?))
+        let zones = self.config.zones_to_check().into_iter();
+        let checks = zones.map(async |(zone, (name, vpcs))| {
+            let route53 = &self.aws.route53;
+            let checked = route53.check(&zone, &name, &vpcs, self.priority, deadline).await;
+            Some((zone, checked.err()?.to_string()))
         });
         join_all(checks).await.into_iter().flatten().collect()
     }

@@ -7,12 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use crate::apply::{Applied, apply};
 use crate::aws::Aws;
 use crate::aws::deadline::Deadline;
 use crate::aws::rate_limiter::Priority;
+use crate::aws::route53::{CheckError, ListError};
 use crate::domain::check::{Earlier, LossPolicy, SafePlan};
 use crate::domain::config::{Config, Mode};
 use crate::domain::deployment::Departure;
@@ -31,7 +33,7 @@ use crate::domain::trigger::{Options, Scope, Trigger};
 use crate::domain::world::{LIST_ZONE_THRESHOLD, World};
 use crate::domain::zone::{EnvironmentIdentity, ZoneName, ZoneView};
 use crate::observe::{Candidates, Observer};
-use crate::turns::Turns;
+use crate::turns::{LeaveError, Turns};
 
 /// The most rounds of a run. A run takes another round if Route 53 refused a change, if a service changed in ECS
 /// during the write, or if a name became free that another one waits for. After the last round the run fails, and
@@ -50,12 +52,12 @@ const GRACE: Duration = Duration::from_secs(5);
 /// queue.
 const LOAD_BALANCER_DELAY: Duration = Duration::from_secs(30);
 
-/// The pause before another attempt to set the negative TTL. A permission may take effect some seconds after
-/// CloudFormation created it.
+/// The pause before another attempt of a deployment to read or change a zone. A permission may take effect some seconds
+/// after CloudFormation created it.
 const PERMISSION_DELAY: Duration = Duration::from_secs(10);
 
-/// The most attempts to set the negative TTL.
-const NEGATIVE_TTL_ATTEMPTS: usize = 6;
+/// The most attempts of a deployment to read or change a zone.
+const PERMISSION_ATTEMPTS: usize = 6;
 
 /// Everything that a run needs, created once during init.
 #[derive(Debug)]
@@ -119,6 +121,10 @@ struct Progress {
     read_errors: Vec<String>,
     /// The errors of the round that read everything. Later rounds do not read it again.
     lasting_read_errors: Vec<String>,
+    /// Whether names stay if AWS rejects their deletion, because a stack has to go also without its permissions.
+    may_leave_names: bool,
+    /// The zones in which names stay for that reason, with AWS's error.
+    left_names: BTreeMap<HostedZoneId, String>,
 }
 
 impl Reconciler {
@@ -146,7 +152,7 @@ impl Reconciler {
             Trigger::SetNegativeTtl { zone, seconds } => {
                 return self.set_negative_ttl(zone, *seconds, invocation).await;
             }
-            Trigger::CheckZones { zones } => return self.check_zones(zones, invocation).await,
+            Trigger::CheckZones => return self.check_zones(invocation).await,
             Trigger::Leave(departure) => return Box::pin(self.leave(departure, invocation)).await,
             Trigger::Deregister { zone, options } => {
                 let all = || self.config.zones().into_keys().collect();
@@ -181,6 +187,7 @@ impl Reconciler {
         Report {
             outcomes,
             read_errors: [progress.lasting_read_errors, progress.read_errors].concat(),
+            notes: progress.left_names.into_values().collect(),
             changes: progress.changes,
             api_calls: self.aws.take_requests(),
             throttles: self.aws.take_throttles(),
@@ -190,41 +197,45 @@ impl Reconciler {
         }
     }
 
-    /// Checks the given ones among zones that come to the environment.
-    async fn check_zones(&self, zones: &BTreeSet<HostedZoneId>, invocation: &Invocation) -> Report {
+    /// Checks that each zone is the one that the configuration describes, and that it can be listed.
+    async fn check_zones(&self, invocation: &Invocation) -> Report {
         let mut report = Report::new(&self.config.environment, ReportScope::Zones, false);
-        for (zone, (name, vpcs)) in self.config.given_zones() {
-            if zones.contains(&zone) {
-                let deadline = invocation.deadline();
-                let checked = self.aws.route53.check(&zone, &name, &vpcs, deadline).await;
-                report.read_errors.extend(checked.err());
-            }
-        }
+        let (route53, priority, deadline) =
+            (&self.aws.route53, Priority::Background, invocation.deadline());
+        let is_denied =
+            |error: &CheckError| matches!(error, CheckError::Unread(ListError::Rejected(_)));
+        let zones = self.config.zones_to_check().into_iter();
+        let checks = zones.map(async |(zone, (name, vpcs))| {
+            let check = async || {
+                route53.check(&zone, &name, &vpcs, priority, deadline).await?;
+                Ok(route53.probe(&zone, priority, deadline).await?)
+            };
+            Some(until_permitted(invocation, check, is_denied).await.err()?.to_string())
+        });
+        report.read_errors = join_all(checks).await.into_iter().flatten().collect();
         report.api_calls = self.aws.take_requests();
         report.throttles = self.aws.take_throttles();
         report
     }
 
-    /// Deletes the names in zones that leave the environment.
+    /// Deletes the names in zones that leave the environment, or in all of them. If AWS rejects that, they stay.
     async fn leave(&self, departure: &Departure, invocation: &Invocation) -> Report {
         let mut zones = departure.zones_to_empty(&self.config);
         let mut notes = Vec::new();
-        if departure.is_whole_stack(&self.config) {
-            let turns =
-                self.turns(&Task::Deregister(zones.clone()), Options::default(), invocation);
-            for zone in zones.clone() {
-                if let Some(note) = turns.reason_to_stay(&zone, invocation.deadline()).await {
-                    zones.remove(&zone);
-                    notes.push(note);
-                }
+        let options = Options { is_deployment: true, ..Options::default() };
+        let turns = self.turns(&Task::Deregister(zones.clone()), options, invocation);
+        for zone in zones.clone() {
+            if let Some(note) = turns.reason_to_stay(&zone, invocation.deadline()).await {
+                zones.remove(&zone);
+                notes.push(note);
             }
         }
         if self.is_observing() && !zones.is_empty() {
             notes.push("the mode is observe, so no name is deleted".to_owned());
         }
-        let (task, options) = (Task::Deregister(zones), Options::default());
+        let task = Task::Deregister(zones);
         let mut report = self.carry_out(&task, ReportScope::Deregister, options, invocation).await;
-        report.notes = notes;
+        report.notes.extend(notes);
         report
     }
 
@@ -240,17 +251,8 @@ impl Reconciler {
             report.notes.push("the mode is observe, so the negative TTL stays".to_owned());
             return report;
         }
-        let mut attempts = 1;
-        let result = loop {
-            let result = self.try_to_set_negative_ttl(zone, seconds, invocation.deadline()).await;
-            let time_left = invocation.stop_at.saturating_duration_since(Instant::now());
-            if result.is_ok() || attempts == NEGATIVE_TTL_ATTEMPTS || time_left < PERMISSION_DELAY {
-                break result;
-            }
-            invocation.deadline().sleep(PERMISSION_DELAY).await;
-            attempts += 1;
-        };
-        match result {
+        let set = async || self.try_to_set_negative_ttl(zone, seconds, invocation.deadline()).await;
+        match until_permitted(invocation, set, |_| true).await {
             Ok(changes) => report.changes = changes,
             Err(error) => report.read_errors.push(error),
         }
@@ -283,12 +285,13 @@ impl Reconciler {
     async fn rounds(&self, task: &Task, options: Options, invocation: &Invocation) -> Progress {
         let identity = &self.identity(invocation);
         let (priority, policy) = (task.priority(), task.loss_policy(&self.config, options));
-        let mut progress = Progress::default();
         let requested = task;
+        let is_departure = options.is_deployment && matches!(task, Task::Deregister(_));
+        let mut progress = Progress { may_leave_names: is_departure, ..Progress::default() };
         let mut task = task.clone();
         let turns = self.turns(requested, options, invocation);
         let mut errors = Vec::new();
-        if options.is_deployment && !options.dry_run {
+        if options.is_deployment && !is_departure && !options.dry_run {
             errors = turns.decide_all(priority, invocation.deadline()).await;
         }
         for round in 1..=MAX_ROUNDS {
@@ -348,7 +351,17 @@ impl Reconciler {
             && !options.dry_run
         {
             for zone in zones {
-                errors.extend(turns.leave(zone, invocation.deadline()).await.err());
+                // The names that stay belong to this version.
+                if progress.left_names.contains_key(zone) {
+                    continue;
+                }
+                match turns.leave(zone, invocation.deadline()).await {
+                    Ok(()) => {}
+                    Err(LeaveError::Rejected(error)) if is_departure => {
+                        progress.note_left_names(zone, &error);
+                    }
+                    Err(error) => errors.push(error.to_string()),
+                }
             }
         }
         progress.read_errors.extend(errors);
@@ -535,6 +548,14 @@ impl Progress {
     /// faster. If that round gives the zone up again, its changes have failed.
     fn give_up_zones<'a>(&mut self, applied: &mut Applied<'a>) {
         for (changes, reason) in std::mem::take(&mut applied.given_up) {
+            let is_denied = |change: &&NameChange| {
+                let mut denied = applied.denied.iter().flat_map(|(changes, _)| changes);
+                denied.any(|denied| denied.zone == change.zone)
+            };
+            if self.may_leave_names && changes.iter().all(is_denied) {
+                applied.denied.push((changes, reason));
+                continue;
+            }
             let is_first = changes.iter().all(|change| !self.given_up.contains(&change.zone));
             let again = if is_first { &mut applied.refused } else { &mut applied.failed };
             again.push((changes, reason));
@@ -573,6 +594,13 @@ impl Progress {
             }
         }
         self.earlier.managed = self.earlier.managed.max(plan.managed());
+        for (changes, reason) in &applied.denied {
+            let status = if self.may_leave_names { Status::Rejected } else { Status::Failed };
+            self.fail(plan, changes, status, reason);
+            if self.may_leave_names {
+                changes.iter().for_each(|change| self.note_left_names(&change.zone, reason));
+            }
+        }
         // Until a later round decides them again, refused changes have failed, too.
         for (changes, reason) in applied.failed.iter().chain(&applied.refused) {
             self.fail(plan, changes, Status::Failed, reason);
@@ -580,6 +608,11 @@ impl Progress {
         for (changes, reason) in &applied.rejected {
             self.fail(plan, changes, Status::Rejected, reason);
         }
+    }
+
+    fn note_left_names(&mut self, zone: &HostedZoneId, error: &str) {
+        let note = || format!("{error}; names stay in the zone {zone}");
+        self.left_names.entry(zone.clone()).or_insert_with(note);
     }
 
     /// Counts what a full pass reports. Its later rounds read only a part of the zones, so they change the counts of
@@ -717,6 +750,25 @@ fn full_pass(zones: &BTreeMap<HostedZoneId, DnsName>, world: &World, plan: &Safe
         unreadable_markers: world.zones.iter().flat_map(unreadable).collect(),
         long_negative_ttls: zones.iter().filter_map(long_negative_ttl).collect(),
         full_zones: Vec::new(),
+    }
+}
+
+/// Repeats the attempt of a deployment that fails, as long as another attempt may be permitted.
+async fn until_permitted<T, E>(
+    invocation: &Invocation,
+    attempt: impl AsyncFn() -> Result<T, E>,
+    may_be_permitted: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let mut attempts = 1;
+    loop {
+        let result = attempt().await;
+        let is_over = result.as_ref().err().is_none_or(|error| !may_be_permitted(error));
+        let time_left = invocation.stop_at.saturating_duration_since(Instant::now());
+        if is_over || attempts == PERMISSION_ATTEMPTS || time_left < PERMISSION_DELAY {
+            return result;
+        }
+        invocation.deadline().sleep(PERMISSION_DELAY).await;
+        attempts += 1;
     }
 }
 

@@ -16,6 +16,16 @@ use crate::domain::zone::EnvironmentIdentity;
 /// at the same time.
 const MAX_ATTEMPTS: usize = 3;
 
+/// Why the records of this version stay in a zone that leaves the environment.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LeaveError {
+    /// AWS rejected a request, for example because of a missing permission. A retry does not help.
+    #[error("{0}")]
+    Rejected(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
 /// What a run knows about the zones that it changes.
 pub(crate) struct Turns<'a> {
     route53: &'a Route53,
@@ -105,18 +115,25 @@ impl<'a> Turns<'a> {
         Err(format!("other versions took over the zone {zone} {MAX_ATTEMPTS} times in a row"))
     }
 
-    /// Why the names of a zone have to stay although the stack goes: they belong to another stack by now, or the zone
-    /// cannot be read, so that nothing can be deleted. An error that a retry may overcome is no such reason.
+    /// Why the names of a zone have to stay although the zone or the whole stack goes: they belong to another stack by
+    /// now, or the zone cannot be read, so that nothing can be deleted. An error that a retry may overcome is no such
+    /// reason.
     pub(crate) async fn reason_to_stay(
         &self,
         zone: &HostedZoneId,
         deadline: Deadline,
     ) -> Option<String> {
-        let (Some(version), Some(name)) = (&self.version, self.names.get(zone)) else {
-            return None;
+        let (route53, priority) = (self.route53, Priority::Background);
+        let protected = self.version.as_ref().zip(self.names.get(zone));
+        let belongs_to_another = match protected {
+            Some((version, name)) => route53
+                .list(zone, Some(name), priority, deadline)
+                .await
+                .map(|rrsets| version.belongs_to_another(name, &rrsets)),
+            None => route53.probe(zone, priority, deadline).await.map(|()| false),
         };
-        match self.route53.list(zone, Some(name), Priority::Background, deadline).await {
-            Ok(rrsets) => version.belongs_to_another(name, &rrsets).then(|| {
+        match belongs_to_another {
+            Ok(belongs_to_another) => belongs_to_another.then(|| {
                 format!(
                     "the zone {zone} belongs to another stack or version by now, so its names stay"
                 )
@@ -133,23 +150,24 @@ impl<'a> Turns<'a> {
         &self,
         zone: &HostedZoneId,
         deadline: Deadline,
-    ) -> Result<(), String> {
+    ) -> Result<(), LeaveError> {
         let Some(name) = self.names.get(zone).filter(|_| self.version.is_some()) else {
             return Ok(());
         };
-        let rrsets = match self.route53.list(zone, Some(name), Priority::Background, deadline).await
-        {
+        let priority = Priority::Background;
+        let rrsets = match self.route53.list(zone, Some(name), priority, deadline).await {
             Ok(rrsets) => rrsets,
             Err(ListError::NoSuchZone(_)) => return Ok(()),
-            Err(error) => return Err(error.to_string()),
-        };
-        match removal(zone, name, rrsets) {
-            Some(change) => {
-                let sent =
-                    self.route53.change(None, &[&change], Priority::Background, deadline).await;
-                sent.map_err(|error| error.to_string())
+            Err(error @ ListError::Rejected(_)) => {
+                return Err(LeaveError::Rejected(error.to_string()));
             }
-            None => Ok(()),
-        }
+            Err(error @ ListError::Failed(_)) => return Err(LeaveError::Failed(error.to_string())),
+        };
+        let Some(change) = removal(zone, name, rrsets) else { return Ok(()) };
+        let sent = self.route53.change(None, &[&change], priority, deadline).await;
+        sent.map_err(|error| match error {
+            ChangeError::Rejected { .. } => LeaveError::Rejected(error.to_string()),
+            _ => LeaveError::Failed(error.to_string()),
+        })
     }
 }

@@ -10,7 +10,7 @@ fn show(trigger: Trigger) -> String {
         Trigger::Ignore { reason } => format!("ignored: {reason}"),
         Trigger::Unreadable { reason } => format!("unreadable: {reason}"),
         Trigger::SetNegativeTtl { .. } => "negative TTL".into(),
-        Trigger::CheckZones { .. } => "check zones".into(),
+        Trigger::CheckZones => "check zones".into(),
         Trigger::Leave(_) => "leave zones".into(),
         Trigger::Deregister { .. } => "deregister".into(),
         Trigger::Scheduled => "full pass of the schedule".into(),

@@ -24,6 +24,7 @@ use handler::aws::elb_classic::ElbClassic;
 use handler::aws::route53::Route53;
 use handler::aws::sqs::Sqs;
 use handler::domain::config::Config;
+use handler::domain::deployment::ResourceAnswer;
 use handler::domain::marker::Nonce;
 use handler::domain::report::{Changes, Report, ReportScope, Status};
 use handler::domain::service::ServiceArn;
@@ -1067,7 +1068,7 @@ async fn the_mode_observe_writes_nothing_and_reports_what_would_happen() {
     let leave = json!({
         "RequestType": "Delete", "ResourceType": "Custom::EcsDiscoveryZones",
         "LogicalResourceId": "Zones", "PhysicalResourceId": "zones",
-        "ResourceProperties": {"Zones": ["Z1"], "OnDestroy": "deregister"},
+        "ResourceProperties": {"Zones": ["Z2"]},
     });
     let payloads = [
         created(),
@@ -2353,60 +2354,173 @@ async fn after_a_deployment_the_former_version_changes_nothing() {
 
 fn resource(kind: &str, properties: &Value, former: &Value) -> Value {
     json!({
-        "RequestType": kind, "RequestId": "R", "PhysicalResourceId": "P", "LogicalResourceId": "Zones",
+        "RequestType": kind, "RequestId": "R", "PhysicalResourceId": "P", "LogicalResourceId": "Names",
         "ResourceProperties": properties, "OldResourceProperties": former,
     })
 }
 
-fn versions_with_resource(generation: &str) -> Config {
-    let zones =
-        json!([{"vpcId": "vpc-1", "hostedZoneId": "Z1", "name": "internal", "isGiven": true}]);
+/// The configuration of a stack, as the construct writes it.
+fn stack(generation: &str) -> Config {
+    let zones = json!([{"vpcId": "vpc-1", "hostedZoneId": "Z1", "name": "internal"}]);
     let config = json!({
-        "environment": "dev", "zones": zones, "generation": generation, "zonesResource": "Zones",
+        "environment": "dev", "zones": zones, "generation": generation, "namesResource": "Names",
+        "checkZones": true,
     });
     Config::parse(Some(&config.to_string())).expect("valid")
 }
 
+/// Answers an event of CloudFormation.
+async fn deploy(
+    aws: &Arc<Mutex<MockAws>>,
+    config: Config,
+    event: &Value,
+) -> Result<ResourceAnswer, InvocationError> {
+    let (now, stop_at) = (std::time::SystemTime::now(), Instant::now() + Duration::from_secs(290));
+    let reconciler = Reconciler { config, ..reconciler(aws) };
+    let answer = answer_until(&reconciler, FUNCTION_ARN, now, stop_at, &event.to_string()).await?;
+    let Answer::Resource(answer) = answer else { panic!("{answer:?}") };
+    Ok(answer)
+}
+
+/// The deletion of the whole stack.
+fn destruction() -> Value {
+    let request = json!({"deregister": "all"}).to_string();
+    resource("Delete", &json!({ "Delete": request }), &json!({}))
+}
+
+/// Registers `orders` with the generation `a`.
+async fn registered_stack() -> Arc<Mutex<MockAws>> {
+    let aws = mock(vec![], usual());
+    let reconciler = Reconciler { config: stack("a"), ..reconciler(&aws) };
+    let report = reconciler.run(&trigger_of(&one()), &invocation(Duration::from_secs(300))).await;
+    assert_eq!(report.changes.created, 2);
+    aws
+}
+
+fn set_script(aws: &Arc<Mutex<MockAws>>, script: Script) {
+    aws.lock().expect("no holder panics").script = script;
+}
+
+/// The names in the zone.
+fn names_in(aws: &Arc<Mutex<MockAws>>) -> Vec<String> {
+    let aws = aws.lock().expect("no holder panics");
+    let names = aws.zone.iter().map(|rrset| text(rrset, "Name"));
+    names.filter(|name| !name.contains("_discovery")).collect()
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_names_of_a_zone_go_with_its_stack_unless_the_zone_belongs_to_another_one() {
-    let after_registration = async |generation: &str, properties: Value, denied: bool| {
-        let script: Script = Box::new(|call| {
-            (call.operation == "GetHostedZone").then(|| hosted_zone("internal.", true, "vpc-1"))
-        });
-        let aws = mock(vec![], script);
-        let container = |generation: &str| Reconciler {
-            config: versions_with_resource(generation),
-            ..reconciler(&aws)
+    let aws = registered_stack().await;
+    let answer = deploy(&aws, stack("a"), &destruction()).await.expect("success");
+    assert_eq!(aws.lock().expect("no holder panics").zone, [] as [String; 0]);
+    assert_eq!((answer.report.notes, answer.physical_resource_id), (vec![], None));
+
+    let aws = registered_stack().await;
+    let answer = deploy(&aws, stack("b"), &destruction()).await.expect("success");
+    assert_eq!(names_in(&aws), ["orders.internal"]);
+    assert_snapshot!(answer.data.summary, @"the zone Z1 belongs to another stack or version by now, so its names stay");
+
+    // Another resource of the template, for example of a renamed construct.
+    let aws = registered_stack().await;
+    let mut event = destruction();
+    event["LogicalResourceId"] = "FormerNames".into();
+    deploy(&aws, stack("a"), &event).await.expect("success");
+    assert_eq!(names_in(&aws), ["orders.internal"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_rollback_the_deletion_of_the_former_zones_leaves_the_names() {
+    let aws = registered_stack().await;
+    let mut event = resource("Delete", &json!({"Zones": ["Z1"]}), &json!({}));
+    event["LogicalResourceId"] = "Zones".into();
+    deploy(&aws, stack("a"), &event).await.expect("success");
+    assert_eq!(names_in(&aws), ["orders.internal"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stack_can_be_deleted_without_its_permissions_and_its_names_stay() {
+    let aws = registered_stack().await;
+    set_script(&aws, Box::new(|call| call.operation.starts_with("List").then(access_denied)));
+    let answer = deploy(&aws, stack("a"), &destruction()).await.expect("success");
+    assert_snapshot!(answer.data.summary, @"route53:ListResourceRecordSets for _discovery-dev-eu-west-1.internal in the zone Z1 failed: AccessDenied: not you (request id REQUEST-7); the names of the zone stay");
+
+    // Without the permission to change records, and with so many names that the zone is given up.
+    let names = |count: usize| (0..count).map(|number| format!("service-{number}"));
+    for count in [1, 100] {
+        let zone = names(count).flat_map(|name| registered_as(&name, &name)).collect();
+        let aws =
+            mock(zone, Box::new(|call| call.operation.starts_with("Change").then(access_denied)));
+        let answer = deploy(&aws, stack("a"), &destruction()).await.expect("success");
+        assert_eq!(names_in(&aws).len(), count);
+        let expected = format!("{count} rejected, route53:ChangeResourceRecordSets for ");
+        assert!(answer.data.summary.starts_with(&expected), "{}", answer.data.summary);
+        assert!(
+            answer.data.summary.ends_with("; names stay in the zone Z1"),
+            "{}",
+            answer.data.summary
+        );
+        assert_eq!(answer.report.notes.len(), 1);
+        let reasons = answer.report.outcomes.iter().filter_map(|outcome| outcome.reason.as_ref());
+        assert_eq!(reasons.count(), count);
+    }
+    // One name of several is denied.
+    let zone = names(2).flat_map(|name| registered_as(&name, &name)).collect();
+    let aws = mock(zone, Box::new(|call| call.body.contains("service-1").then(access_denied)));
+    let answer = deploy(&aws, stack("a"), &destruction()).await.expect("success");
+    assert_eq!(names_in(&aws), ["service-1.internal"]);
+    assert!(
+        answer.data.summary.starts_with("1 deregistered, 1 rejected, "),
+        "{}",
+        answer.data.summary
+    );
+
+    // The record with the generation alone.
+    let aws = registered_stack().await;
+    set_script(
+        &aws,
+        Box::new(|call| {
+            (call.operation.starts_with("Change") && !call.body.contains("orders"))
+                .then(access_denied)
+        }),
+    );
+    let answer = deploy(&aws, stack("a"), &destruction()).await.expect("success");
+    assert_eq!((names_in(&aws).len(), answer.report.notes.len()), (0, 1));
+
+    // An error that a retry may overcome fails the deletion, and so does a denied command of a person.
+    let aws = registered_stack().await;
+    set_script(
+        &aws,
+        Box::new(|call| call.operation.starts_with("Change").then(|| (500, String::new()))),
+    );
+    let error = deploy(&aws, stack("a"), &destruction()).await.expect_err("failure");
+    assert_eq!(error.kind(), "ServicesFailed");
+    set_script(&aws, Box::new(|call| call.operation.starts_with("Change").then(access_denied)));
+    let reconciler = Reconciler { config: stack("a"), ..reconciler(&aws) };
+    let payload = json!({"deregister": "all"}).to_string();
+    let failed = answer_until(
+        &reconciler,
+        FUNCTION_ARN,
+        std::time::SystemTime::now(),
+        Instant::now() + Duration::from_secs(290),
+        &payload,
+    );
+    assert!(failed.await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_leaves_an_environment_without_permissions_keeps_its_names() {
+    let mut event = resource("Delete", &json!({"Zones": ["Z2"]}), &json!({}));
+    event["LogicalResourceId"] = "Zones".into();
+    for operation in ["List", "Change"] {
+        let denied = move |call: &Call| {
+            (call.operation.starts_with(operation) && call.path.contains("/Z2/"))
+                .then(access_denied)
         };
-        let registered =
-            container("a").run(&trigger_of(&one()), &invocation(Duration::from_secs(300))).await;
-        assert_eq!(registered.changes.created, 2);
-        if denied {
-            aws.lock().expect("no holder panics").script =
-                Box::new(|call| (call.operation == "ListResourceRecordSets").then(access_denied));
-        }
-        let delete = resource("Delete", &properties, &json!({}));
-        let (now, stop_at) =
-            (std::time::SystemTime::now(), Instant::now() + Duration::from_secs(290));
-        let answer =
-            answer_until(&container(generation), FUNCTION_ARN, now, stop_at, &delete.to_string())
-                .await;
-        let Ok(Answer::Resource(answer)) = answer else { panic!("{answer:?}") };
-        let aws = aws.lock().expect("no holder panics");
-        let names = aws.zone.iter().filter(|rrset| rrset.contains("<Name>orders")).count();
-        (names, answer.report.notes.join("\n"), answer.physical_resource_id)
-    };
-    let all = || json!({"Zones": ["Z1"]});
-    let (names, notes, id) = after_registration("a", all(), false).await;
-    assert_eq!((names, notes.as_str(), id.as_deref()), (0, "", Some("P")));
-    let (names, notes, _) = after_registration("b", all(), false).await;
-    assert_eq!(names, 1);
-    assert_snapshot!(notes, @"the zone Z1 belongs to another stack or version by now, so its names stay");
-    let (names, notes, _) = after_registration("a", all(), true).await;
-    assert_eq!(names, 1);
-    assert_snapshot!(notes, @"route53:ListResourceRecordSets for _discovery-dev-eu-west-1.internal in the zone Z1 failed: AccessDenied: not you (request id REQUEST-7); the names of the zone stay");
-    let keep = json!({"Zones": ["Z1"], "OnDestroy": "keep"});
-    assert_eq!(after_registration("a", keep, false).await.0, 1);
+        let aws = mock(registered("old.elb.amazonaws.com"), Box::new(denied));
+        let answer = deploy(&aws, stack("a"), &event).await.expect("success");
+        assert_eq!(names_in(&aws), ["orders.internal"], "{operation}");
+        assert!(answer.data.summary.contains("stay"), "{}", answer.data.summary);
+    }
 }
 
 fn hosted_zone(name: &str, is_private: bool, vpc: &str) -> MockResponse {
@@ -2418,26 +2532,30 @@ fn hosted_zone(name: &str, is_private: bool, vpc: &str) -> MockResponse {
     )
 }
 
+/// The creation of the resource that checks the zones.
+fn zone_check() -> Value {
+    resource("Create", &json!({"Create": json!({"check": "zones"}).to_string()}), &json!({}))
+}
+
 #[tokio::test(start_paused = true)]
-async fn a_given_zone_that_is_public_or_another_one_is_refused_at_deployment_and_in_full_passes() {
+async fn a_zone_that_is_public_or_another_one_is_refused_at_deployment_and_in_full_passes() {
     let problem =
-        async |name: &'static str, is_private: bool, vpc: &'static str, payload: Value| {
+        async |name: &'static str, is_private: bool, vpc: &'static str, payload: &Value| {
             let script: Script = Box::new(move |call| {
                 (call.operation == "GetHostedZone").then(|| hosted_zone(name, is_private, vpc))
             });
             let aws = mock(vec![], script);
-            let config = versions_with_resource("a");
-            let report = Reconciler { config, ..reconciler(&aws) }
-                .run(&trigger_of(&payload), &invocation(Duration::from_secs(300)))
+            let report = Reconciler { config: stack("a"), ..reconciler(&aws) }
+                .run(&trigger_of(payload), &invocation(Duration::from_secs(300)))
                 .await;
             let is_empty = aws.lock().expect("no holder panics").zone.is_empty();
             assert_eq!(is_empty, report.changes.created == 0);
             (report.read_errors.join("\n"), is_empty)
         };
-    let create = || resource("Create", &json!({"Zones": ["Z1"]}), &json!({}));
-    for payload in [create(), json!({"reconcile": "all"})] {
+    let pass = json!({"reconcile": "all"});
+    for payload in [&zone_check(), &pass] {
         let problem = async |name, is_private, vpc| {
-            let (error, is_empty) = problem(name, is_private, vpc, payload.clone()).await;
+            let (error, is_empty) = problem(name, is_private, vpc, payload).await;
             assert!(is_empty);
             error
         };
@@ -2451,13 +2569,100 @@ async fn a_given_zone_that_is_public_or_another_one_is_refused_at_deployment_and
         );
         assert!(problem("internal.", true, "vpc-2").await.starts_with("the zone Z1 (internal) is not associated with vpc-1, so nobody there could resolve its names; associate it with `aws route53 "));
     }
-    assert_eq!(problem("internal.", true, "vpc-1", create()).await, (String::new(), true));
-    let pass = json!({"reconcile": "all"});
-    assert_eq!(problem("internal.", true, "vpc-1", pass).await, (String::new(), false));
-    // A zone that was there before the update is not checked by it.
-    let zones = json!({"Zones": ["Z1"]});
-    let update = resource("Update", &zones, &zones);
-    assert_eq!(problem("internal.", false, "vpc-1", update).await.0, "");
+    assert_eq!(problem("internal.", true, "vpc-1", &zone_check()).await, (String::new(), true));
+    assert_eq!(problem("internal.", true, "vpc-1", &pass).await, (String::new(), false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_zone_that_cannot_be_used_fails_a_deployment_and_never_a_rollback() {
+    let missing = || -> Script {
+        Box::new(|call| {
+            let text = "<ErrorResponse><Error><Code>NoSuchHostedZone</Code><Message>no Z1</Message></Error></ErrorResponse>";
+            ["GetHostedZone", "ListResourceRecordSets"]
+                .contains(&call.operation.as_str())
+                .then(|| (404, text.to_owned()))
+        })
+    };
+    let aws = mock(vec![], missing());
+    let error = deploy(&aws, stack("a"), &zone_check()).await.expect_err("failure");
+    assert!(error.to_string().contains("NoSuchHostedZone"), "{error}");
+
+    // A rollback updates the resources that the failed update changed, and deletes those that it created.
+    let (two, one) = (json!({"Zones": ["Z1", "Z2"]}), json!({"Zones": ["Z2"]}));
+    let pass = json!({"Update": json!({"reconcile": "all"}).to_string()});
+    let check = zone_check()["ResourceProperties"].clone();
+    for event in [
+        resource("Update", &two, &one),
+        resource("Update", &pass, &pass),
+        resource("Delete", &check, &json!({})),
+    ] {
+        let aws = mock(vec![], missing());
+        deploy(&aws, stack("a"), &event).await.expect("success");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deployment_checks_that_each_zone_can_be_listed_and_waits_for_the_permission() {
+    let zone = || hosted_zone("internal.", true, "vpc-1");
+    let script = |mut denied: usize| -> Script {
+        Box::new(move |call| match call.operation.as_str() {
+            "GetHostedZone" => Some(zone()),
+            "ListResourceRecordSets" if denied > 0 => {
+                denied -= 1;
+                Some(access_denied())
+            }
+            _ => None,
+        })
+    };
+    let aws = mock(vec![], script(2));
+    deploy(&aws, stack("a"), &zone_check()).await.expect("success");
+    let aws = mock(vec![], script(usize::MAX));
+    let error = deploy(&aws, stack("a"), &zone_check()).await.expect_err("failure");
+    assert!(
+        error.to_string().contains("route53:ListResourceRecordSets for the zone Z1"),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_check_of_many_zones_stays_below_the_rate_of_route_53() {
+    let vpcs: Vec<_> =
+        (1..=30).map(|number| (format!("vpc-{number}"), format!("Z{number}"))).collect();
+    let config = |check: bool| {
+        let zones = json!([{"name": "internal", "vpcs": vpcs}]);
+        let config = json!({"environment": "dev", "zones": zones, "checkZones": check});
+        Config::parse(Some(&config.to_string())).expect("valid")
+    };
+    for event in [zone_check(), json!({"reconcile": "all"})] {
+        let script: Script = Box::new(|call| {
+            let number =
+                call.path.rsplit("/Z").next().and_then(|rest| rest.split(['/', '?']).next());
+            let vpc = format!("vpc-{}", number.unwrap_or_default());
+            (call.operation == "GetHostedZone").then(|| hosted_zone("internal.", true, &vpc))
+        });
+        let aws = mock(vec![], script);
+        let reconciler = Reconciler { config: config(true), ..reconciler(&aws) };
+        let (trigger, invocation) = (trigger_of(&event), invocation(Duration::from_secs(300)));
+        let report = reconciler.run(&trigger, &invocation).await;
+        assert_eq!(report.read_errors, [] as [String; 0]);
+        let aws = aws.lock().expect("no holder panics");
+        let to_route53 = aws.log.iter().filter(|(operation, _)| {
+            ["GetHostedZone", "ListResourceRecordSets"].contains(&operation.as_str())
+        });
+        let mut times: Vec<Duration> = to_route53.map(|(_, at)| *at).collect();
+        times.sort();
+        assert_eq!(times.len(), 60);
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_millis(200)));
+    }
+
+    // A configuration that does not ask for it needs no permission for it.
+    let aws = mock(vec![], usual());
+    let reconciler = Reconciler { config: config(false), ..reconciler(&aws) };
+    let pass = trigger_of(&json!({"reconcile": "all"}));
+    reconciler.run(&pass, &invocation(Duration::from_secs(300))).await;
+    assert!(
+        aws.lock().expect("no holder panics").log.iter().all(|(name, _)| name != "GetHostedZone")
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use aws_sdk_route53::Client;
 use aws_sdk_route53::config::Builder;
 use aws_sdk_route53::error::SdkError;
 use aws_sdk_route53::operation::change_resource_record_sets::ChangeResourceRecordSetsError;
+use aws_sdk_route53::operation::get_hosted_zone::GetHostedZoneError;
 use aws_sdk_route53::operation::list_resource_record_sets::ListResourceRecordSetsError;
 use aws_sdk_route53::types::{
     AliasTarget, Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
@@ -72,7 +73,7 @@ pub enum ChangeError {
     Failed(AwsError),
 }
 
-/// Why a zone could not be listed.
+/// Why a zone could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ListError {
     #[error(transparent)]
@@ -82,6 +83,16 @@ pub enum ListError {
     Rejected(AwsError),
     #[error(transparent)]
     Failed(AwsError),
+}
+
+/// Why a zone cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// It is not the zone that the configuration describes.
+    #[error("{0}")]
+    WrongZone(String),
+    #[error(transparent)]
+    Unread(#[from] ListError),
 }
 
 impl From<ListError> for ReadError {
@@ -231,27 +242,40 @@ impl Route53 {
         zone: &HostedZoneId,
         name: &DnsName,
         vpcs: &[VpcId],
+        priority: Priority,
         deadline: Deadline,
-    ) -> Result<(), String> {
+    ) -> Result<(), CheckError> {
+        let subject = || format!("the zone {zone}");
+        let wrong = |problem: String| Err(CheckError::WrongZone(problem));
         let request = self.client.get_hosted_zone().id(zone.as_str());
-        let answer = deadline.send(request.send()).await;
-        let answer = answer
-            .map_err(|error| AwsError::sdk(GET, format!("the zone {zone}"), &error).to_string())?;
+        let send = async {
+            self.acquire(priority, 0, deadline).await?;
+            deadline.send(request.send()).await
+        };
+        let answer = send.await.map_err(|error| {
+            let failed = AwsError::sdk(GET, subject(), &error);
+            match error.as_service_error() {
+                Some(GetHostedZoneError::NoSuchHostedZone(_)) => ListError::NoSuchZone(failed),
+                _ if is_rejection(&error) => ListError::Rejected(failed),
+                _ => ListError::Failed(failed),
+            }
+        })?;
         let Some(found) = &answer.hosted_zone else {
-            return Err(format!("{GET} for the zone {zone} failed: the answer has no HostedZone"));
+            let incomplete = AwsError::new(GET, subject(), "the answer has no HostedZone");
+            return Err(ListError::Failed(incomplete).into());
         };
         if !found.config().is_some_and(|config| config.private_zone()) {
-            return Err(format!(
+            return wrong(format!(
                 "the zone {zone} ({}) is public, so everybody could read its names; give a private zone",
                 found.name()
             ));
         }
         if DnsName::parse(found.name()).ok().as_ref() != Some(name) {
-            return Err(format!("the zone {zone} has the name {}, not {name}", found.name()));
+            return wrong(format!("the zone {zone} has the name {}, not {name}", found.name()));
         }
         for vpc in vpcs {
             if !answer.vpcs().iter().any(|found| found.vpc_id() == Some(vpc.as_str())) {
-                return Err(format!(
+                return wrong(format!(
                     "the zone {zone} ({name}) is not associated with {vpc}, so nobody there could resolve its names; \
                      associate it with `aws route53 associate-vpc-with-hosted-zone --hosted-zone-id {zone} \
                      --vpc VPCRegion=REGION,VPCId={vpc}`"
@@ -259,6 +283,17 @@ impl Route53 {
             }
         }
         Ok(())
+    }
+
+    /// Finds out whether a zone can be listed, with one request.
+    pub async fn probe(
+        &self,
+        zone: &HostedZoneId,
+        priority: Priority,
+        deadline: Deadline,
+    ) -> Result<(), ListError> {
+        let subject = || format!("the zone {zone}");
+        Listing::new(self, zone, &subject, priority, deadline).page(None, 1).await.map(drop)
     }
 
     /// The SOA record of a zone.

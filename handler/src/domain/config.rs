@@ -33,8 +33,11 @@ pub struct Config {
     pub mode: Mode,
     /// A hash of the function's code and configuration, for the time in which two versions run side by side.
     pub generation: Option<String>,
-    /// The id in the template of the custom resource with the zones.
-    pub zones_resource: Option<String>,
+    /// The id in the template of the custom resource with the names.
+    pub names_resource: Option<String>,
+    /// Whether deployments and full passes check that the zones are the ones that the configuration describes. That
+    /// takes a permission of its own.
+    check_zones: bool,
 }
 
 /// The services that get names.
@@ -64,8 +67,6 @@ pub enum Mode {
 pub struct Zone {
     pub id: HostedZoneId,
     pub name: DnsName,
-    /// Whether somebody else created the zone, so that it may be another one than the configuration says.
-    pub is_given: bool,
 }
 
 /// A full pass may delete `free` names, or `percent` percent of the managed names, whichever is more.
@@ -110,7 +111,9 @@ struct RawConfig {
     #[serde(default)]
     mode: Mode,
     generation: Option<String>,
-    zones_resource: Option<String>,
+    names_resource: Option<String>,
+    #[serde(default)]
+    check_zones: bool,
 }
 
 #[derive(Deserialize)]
@@ -124,8 +127,6 @@ struct RawZone {
     /// The only VPC, instead of `vpcs`.
     vpc_id: Option<String>,
     hosted_zone_id: Option<String>,
-    #[serde(default)]
-    is_given: bool,
 }
 
 fn all_clusters() -> Vec<String> {
@@ -227,7 +228,7 @@ impl Config {
                     );
                     return Err(invalid(&key("name"), &expected, format!("{:?}", raw.name)));
                 }
-                let zone = Zone { id, name: name.clone(), is_given: raw.is_given };
+                let zone = Zone { id, name: name.clone() };
                 if zones.insert(vpc.clone(), zone).is_some() {
                     let found = format!("{:?}", vpc.as_str());
                     return Err(invalid(&vpc_key, "each VPC once", found));
@@ -279,7 +280,8 @@ impl Config {
             register: raw.register,
             mode: raw.mode,
             generation: raw.generation,
-            zones_resource: raw.zones_resource,
+            names_resource: raw.names_resource,
+            check_zones: raw.check_zones,
         })
     }
 
@@ -288,15 +290,15 @@ impl Config {
         self.zones.get(vpc)
     }
 
-    /// The zones that the stack did not create, with their VPCs.
-    pub fn given_zones(&self) -> BTreeMap<HostedZoneId, (DnsName, Vec<VpcId>)> {
-        let mut given: BTreeMap<HostedZoneId, (DnsName, Vec<VpcId>)> = BTreeMap::new();
-        for (vpc, zone) in self.zones.iter().filter(|(_, zone)| zone.is_given) {
+    /// The zones that have to be checked, with their names and VPCs: all of them or none.
+    pub fn zones_to_check(&self) -> BTreeMap<HostedZoneId, (DnsName, Vec<VpcId>)> {
+        let mut zones: BTreeMap<HostedZoneId, (DnsName, Vec<VpcId>)> = BTreeMap::new();
+        for (vpc, zone) in self.zones.iter().filter(|_| self.check_zones) {
             let (_, vpcs) =
-                given.entry(zone.id.clone()).or_insert_with(|| (zone.name.clone(), Vec::new()));
+                zones.entry(zone.id.clone()).or_insert_with(|| (zone.name.clone(), Vec::new()));
             vpcs.push(vpc.clone());
         }
-        given
+        zones
     }
 
     /// The name of each zone. Several VPCs may share a zone.
@@ -423,7 +425,7 @@ mod tests {
         let mut config = valid();
         config["zones"] = json!([
             { "name": "dev.internal", "vpcs": [["vpc-1", "Z1"], ["vpc-2", "Z2"]] },
-            { "name": "dev.internal", "vpcs": [["vpc-3", "Z3"]], "isGiven": true },
+            { "name": "test.internal", "vpcs": [["vpc-3", "Z3"]] },
         ]);
         let config = Config::parse(Some(&config.to_string())).expect("valid");
         let zone_of = |vpc| config.zone(&VpcId::new(vpc)).map(|zone| zone.id.as_str().to_owned());
@@ -431,8 +433,24 @@ mod tests {
             ["vpc-1", "vpc-2", "vpc-3"].map(zone_of),
             ["Z1", "Z2", "Z3"].map(|id| Some(id.into()))
         );
-        let given: Vec<_> = config.given_zones().into_keys().collect();
-        assert_eq!(given, [HostedZoneId::new("Z3")]);
+    }
+
+    #[test]
+    fn all_zones_are_checked_if_the_configuration_asks_for_it() {
+        let mut config = valid();
+        config["zones"] = json!([{ "name": "dev.internal", "vpcs": [["vpc-1", "Z1"], ["vpc-2", "Z1"], ["vpc-3", "Z3"]] }]);
+        let to_check = |config: &Value| {
+            let config = Config::parse(Some(&config.to_string())).expect("valid");
+            let zones = config.zones_to_check().into_iter();
+            let zones = zones.map(|(zone, (name, vpcs))| {
+                let vpcs: Vec<&str> = vpcs.iter().map(VpcId::as_str).collect();
+                format!("{zone} {name} {}", vpcs.join(" "))
+            });
+            zones.collect::<Vec<_>>().join(", ")
+        };
+        assert_eq!(to_check(&config), "");
+        config["checkZones"] = json!(true);
+        assert_eq!(to_check(&config), "Z1 dev.internal vpc-1 vpc-2, Z3 dev.internal vpc-3");
     }
 
     #[test]
@@ -474,7 +492,7 @@ mod tests {
         assert_snapshot!(check("record", json!("AAAA")), @r#"DISCOVERY_CONFIG: record: expected CNAME or ALIAS; found "AAAA""#);
         assert_snapshot!(check("ttlSeconds", json!(0)), @"DISCOVERY_CONFIG: ttlSeconds: expected 1 to 86400 seconds; found 0");
         assert_snapshot!(check("deleteLimit", json!({"free":1,"percent":101})), @"DISCOVERY_CONFIG: deleteLimit.percent: expected 0 to 100 percent; found 101");
-        assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: expected one of `environment`, `formerNames`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`, `adopt`, `register`, `mode`, `generation`, `zonesResource`; found unknown field `ttl`");
+        assert_snapshot!(check("ttl", json!(60)), @"DISCOVERY_CONFIG: ttl: expected one of `environment`, `formerNames`, `zones`, `clusters`, `nameTemplate`, `record`, `ttlSeconds`, `deleteLimit`, `adopt`, `register`, `mode`, `generation`, `namesResource`, `checkZones`; found unknown field `ttl`");
     }
 
     proptest! {

@@ -2,7 +2,14 @@
 //!
 //! The resource with the zones has the ids of all zones of the environment as its property `Zones`. If a zone leaves
 //! the environment, the resource gets another physical id, so that CloudFormation deletes the former one at the end
-//! of the deployment, with the former zones. If the whole stack goes, CloudFormation deletes the resource itself.
+//! of the deployment, with the former zones. After a rollback, the deleted one may have the zones of the present
+//! template, so its deletion never means that the whole stack goes.
+//!
+//! Each other resource carries one request for each kind of event, and keeps its physical id. So CloudFormation deletes
+//! the resource with the names only together with the whole stack.
+//!
+//! No event shows whether it belongs to a rollback. But a rollback creates no resource, so only creations may fail
+//! because of a zone or a service, and the template has a new resource for each new set of zones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,14 +39,16 @@ pub struct ResourceEvent {
     pub trigger: Trigger,
 }
 
-/// The deletion of a resource with zones.
+/// The deletion of a resource, because of which names may have to go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Departure {
-    pub zones: BTreeSet<HostedZoneId>,
-    /// The resource's id in the template.
-    pub logical_id: String,
-    /// Whether the names stay when the whole stack goes.
-    pub keeps_names: bool,
+pub enum Departure {
+    /// The former zones of an environment that stays.
+    Zones(BTreeSet<HostedZoneId>),
+    /// The resource with the names.
+    Names {
+        /// The resource's id in the template.
+        logical_id: String,
+    },
 }
 
 /// The answer to the provider framework of the CDK.
@@ -79,29 +88,19 @@ impl ResourceEvent {
                 request(properties, &text("RequestType"), &text("LogicalResourceId"), location);
             return Some(ResourceEvent { action, physical_id: None, trigger });
         };
-        let former_zones = self::zones(former).unwrap_or_default();
-        let event = match action {
-            Action::Create => {
-                let trigger = Trigger::CheckZones { zones };
-                ResourceEvent { action, physical_id: Some(text("RequestId")), trigger }
-            }
-            Action::Update => {
-                let is_left = !former_zones.is_subset(&zones);
-                let id = if is_left { "RequestId" } else { "PhysicalResourceId" };
-                let zones = zones.difference(&former_zones).cloned().collect();
-                let trigger = Trigger::CheckZones { zones };
-                ResourceEvent { action, physical_id: Some(text(id)), trigger }
-            }
-            Action::Delete => {
-                let trigger = Trigger::Leave(Departure {
-                    zones,
-                    logical_id: text("LogicalResourceId"),
-                    keeps_names: properties["OnDestroy"] == "keep",
-                });
-                ResourceEvent { action, physical_id: Some(text("PhysicalResourceId")), trigger }
-            }
+        let is_left = self::zones(former).is_some_and(|former| !former.is_subset(&zones));
+        let id = match action {
+            Action::Create => "RequestId",
+            Action::Update if is_left => "RequestId",
+            Action::Update | Action::Delete => "PhysicalResourceId",
         };
-        Some(event)
+        let trigger = match action {
+            Action::Create | Action::Update => {
+                Trigger::ignore("names are deleted only after a zone has left the environment")
+            }
+            Action::Delete => Trigger::Leave(Departure::Zones(zones)),
+        };
+        Some(ResourceEvent { action, physical_id: Some(text(id)), trigger })
     }
 }
 
@@ -122,35 +121,40 @@ fn request(properties: &Value, event: &str, logical_id: &str, location: &AwsLoca
     if let Some(subject) = request.get("negativeTtl") {
         return request::negative_ttl(subject);
     }
+    if request.get("check").is_some_and(|subject| subject == "zones") {
+        return Trigger::CheckZones;
+    }
     match request::parse(&request, location) {
         Trigger::Reconcile { scope, options } => {
             Trigger::Reconcile { scope, options: Options { is_deployment: true, ..options } }
         }
+        Trigger::Deregister { zone: None, .. } => {
+            Trigger::Leave(Departure::Names { logical_id: logical_id.to_owned() })
+        }
         // Stacks of earlier versions have one such resource for each zone.
-        Trigger::Deregister { zone: Some(zone), .. } => Trigger::Leave(Departure {
-            zones: BTreeSet::from([zone]),
-            logical_id: logical_id.to_owned(),
-            keeps_names: false,
-        }),
+        Trigger::Deregister { zone: Some(zone), .. } => {
+            Trigger::Leave(Departure::Zones(BTreeSet::from([zone])))
+        }
         other => other,
     }
 }
 
 impl Departure {
-    /// Whether the whole stack goes. Otherwise a resource is deleted that another one replaces.
-    pub fn is_whole_stack(&self, config: &Config) -> bool {
-        let is_present = config.zones_resource.as_ref() == Some(&self.logical_id);
-        is_present && self.zones.iter().eq(config.zones().keys())
-    }
-
     /// The zones whose names have to be deleted: never one that the environment still has, unless the whole stack
     /// goes.
     pub fn zones_to_empty(&self, config: &Config) -> BTreeSet<HostedZoneId> {
         let own = config.zones();
-        match self.is_whole_stack(config) {
-            true if self.keeps_names => BTreeSet::new(),
-            true => self.zones.clone(),
-            false => self.zones.iter().filter(|zone| !own.contains_key(*zone)).cloned().collect(),
+        match self {
+            Departure::Zones(zones) => {
+                zones.iter().filter(|zone| !own.contains_key(*zone)).cloned().collect()
+            }
+            Departure::Names { logical_id }
+                if config.names_resource.as_ref() == Some(logical_id) =>
+            {
+                own.into_keys().collect()
+            }
+            // The template has another resource with the names, for example after a construct was renamed.
+            Departure::Names { .. } => BTreeSet::new(),
         }
     }
 }
@@ -171,6 +175,7 @@ pub fn summary(report: &Report) -> String {
         let error: String = error.chars().take(500).collect();
         format!("{} failed reads, the first: {error}", report.read_errors.len())
     }));
+    parts.extend(report.notes.first().map(|note| note.chars().take(500).collect()));
     let summary = if parts.is_empty() { "no services".into() } else { parts.join(", ") };
     if report.observed {
         format!("{summary}; nothing was written, because the mode is observe")
@@ -202,49 +207,66 @@ mod tests {
         ResourceEvent::parse(&payload, &location()).expect("an event of CloudFormation")
     }
 
+    /// The trigger and the physical id of an event of the resource with the zones.
     fn check(kind: &str, zones: &[&str], former: &[&str]) -> String {
         let event = event(kind, json!({"Zones": zones}), json!({"Zones": former}));
-        format!("{} as {}", show(&event.trigger), event.physical_id.expect("an id"))
+        let trigger = show(&event.trigger);
+        let trigger = if trigger.starts_with("ignored") { "nothing" } else { &trigger };
+        format!("{trigger} as {}", event.physical_id.expect("an id"))
     }
 
     fn config(zones: &[&str]) -> Config {
         let zone = |(number, id): (usize, &&str)| json!({"vpcId": format!("vpc-{number}"), "hostedZoneId": id, "name": "internal"});
         let zones: Vec<Value> = zones.iter().enumerate().map(zone).collect();
-        let config = json!({"environment": "dev", "zones": zones, "zonesResource": "Zones"});
+        let config = json!({"environment": "dev", "zones": zones, "namesResource": "Names"});
         Config::parse(Some(&config.to_string())).expect("valid")
     }
 
-    fn emptied(kind: &str, zones: &[&str], now: &[&str]) -> String {
-        let properties = json!({"Zones": zones, "OnDestroy": kind});
-        let Trigger::Leave(departure) = event("Delete", properties, json!({})).trigger else {
-            panic!("no departure")
-        };
+    /// The zones that the deletion of a resource empties, if the environment has the zones `now`.
+    fn emptied(logical_id: &str, properties: Value, now: &[&str]) -> String {
+        let payload = json!({
+            "RequestType": "Delete", "PhysicalResourceId": "former-id",
+            "LogicalResourceId": logical_id, "ResourceProperties": properties,
+        });
+        let event = ResourceEvent::parse(&payload, &location()).expect("an event");
+        let Trigger::Leave(departure) = event.trigger else { panic!("no departure") };
         let zones = departure.zones_to_empty(&config(now));
         zones.iter().map(HostedZoneId::as_str).collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn the_resource_of_the_zones_is_replaced_if_a_zone_leaves() {
-        assert_snapshot!(check("Create", &["Z1", "Z2"], &[]), @"check zones Z1, Z2 as new-id");
-        assert_snapshot!(check("Update", &["Z1", "Z2"], &["Z1"]), @"check zones Z2 as old-id");
-        assert_snapshot!(check("Update", &["Z2"], &["Z1"]), @"check zones Z2 as new-id");
+        assert_snapshot!(check("Create", &["Z1", "Z2"], &[]), @"nothing as new-id");
+        assert_snapshot!(check("Update", &["Z1", "Z2"], &["Z1"]), @"nothing as old-id");
+        assert_snapshot!(check("Update", &["Z2"], &["Z1"]), @"nothing as new-id");
         assert_snapshot!(check("Delete", &["Z1"], &[]), @"leave zones Z1 as old-id");
     }
 
     #[test]
     fn a_zone_that_the_environment_has_is_emptied_only_with_the_whole_stack() {
-        assert_eq!(emptied("deregister", &["Z1", "Z2"], &["Z1", "Z2"]), "Z1 Z2");
-        assert_eq!(emptied("keep", &["Z1", "Z2"], &["Z1", "Z2"]), "");
-        assert_eq!(emptied("keep", &["Z1", "Z2"], &["Z2"]), "Z1");
-        assert_eq!(emptied("deregister", &["Z1"], &["Z2"]), "Z1");
-        // The same zone, now given by its id, and a rename of the construct.
-        assert_eq!(emptied("deregister", &["Z1"], &["Z1", "Z2"]), "");
-        let renamed = Departure {
-            zones: BTreeSet::from([HostedZoneId::new("Z1")]),
-            logical_id: "FormerZones".into(),
-            keeps_names: false,
-        };
-        assert_eq!(renamed.zones_to_empty(&config(&["Z1"])), BTreeSet::new());
+        let names = || json!({"Delete": r#"{"deregister":"all"}"#});
+        assert_eq!(emptied("Names", names(), &["Z1", "Z2"]), "Z1 Z2");
+        // A rename of the construct.
+        assert_eq!(emptied("FormerNames", names(), &["Z1"]), "");
+
+        let zones = |zones: &[&str]| json!({ "Zones": zones });
+        assert_eq!(emptied("Zones", zones(&["Z1", "Z2"]), &["Z2"]), "Z1");
+        assert_eq!(emptied("Zones", zones(&["Z1"]), &["Z2"]), "Z1");
+        // The same zone, now given by its id.
+        assert_eq!(emptied("Zones", zones(&["Z1"]), &["Z1", "Z2"]), "");
+        let of_an_earlier_version = json!({"Delete": r#"{"deregister":{"hostedZoneId":"Z1"}}"#});
+        assert_eq!(emptied("Zone1", of_an_earlier_version, &["Z1"]), "");
+    }
+
+    #[test]
+    fn after_a_rollback_the_deletion_of_a_former_physical_id_empties_no_zone_of_the_environment() {
+        // An update from Z1 and Z2 to Z1 and Z3 replaced the resource, and so did its rollback.
+        let before = ["Z1", "Z2"];
+        assert_snapshot!(check("Update", &["Z1", "Z3"], &before), @"nothing as new-id");
+        assert_snapshot!(check("Update", &before, &["Z1", "Z3"]), @"nothing as new-id");
+        // CloudFormation deletes one of the former ids, with the zones of either template.
+        assert_eq!(emptied("Zones", json!({ "Zones": before }), &before), "");
+        assert_eq!(emptied("Zones", json!({ "Zones": ["Z1", "Z3"] }), &before), "Z3");
     }
 
     #[test]
@@ -259,6 +281,7 @@ mod tests {
         assert_snapshot!(create(r#"{"negativeTtl":{"hostedZoneId":"Z1","seconds":0}}"#), @r#"unreadable: negativeTtl is {"hostedZoneId":"Z1","seconds":0}; expected {"hostedZoneId":"Z…","seconds":1 to 86400}"#);
         assert_snapshot!(request("Create"), @"full pass");
         assert_snapshot!(request("Delete"), @"leave zones Z1");
+        assert_snapshot!(create(r#"{"check":"zones"}"#), @"check zones");
         assert_snapshot!(request("Update"), @r#"ignored: the custom resource has no request for "Update""#);
         assert_snapshot!(create("{"), @"unreadable: the payload is not valid JSON: EOF while parsing an object at line 1 column 1");
         assert_eq!(ResourceEvent::parse(&json!({"RequestType": 7}), &location()), None);
@@ -273,5 +296,8 @@ mod tests {
         assert!(achieved_nothing(&report));
         assert!(summary(&report).len() < 600);
         assert!(summary(&report).starts_with("1 failed reads, the first: xxx"));
+        report.read_errors.clear();
+        report.notes.push("denied; names stay".into());
+        assert_eq!(summary(&report), "denied; names stay");
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::domain::check::SafePlan;
+use crate::domain::deployment::Departure;
 use crate::domain::desired::{Desired, DesiredState, Form, Record};
 use crate::domain::dns::{DnsName, RecordData, RecordType, Rrset, Ttl};
 use crate::domain::marker::{Marker, Nonce};
@@ -79,8 +80,9 @@ pub(crate) fn show(trigger: &Trigger) -> String {
         Trigger::Ignore { reason } => format!("ignored: {reason}"),
         Trigger::Unreadable { reason } => format!("unreadable: {reason}"),
         Trigger::Scheduled => "full pass of the schedule".into(),
-        Trigger::CheckZones { zones } => format!("check zones {}", join(zones)),
-        Trigger::Leave(departure) => format!("leave zones {}", join(&departure.zones)),
+        Trigger::CheckZones => "check zones".into(),
+        Trigger::Leave(Departure::Zones(zones)) => format!("leave zones {}", join(zones)),
+        Trigger::Leave(Departure::Names { logical_id }) => format!("leave as {logical_id}"),
         Trigger::SetNegativeTtl { zone, seconds } => format!("negative TTL {seconds} in {zone}"),
         Trigger::Deregister { zone, options } => {
             let zone = zone.as_ref().map_or(String::new(), |zone| format!(" in {zone}"));

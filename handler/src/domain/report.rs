@@ -160,7 +160,7 @@ pub enum ReportScope {
     Service,
     All,
     Deregister,
-    /// Zones that come to the environment.
+    /// The check of the zones.
     Zones,
     /// The negative TTL of a zone.
     #[serde(rename = "negativeTtl")]

@@ -52,11 +52,9 @@ pub enum Trigger {
         zone: HostedZoneId,
         seconds: i64,
     },
-    /// Checks zones that come to the environment. Only a deployment sends it.
-    CheckZones {
-        zones: BTreeSet<HostedZoneId>,
-    },
-    /// Deletes the records of zones that leave the environment. Only a deployment sends it.
+    /// Checks all zones of the environment. Only a deployment sends it.
+    CheckZones,
+    /// Deletes the records of zones that leave the environment, or of the whole environment. Only a deployment sends it.
     Leave(Departure),
     /// A payload that needs no work.
     Ignore {
