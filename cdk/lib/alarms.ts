@@ -67,8 +67,8 @@ export class DiscoveryAlarms extends Construct {
     const fiveMinutes = Duration.minutes(5);
     // So long that the second of two failed full passes is within the same time as the first one.
     const untilNextFullPass = Math.max(3, Math.ceil(discovery.fullPassMinutes / 5) + 1);
-    // More than three full passes, but CloudWatch evaluates a day at most.
-    const moreThanThree = Math.min(4, Math.floor((24 * 60) / discovery.fullPassMinutes));
+    // CloudWatch gets metrics from logs late, so three short intervals may have no data although full passes run.
+    const noFullPass = Math.max(3, Math.ceil(15 / discovery.fullPassMinutes));
 
     this.deadLetters = this.alarm(
       'DeadLetters',
@@ -100,12 +100,12 @@ export class DiscoveryAlarms extends Construct {
     this.noCompleteFullPass = this.alarm(
       'NoCompleteFullPass',
       'critical',
-      'No full pass was complete in the last three intervals. Names are not repaired if their events were lost or failed.',
+      'No full pass was complete in the last three intervals, or in the last 15 minutes if these are longer. Names are not repaired if their events were lost or failed.',
       {
         metric: metrics.completeFullPasses(fullPass),
         threshold: 1,
         comparisonOperator: ComparisonOperator.LESS_THAN_THRESHOLD,
-        evaluationPeriods: 3,
+        evaluationPeriods: noFullPass,
         treatMissingData: TreatMissingData.BREACHING,
       },
     );
@@ -146,8 +146,13 @@ export class DiscoveryAlarms extends Construct {
     this.waitingPersists = this.alarm(
       'WaitingPersists',
       'warning',
-      'At least one service has been waiting for its load balancer or its deployment for more than three full passes, and has no name or an old record until then.',
-      { metric: metrics.outcomes('waiting')(fullPass), threshold: 1, evaluationPeriods: moreThanThree },
+      'In more than three consecutive full passes, services waited for a load balancer or a deployment. Until then they have no name or an old record.',
+      {
+        metric: metrics.waiting(fullPass),
+        threshold: 1,
+        evaluationPeriods: 4,
+        treatMissingData: TreatMissingData.IGNORE,
+      },
     );
     this.recordsSlow = this.alarm(
       'RecordsSlow',

@@ -12,6 +12,7 @@ import type { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import { ZONE_QUOTA } from './alarms.js';
+import { HANDLER_TIMEOUT } from './handler.js';
 import type { HandlerMetrics } from './metrics.js';
 import type { VpcZone } from './zones.js';
 
@@ -23,8 +24,16 @@ export interface DiscoveryDashboardProps {
   readonly logGroup: LogGroup;
   readonly zones: readonly VpcZone[];
   readonly fullPassMinutes: number;
+  /** Whether the stack only observes, so that all of its runs are dry runs. */
+  readonly observes: boolean;
   readonly runbookUrl: string;
 }
+
+/**
+ * The longest time from a full pass to the outcomes of the next one, beyond the interval between them: the timeout of the
+ * handler, which writes the outcomes at the end, and a minute for the delivery.
+ */
+const FULL_PASS_DELAY = HANDLER_TIMEOUT.toMinutes() + 1;
 
 /** Shows which services have their names, how fast changes are applied, the reasons of failures, and the use of quotas. */
 export class DiscoveryDashboard extends Construct {
@@ -61,10 +70,10 @@ export class DiscoveryDashboard extends Construct {
               metrics.managedNames(fullPass).with({ label: 'names' }),
               metrics.conflicts(fullPass).with({ label: 'conflict' }),
               metrics.refused(fullPass).with({ label: 'refused' }),
-              ...['waiting', 'invalid', 'rejected'].map((status) =>
-                metrics.outcomes(status)(fullPass).with({ label: status }),
-              ),
-              metrics.failures(fullPass).with({ label: 'failures' }),
+              metrics.waiting(fullPass).with({ label: 'waiting' }),
+              metrics.invalid(fullPass).with({ label: 'invalid' }),
+              metrics.rejected(fullPass).with({ label: 'rejected' }),
+              metrics.failures(fullPass).with({ label: 'failures in all runs since' }),
             ],
             width: props.alarms.length === 0 ? 24 : 16,
             height: 4,
@@ -90,10 +99,13 @@ export class DiscoveryDashboard extends Construct {
         ],
         [
           new LogQueryWidget({
-            title: 'Services that are not registered, each with its latest reason',
+            title: 'Services that are not registered, each with its latest reason since the last full pass',
             logGroupNames: [props.logGroup.logGroupName],
             queryLines: [
               'filter message = "outcome"',
+              // Nothing is logged when a service is right again. But each full pass logs the services that are not.
+              `filter toMillis(@timestamp) >= now() * 1000 - ${(props.fullPassMinutes + FULL_PASS_DELAY) * 60_000}`,
+              ...(props.observes ? [] : [String.raw`filter @message like /"dry_run":false/`]),
               'stats latest(status) as latest_status, latest(name) as latest_name, latest(reason) as latest_reason, max(@timestamp) as seen by service',
               'filter latest_status in ["conflict", "refused", "rejected", "invalid", "failed", "waiting"]',
               'sort seen desc',

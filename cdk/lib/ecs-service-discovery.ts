@@ -145,6 +145,7 @@ export class EcsServiceDiscovery extends Construct {
         logGroup: handler.logGroup,
         zones: zones.distinct,
         fullPassMinutes,
+        observes: discovery.mode === 'observe',
         runbookUrl: discovery.runbookUrl,
       });
     }

@@ -26,6 +26,12 @@ export class HandlerMetrics {
   readonly conflicts = this.metric('Conflicts', 'Minimum');
   /** Services whose names were not deleted because of the delete limit, in the last full pass. */
   readonly refused = this.metric('Refused', 'Maximum');
+  /** Services that wait for their load balancer or their deployment, in the last full pass. */
+  readonly waiting = this.metric('Waiting', 'Minimum');
+  /** Services with an invalid name or tag, in the last full pass. */
+  readonly invalid = this.metric('Invalid', 'Maximum');
+  /** Services whose change Route 53 does not accept, in the last full pass. */
+  readonly rejected = this.metric('Rejected', 'Maximum');
   /** Seconds from the event until the end of the run that changed a name, the recheck included. */
   readonly eventToChange = this.metric('EventToChange', 'p90');
   /** Created record sets. */

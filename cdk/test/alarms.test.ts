@@ -15,6 +15,7 @@ interface Alarm {
   MetricName: string;
   Dimensions: { Name: string; Value: unknown }[];
   Period: number;
+  Statistic?: string;
   EvaluationPeriods: number;
   DatapointsToAlarm?: number;
   Threshold: number;
@@ -86,14 +87,22 @@ test('alarms notify the topic when they start and when they end', () => {
   for (const alarm of Object.values(alarms())) expect(alarm.AlarmActions).toBeUndefined();
 });
 
-test('a missing full pass raises an alarm after three intervals, also without any data', () => {
-  for (const fullPassMinutes of [1, 15, 480]) {
+test.each([
+  [1, 15],
+  [4, 4],
+  [5, 3],
+  [15, 3],
+  [480, 3],
+])(
+  'a missing full pass every %i minutes raises an alarm after %i intervals, also without any data',
+  (fullPassMinutes, EvaluationPeriods) => {
     const alarm = alarms({ fullPassMinutes }).NoCompleteFullPass;
-    expect(alarm).toMatchObject({ Period: fullPassMinutes * 60, EvaluationPeriods: 3, TreatMissingData: 'breaching' });
-    // An alarm evaluates a day at most.
-    expect(fullPassMinutes * 60 * 3).toBeLessThanOrEqual(86_400);
-  }
-});
+    expect(alarm).toMatchObject({ Period: fullPassMinutes * 60, EvaluationPeriods, TreatMissingData: 'breaching' });
+    // Each interval has to be without a complete full pass, and metrics may be some minutes late.
+    expect(alarm?.DatapointsToAlarm).toBeUndefined();
+    expect(fullPassMinutes * EvaluationPeriods).toBeGreaterThanOrEqual(15);
+  },
+);
 
 test('a full pass that is missing before the first one raises no alarm', () => {
   const made = template();
@@ -122,15 +131,32 @@ test.each([1, 15, 480])(
   },
 );
 
-test.each([1, 15, 480])('every alarm evaluates at most a day with a full pass every %i minutes', (fullPassMinutes) => {
-  for (const { Period, EvaluationPeriods } of Object.values(alarms({ fullPassMinutes }))) {
-    expect(Period * EvaluationPeriods).toBeLessThanOrEqual(86_400);
-  }
-});
+test.each([1, 15, 59, 60, 480])(
+  'no alarm evaluates longer than CloudWatch allows with a full pass every %i minutes',
+  (fullPassMinutes) => {
+    for (const { Period, EvaluationPeriods } of Object.values(alarms({ fullPassMinutes }))) {
+      // A day, or a week if the period has at least an hour.
+      expect(Period * EvaluationPeriods).toBeLessThanOrEqual(Period < 3_600 ? 86_400 : 604_800);
+    }
+  },
+);
 
-test('a full zone, waiting services and repairs by full passes raise alarms', () => {
+test.each([1, 15, 480])(
+  'services that wait in more than three full passes in a row raise an alarm with a full pass every %i minutes',
+  (fullPassMinutes) => {
+    expect(alarms({ fullPassMinutes }).WaitingPersists).toMatchObject({
+      MetricName: 'Waiting',
+      // If only one of several full passes in the interval finds no service that waits, the minimum is zero.
+      Statistic: 'Minimum',
+      Period: fullPassMinutes * 60,
+      EvaluationPeriods: 4,
+      TreatMissingData: 'ignore',
+    });
+  },
+);
+
+test('a full zone and repairs by full passes raise alarms', () => {
   expect(alarms().ZoneAlmostFull).toMatchObject({ MetricName: 'ZoneRecords', Threshold: 8_000 });
-  expect(alarms().WaitingPersists).toMatchObject({ MetricName: 'Outcomes', EvaluationPeriods: 4 });
   expect(alarms().RepairsPersist).toMatchObject({ MetricName: 'RepairedByFullPass', EvaluationPeriods: 3 });
 });
 
@@ -159,6 +185,47 @@ test('the dashboard shows every status that changes or needs attention', () => {
   const succeeded = ['registered', 'updated', 'adopted', 'deregistered'];
   expect(queried.sort()).toEqual(shown.filter((status) => !succeeded.includes(status)).sort());
 });
+
+test('the first row of the dashboard shows levels of full passes', () => {
+  const body = JSON.stringify(template().findResources('AWS::CloudWatch::Dashboard'));
+  const row = body.slice(body.indexOf('Is every service registered?'), body.indexOf('Seconds from event'));
+  expect(row).not.toContain('Outcomes');
+  for (const name of ['ExpectedNames', 'ManagedNames', 'Conflicts', 'Refused', 'Waiting', 'Invalid', 'Rejected']) {
+    expect(row).toContain(name);
+  }
+});
+
+test.each([
+  [15, 'sync', 30],
+  [480, 'create-and-update', 495],
+])(
+  'the dashboard shows the outcomes since the last full pass every %i minutes in the mode %s, without dry runs',
+  (fullPassMinutes, mode, minutes) => {
+    const query = queryOf({ fullPassMinutes, mode });
+    expect(query.split('\n| ').slice(0, 4)).toEqual([
+      'filter message = "outcome"',
+      `filter toMillis(@timestamp) >= now() * 1000 - ${minutes * 60_000}`,
+      'filter @message like /"dry_run":false/',
+      'stats latest(status) as latest_status, latest(name) as latest_name, latest(reason) as latest_reason, max(@timestamp) as seen by service',
+    ]);
+  },
+);
+
+test('the dashboard of a stack that only observes shows dry runs, since it has no other ones', () => {
+  expect(queryOf({ mode: 'observe' })).not.toContain('dry_run');
+});
+
+/** The query for the services that are not registered. */
+function queryOf(options: object): string {
+  const [dashboard] = Object.values(template(options).findResources('AWS::CloudWatch::Dashboard')) as {
+    Properties: { DashboardBody: { 'Fn::Join': [string, unknown[]] } };
+  }[];
+  const parts = dashboard?.Properties.DashboardBody['Fn::Join'][1] ?? [];
+  const text = parts.map((part) => (typeof part === 'string' ? part : '')).join('');
+  const body = JSON.parse(text) as { widgets: { type: string; properties: { query?: string } }[] };
+  const query = body.widgets.find(({ type }) => type === 'log')?.properties.query ?? '';
+  return query.slice(query.indexOf('filter'));
+}
 
 interface Detail {
   eventSource?: string[];

@@ -38,6 +38,9 @@ impl Metrics {
             "ExpectedNames",
             "Conflicts",
             "Refused",
+            "Waiting",
+            "Invalid",
+            "Rejected",
             "ZoneRecords",
         ] {
             describe_histogram!(name, Unit::Count, "");
@@ -137,6 +140,15 @@ pub fn record(report: &Report, cause: Cause<'_>, now: SystemTime) {
         }
         if let Some(refused) = Some(with(Status::Refused)).filter(counted) {
             histogram!("Refused").record(level(refused));
+        }
+        if let Some(waiting) = Some(with(Status::Waiting)).filter(counted) {
+            histogram!("Waiting").record(level(waiting));
+        }
+        if let Some(invalid) = Some(with(Status::Invalid)).filter(counted) {
+            histogram!("Invalid").record(level(invalid));
+        }
+        if let Some(rejected) = Some(with(Status::Rejected)).filter(counted) {
+            histogram!("Rejected").record(level(rejected));
         }
         for (zone, records) in full_pass.zone_records.iter().filter(|(_, records)| counted(records))
         {

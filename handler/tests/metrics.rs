@@ -108,11 +108,14 @@ fn a_run_writes_metrics_only_for_the_numbers_that_it_could_count() {
     Conflicts{}: [1.0] Count
     Created{}: 2 Count
     ExpectedNames{}: [1.0] Count
+    Invalid{}: [0.0] Count
     LastFullPassAge{}: [0.0] Seconds
     ManagedNames{}: [3.0] Count
     Outcomes{conflict}: 1 Count
     Refused{}: [0.0] Count
+    Rejected{}: [0.0] Count
     Throttles{route53}: 1 Count
+    Waiting{}: [0.0] Count
     ZoneRecords{Z1}: [7.0] Count
     ZoneRecords{}: [7.0] Count
     ");
@@ -136,6 +139,7 @@ fn a_run_writes_metrics_only_for_the_numbers_that_it_could_count() {
     Conflicts{}: [0.0] Count
     Created{}: 2 Count
     ExpectedNames{}: [3.0] Count
+    Invalid{}: [0.0] Count
     LastFullPassAge{}: [0.0] Seconds
     ManagedNames{}: [3.0] Count
     Outcomes{deregistered}: 1 Count
@@ -143,8 +147,10 @@ fn a_run_writes_metrics_only_for_the_numbers_that_it_could_count() {
     Outcomes{unchanged}: 1 Count
     Outcomes{updated}: 1 Count
     Refused{}: [0.0] Count
+    Rejected{}: [0.0] Count
     RepairedByFullPass{}: [2.0] Count
     Throttles{route53}: 1 Count
+    Waiting{}: [0.0] Count
     ZoneRecords{Z1}: [7.0] Count
     ZoneRecords{}: [7.0] Count
     ");
@@ -171,6 +177,30 @@ fn a_run_writes_metrics_only_for_the_numbers_that_it_could_count() {
     Throttles{route53}: 1 Count
     ZoneRecords{Z1}: [7.0] Count
     ZoneRecords{}: [7.0] Count
+    ");
+
+    // Services without a name are levels of full passes, also of incomplete ones. Events count towards `Outcomes` only.
+    let outcomes = [
+        ("early", Status::Waiting),
+        ("odd", Status::Invalid),
+        ("late", Status::Waiting),
+        ("protected", Status::Rejected),
+    ];
+    let outcomes = outcomes.map(|(service, status)| outcome(service, status)).to_vec();
+    let levels = |written: Vec<String>| {
+        let is_level = |metric: &String| {
+            ["Waiting", "Invalid", "Rejected"].iter().any(|name| metric.starts_with(name))
+        };
+        written.into_iter().filter(is_level).collect::<Vec<_>>().join("\n")
+    };
+    record(&report(outcomes.clone(), None), Cause::default(), now);
+    assert_eq!(levels(written(&metrics)), "");
+    let incomplete = Report { read_errors: vec!["denied".into()], ..report(outcomes, full_pass()) };
+    record(&incomplete, Cause::default(), now);
+    insta::assert_snapshot!(levels(written(&metrics)), @"
+    Invalid{}: [1.0] Count
+    Rejected{}: [1.0] Count
+    Waiting{}: [2.0] Count
     ");
 
     // A run writes no `EventToChange` for an invalid or future time, or without a change.
