@@ -95,7 +95,7 @@ impl Writer<'_> {
         let mut refused_proofs = 0;
         let mut room = Room::default();
         let mut search = Search::new(batches, self.first_place);
-        while let Some(batch) = search.next() {
+        while let Some(batch) = search.next_part() {
             let batch = room.split(batch, &mut applied);
             if batch.is_empty() {
                 continue;

@@ -39,7 +39,7 @@ impl<T> Search<T> {
     }
 
     /// The part to send next. `None` if nothing is left, or after too many refusals in a row.
-    pub fn next(&mut self) -> Option<Vec<T>> {
+    pub fn next_part(&mut self) -> Option<Vec<T>> {
         self.restore();
         match self.refusals_in_a_row {
             MAX_REFUSALS_IN_A_ROW.. => None,
@@ -158,7 +158,7 @@ mod tests {
             let parts = left.chunks(150).map(<[u32]>::to_vec).collect();
             let mut search = Search::new(parts, first_place);
             let mut judged = Vec::new();
-            while let Some(part) = search.next() {
+            while let Some(part) = search.next_part() {
                 requests += 1;
                 if !part.iter().any(|number| is_refused(*number)) {
                     judged.extend(part);
