@@ -261,13 +261,11 @@ impl Observer<'_> {
             };
             let (created, deleted) =
                 (targets.created.contains(service), targets.deleted.contains(service));
+            let since_1970 = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let at_ms = i64::try_from(since_1970.as_millis()).unwrap_or_default();
             let event = match (created, deleted) {
-                (true, _) => LifecycleEvent::Created,
-                (false, true) => {
-                    let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                    let at_ms = i64::try_from(at.as_millis()).unwrap_or_default();
-                    LifecycleEvent::Deleted { at_ms }
-                }
+                (true, _) => LifecycleEvent::Created { at_ms },
+                (false, true) => LifecycleEvent::Deleted { at_ms },
                 (false, false) => continue,
             };
             if is_recent {

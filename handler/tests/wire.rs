@@ -698,6 +698,100 @@ async fn the_load_balancer_of_a_record_is_found_by_its_name_during_a_deployment(
     assert!(requests.contains(&"ClassicDescribeLoadBalancers false".to_owned()), "{requests:?}");
 }
 
+/// An ECS whose description of each service has these fields, too. `null` removes one.
+fn with_fields(fields: Value) -> Script {
+    Box::new(move |call| {
+        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+        (call.operation == "DescribeServices").then(|| {
+            let mut answer: Value =
+                serde_json::from_str(&services(&requested(&request))).expect("JSON");
+            for service in answer["services"].as_array_mut().expect("services") {
+                for (key, value) in fields.as_object().expect("fields") {
+                    service[key] = value.clone();
+                }
+                let fields = service.as_object_mut().expect("an object");
+                fields.retain(|_, value| !value.is_null());
+            }
+            (200, answer.to_string())
+        })
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_ecs_without_a_field_that_it_always_has_changes_nothing() {
+    for field in ["loadBalancers", "status", "createdAt"] {
+        let zone = registered("old.eu-west-1.elb.amazonaws.com");
+        let outcome = run(one(), zone, with_fields(json!({ field: null }))).await;
+        let expected = format!("the answer has no {field}");
+        assert!(outcome.error().ends_with(&expected), "{}", outcome.statuses());
+        assert_eq!(outcome.count("ChangeResourceRecordSets"), 0, "{field}");
+    }
+    // ECS describes no load balancers of a service of Express Mode.
+    let fields = json!({"loadBalancers": null, "resourceManagementType": "ECS"});
+    let outcome = run(one(), vec![], with_fields(fields)).await;
+    assert!(outcome.statuses().starts_with("ignored"), "{}", outcome.statuses());
+}
+
+/// Fields of a service that is being deployed, with the controller ECS or with another one.
+fn deploying(controller: &str, is_unfinished: bool) -> Value {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.expect("a time").as_secs();
+    if controller == "ECS" {
+        let state = if is_unfinished { "IN_PROGRESS" } else { "COMPLETED" };
+        json!({"deployments": [{"status": "PRIMARY", "rolloutState": state, "updatedAt": now}]})
+    } else {
+        let state = if is_unfinished { "STABILIZING" } else { "STEADY_STATE" };
+        let group = json!([{"targetGroupArn": GROUP}]);
+        json!({"loadBalancers": [], "taskSets": [
+            {"status": "ACTIVE", "stabilityStatus": "STEADY_STATE", "loadBalancers": []},
+            {"status": "PRIMARY", "stabilityStatus": state, "stabilityStatusAt": now,
+             "loadBalancers": group},
+        ]})
+    }
+}
+
+/// The load balancer `old` exists, too.
+fn old_load_balancer(vpc: &'static str) -> Script {
+    Box::new(move |call| {
+        (call.operation == "DescribeLoadBalancers" && call.body.contains("Names.member.1=old")).then(|| {
+            (200, elb("DescribeLoadBalancers", &format!("<LoadBalancers><member><LoadBalancerArn>arn:old</LoadBalancerArn><LoadBalancerName>old</LoadBalancerName><DNSName>internal-old-1.eu-west-1.elb.amazonaws.com</DNSName><IpAddressType>ipv4</IpAddressType><Scheme>internal</Scheme><VpcId>{vpc}</VpcId></member></LoadBalancers>")))
+        })
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_stays_until_the_primary_task_set_is_stable() {
+    for controller in ["ECS", "CODE_DEPLOY"] {
+        for (is_unfinished, expected) in [(true, "waiting"), (false, "updated")] {
+            let zone = registered("internal-old-1.eu-west-1.elb.amazonaws.com");
+            let fields = with_fields(deploying(controller, is_unfinished));
+            let outcome = run(one(), zone, either(old_load_balancer("vpc-1"), fields)).await;
+            let statuses = outcome.statuses();
+            assert!(statuses.starts_with(expected), "{controller} {is_unfinished}: {statuses}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_in_another_zone_stays_until_the_deployment_is_completed() {
+    let zones = json!([
+        {"vpcId": "vpc-1", "hostedZoneId": "Z1", "name": "one.internal"},
+        {"vpcId": "vpc-2", "hostedZoneId": "Z2", "name": "two.internal"},
+    ]);
+    for (is_unfinished, expected) in [(true, false), (false, true)] {
+        let zone: Vec<String> = registered_as("orders.two", "orders")
+            .iter()
+            .map(|rrset| rrset.replace("internal-orders-1", "internal-old-1"))
+            .collect();
+        let script =
+            either(old_load_balancer("vpc-2"), with_fields(deploying("ECS", is_unfinished)));
+        let outcome = run_with_zones(zones.clone(), one(), zone, script).await;
+        let batches = outcome.batches();
+        assert!(batches.contains("CREATE orders.one.internal"), "{batches}");
+        assert_eq!(batches.contains("DELETE orders.two.internal"), expected, "{batches}");
+    }
+}
+
 /// ECS's answer about a service that it does not find.
 fn missing() -> MockResponse {
     let arn = service_arn("orders");

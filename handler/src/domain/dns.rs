@@ -24,6 +24,9 @@ pub struct DnsName(Arc<str>);
 #[error("{0}")]
 pub struct NameError(String);
 
+/// With these, the names begin that external-dns gives to its marks of address records.
+const TYPES: [&str; 3] = ["a-", "aaaa-", "cname-"];
+
 impl DnsName {
     /// Parses any name that Route 53 or Elastic Load Balancing may return: labels of printable ASCII.
     pub fn parse(text: &str) -> Result<DnsName, NameError> {
@@ -96,20 +99,21 @@ impl DnsName {
 
     /// The rest of a name that begins with a type of address records, like `cname-orders.dev.internal`.
     pub fn without_type(&self) -> Option<DnsName> {
-        let rest =
-            ["a-", "aaaa-", "cname-"].iter().find_map(|prefix| self.0.strip_prefix(prefix))?;
+        let rest = TYPES.iter().find_map(|prefix| self.0.strip_prefix(prefix))?;
         DnsName::parse(rest).ok()
     }
 
-    /// Whether this is `name` with more text before it, or around its first label, separated by `-` or `.`.
+    /// Whether this is `name` with more text before it, or around its first label, separated by `-` or `.`. After a type
+    /// of address records, the text behind the label needs no separator.
     pub fn contains_name(&self, name: &DnsName) -> bool {
         let is_separated = |before: &str| before.is_empty() || before.ends_with(['-', '.']);
         let (label, parent) = name.0.split_once('.').unwrap_or((&name.0, ""));
         self.0.strip_suffix(parent).and_then(|rest| rest.strip_suffix('.')).is_some_and(|rest| {
             rest.match_indices(label).any(|(start, _)| {
                 let after = &rest[start + label.len()..];
-                is_separated(&rest[..start])
-                    && (after.is_empty() || after.starts_with('-') && !after.contains('.'))
+                let before = &rest[..start];
+                let is_suffix = after.starts_with('-') || TYPES.contains(&before);
+                is_separated(before) && (after.is_empty() || is_suffix && !after.contains('.'))
             })
         })
     }

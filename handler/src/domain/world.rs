@@ -54,7 +54,10 @@ pub struct ReadScope {
 /// The event that began or ended a service's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LifecycleEvent {
-    Created,
+    Created {
+        /// Milliseconds since 1970.
+        at_ms: i64,
+    },
     Deleted {
         /// Milliseconds since 1970.
         at_ms: i64,
@@ -197,8 +200,14 @@ impl World {
     pub fn reject_outdated(&mut self, service: &ServiceArn, event: LifecycleEvent) {
         let Some(Ok(answer)) = self.services.get(service) else { return };
         let contradiction = match (event, answer) {
-            (LifecycleEvent::Created, Service::Gone(Gone::Missing)) => {
+            (LifecycleEvent::Created { .. }, Service::Gone(Gone::Missing)) => {
                 "ECS does not return the service yet, although it was created a moment ago"
+            }
+            (
+                LifecycleEvent::Created { at_ms },
+                Service::Gone(Gone::Draining { created_at_ms } | Gone::Inactive { created_at_ms }),
+            ) if created_at_ms.saturating_add(EVENT_TIME_PRECISION_MS) < at_ms => {
+                "ECS still returns the former service of this name, although it was created again a moment ago"
             }
             (LifecycleEvent::Deleted { at_ms }, Service::Live { created_at_ms, .. })
                 if *created_at_ms < at_ms + EVENT_TIME_PRECISION_MS =>
@@ -695,7 +704,9 @@ mod tests {
     #[test]
     fn no_zone_is_searched_for_the_marker_of_a_service_without_load_balancers() {
         let mut world = World::default();
-        world.services.insert(arn("dev/orders"), Ok(Service::Gone(Gone::Draining)));
+        world
+            .services
+            .insert(arn("dev/orders"), Ok(Service::Gone(Gone::Draining { created_at_ms: 0 })));
         world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name("orders"), vec![]);
         let zones = |reach| {
             let services = BTreeSet::from([arn("dev/orders")]);
@@ -740,13 +751,18 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let deleted = LifecycleEvent::Deleted { at_ms: 1_000 };
-        assert!(after(Service::Gone(Gone::Missing), LifecycleEvent::Created));
+        let created = LifecycleEvent::Created { at_ms: 60_000 };
+        assert!(after(Service::Gone(Gone::Missing), created));
         assert!(after(live(900), deleted));
-        assert!(!after(live(900), LifecycleEvent::Created));
+        assert!(!after(live(900), created));
         assert!(after(live(1_900), deleted), "the event was sent at 1.9 s or before");
         assert!(!after(live(2_000), deleted), "it was created again");
         assert!(!after(Service::Gone(Gone::Missing), deleted));
-        assert!(!after(Service::Gone(Gone::Inactive), LifecycleEvent::Created));
+        // A former service of the same name, and one that was deleted right after its creation.
+        let inactive = |created_at_ms| Service::Gone(Gone::Inactive { created_at_ms });
+        assert!(after(inactive(58_000), created));
+        assert!(!after(inactive(59_500), created));
+        assert!(!after(inactive(61_000), created));
     }
 
     #[test]

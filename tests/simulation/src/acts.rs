@@ -213,7 +213,7 @@ impl Runner {
                 simulation.count("deregistrations beside other work");
                 let request = match zone {
                     None => json!({"deregister": "all"}),
-                    Some(zone) => json!({"deregister": {"zone": zone}}),
+                    Some(zone) => json!({"deregister": {"hostedZoneId": zone}}),
                 };
                 let (runner, environment) = (Arc::clone(self), *environment);
                 tasks.spawn_local(async move {
