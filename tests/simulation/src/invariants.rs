@@ -704,7 +704,12 @@ pub fn check_zones(
                             let holder = (environment.name.clone(), holder.clone());
                             exemptions.renamed_without_name.contains(&holder)
                         });
-                        has_other && !is_former
+                        // It stays until its deployment is completed. The event of that reads the names of the
+                        // service in the zone of its load balancer only.
+                        let stays = *is_deploying && stays(simulation, &current, rrsets);
+                        let service = account.ecs.services.get(&holder);
+                        let was_deployed = service.is_some_and(|one| one.deployment.is_some());
+                        has_other && !is_former && !stays && !(exemptions.is_some() && was_deployed)
                     }
                 }
             };
