@@ -31,14 +31,19 @@ export const environment = {
   trail: 'create',
 };
 
-/** The template of the environment `dev` with additional options. */
-export function template(options: object = {}): Template {
+/** The stack of the environment `dev` with additional options. */
+export function stack(options: object = {}): DiscoveryStack {
   const environments = parseEnvironments({
     dev: { ...environment, ...options },
   });
   const dev = environments.dev;
   if (dev === undefined) throw new Error('no environment');
-  return Template.fromStack(new DiscoveryStack(app(), 'dev', dev));
+  return new DiscoveryStack(app(), 'dev', dev);
+}
+
+/** The template of `stack`. */
+export function template(options: object = {}): Template {
+  return Template.fromStack(stack(options));
 }
 
 export interface Statement {

@@ -640,6 +640,64 @@ async fn a_record_stays_while_a_deployment_is_in_progress_and_its_load_balancer_
     assert_snapshot!(statuses("FAILED", 60, false).await, @"failed: elasticloadbalancing:DescribeLoadBalancers for all classic load balancers failed: AccessDenied: not you (request id REQUEST-7)");
 }
 
+/// A pass of an event for a service that is being deployed and whose record leads to `target`. Returns the outcome, and
+/// the requests to Elastic Load Balancing after those that every such event needs.
+async fn deployed_from(target: &str, exists: &'static str) -> (String, Vec<String>) {
+    let script: Script = Box::new(move |call| {
+        match call.operation.as_str() {
+        "DescribeServices" => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            let mut answer: Value =
+                serde_json::from_str(&services(&[("orders", "ACTIVE")])).expect("JSON");
+            answer["services"][0]["deployments"] = json!([{
+                "status": "PRIMARY", "rolloutState": "IN_PROGRESS",
+                "updatedAt": now.expect("a time").as_secs(),
+            }]);
+            Some((200, answer.to_string()))
+        }
+        "DescribeLoadBalancers" if call.body.contains("Names.member.1=old") => Some(match exists {
+            "v2" => (200, elb("DescribeLoadBalancers", "<LoadBalancers><member><LoadBalancerArn>arn:old</LoadBalancerArn><LoadBalancerName>old</LoadBalancerName><DNSName>internal-old-1.eu-west-1.elb.amazonaws.com</DNSName><IpAddressType>ipv4</IpAddressType><Scheme>internal</Scheme><VpcId>vpc-1</VpcId></member></LoadBalancers>")),
+            _ => (400, "<ErrorResponse><Error><Code>LoadBalancerNotFound</Code><Message>no</Message></Error></ErrorResponse>".into()),
+        }),
+        "ClassicDescribeLoadBalancers" => Some(match exists {
+            "classic" => (200, elb("DescribeLoadBalancers", "<LoadBalancerDescriptions><member><LoadBalancerName>old</LoadBalancerName><DNSName>internal-old-1.eu-west-1.elb.amazonaws.com</DNSName><Scheme>internal</Scheme><VPCId>vpc-1</VPCId></member></LoadBalancerDescriptions>")),
+            _ if call.body.contains("Names.member.1=old") => (400, "<ErrorResponse><Error><Code>LoadBalancerNotFound</Code><Message>no</Message></Error></ErrorResponse>".into()),
+            _ => (200, elb("DescribeLoadBalancers", "<LoadBalancerDescriptions/>")),
+        }),
+        _ => None,
+    }
+    });
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&requests);
+    let logged: Script = Box::new(move |call| {
+        let is_read_ahead = call.body.contains("PageSize=20");
+        if call.operation.ends_with("DescribeLoadBalancers") && !is_read_ahead {
+            let request = format!("{} {}", call.operation, call.body.contains("Names"));
+            log.lock().expect("no holder panics").push(request);
+        }
+        None
+    });
+    let outcome = run(one(), registered(target), either(logged, script)).await;
+    let requests = std::mem::take(&mut *requests.lock().expect("no holder panics"));
+    (outcome.statuses(), requests)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_load_balancer_of_a_record_is_found_by_its_name_during_a_deployment() {
+    let old = "internal-old-1.eu-west-1.elb.amazonaws.com";
+    let waiting =
+        format!("waiting: the deployment is in progress; the record is still CNAME {old}");
+    let by_name = "DescribeLoadBalancers true".to_owned();
+    let classic = "ClassicDescribeLoadBalancers true".to_owned();
+    assert_eq!(deployed_from(old, "v2").await, (waiting.clone(), vec![by_name.clone()]));
+    assert_eq!(deployed_from(old, "classic").await, (waiting, vec![by_name, classic]));
+    // Only a list of all load balancers proves that it is gone.
+    let (statuses, requests) = deployed_from(old, "nowhere").await;
+    assert!(statuses.starts_with("updated"), "{statuses}");
+    assert!(requests.contains(&"DescribeLoadBalancers false".to_owned()), "{requests:?}");
+    assert!(requests.contains(&"ClassicDescribeLoadBalancers false".to_owned()), "{requests:?}");
+}
+
 /// ECS's answer about a service that it does not find.
 fn missing() -> MockResponse {
     let arn = service_arn("orders");
@@ -1006,7 +1064,7 @@ async fn a_zone_is_given_up_after_many_refusals_and_does_not_delay_another_one()
     let statuses = outcome.statuses();
     assert_eq!(statuses.matches("registered").count(), 1, "{statuses}");
     assert_eq!(outcome.report.failures().count(), 200);
-    let given_up = "skipped: Route 53 refused 30 other requests for the zone Z1, so the handler gave the zone up";
+    let given_up = "skipped: Route 53 refused 30 other requests in a row for the zone Z1, so the handler gave the zone up";
     assert!(statuses.contains(given_up), "{statuses}");
     assert!(
         outcome.count("ChangeResourceRecordSets") < 160,
@@ -1016,6 +1074,37 @@ async fn a_zone_is_given_up_after_many_refusals_and_does_not_delay_another_one()
     let aws = outcome.aws.lock().expect("no holder panics");
     let order: Vec<bool> = aws.batches.iter().map(|body| body.contains("two.internal")).collect();
     assert!(order[..2].contains(&true), "the zones take turns: {order:?}");
+}
+
+/// A full pass over this number of services, of which Route 53 refuses some without naming them. Returns how many were
+/// registered, and the number of change requests.
+async fn pass_with_refusals(
+    services: usize,
+    is_refused: impl Fn(usize) -> bool + Send + 'static,
+) -> (usize, usize) {
+    let refusal: Script = Box::new(move |call| {
+        let numbers = call.body.split("<Name>s-").skip(1).filter_map(|rest| rest.get(..4));
+        let mut numbers = numbers.filter_map(|number| number.parse().ok());
+        (call.operation == "ChangeResourceRecordSets" && numbers.any(&is_refused))
+            .then(|| refused("a change is not permitted"))
+    });
+    let script = either(refusal, fleet((0..services).map(|number| format!("s-{number:04}"))));
+    let payload = json!({"reconcile": "all"});
+    let outcome = run_until(Duration::from_secs(840), payload, vec![], script).await;
+    let registered = outcome.statuses().matches("registered").count();
+    (registered, outcome.count("ChangeResourceRecordSets"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_names_that_no_message_names_keep_no_other_name_from_its_record() {
+    // Beside each other, spread, and many.
+    assert_eq!(pass_with_refusals(200, |number| number < 100).await.0, 100);
+    assert_eq!(pass_with_refusals(1_000, |number| number % 20 == 0).await.0, 950);
+    assert_eq!(pass_with_refusals(300, |number| number % 5 == 0).await.0, 240);
+    // A role without the permission costs a bounded number of requests.
+    let (registered, requests) = pass_with_refusals(1_000, |_| true).await;
+    assert_eq!(registered, 0);
+    assert!(requests <= 60, "{requests} requests");
 }
 
 /// A full pass over 600 services, which need four batches.
@@ -2768,6 +2857,40 @@ async fn a_warm_process_still_retries_after_an_hour_of_errors() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cluster_whose_services_are_denied_leaves_the_others_readable() {
+    let cluster = |name: &str| format!("arn:aws:ecs:eu-west-1:111122223333:cluster/{name}");
+    let names: Vec<String> = (0..200).map(|number| format!("s{number}")).collect();
+    let script: Script = Box::new(move |call| {
+        let is_dev = call.body.contains("dev");
+        match call.operation.as_str() {
+            "ListClusters" => {
+                Some((200, json!({"clusterArns": [cluster("denied"), cluster("dev")]}).to_string()))
+            }
+            "ListServices" => {
+                let place = if is_dev { "dev" } else { "denied" };
+                let arns = names.iter().map(|name| {
+                    format!("arn:aws:ecs:eu-west-1:111122223333:service/{place}/{name}")
+                });
+                Some((200, json!({"serviceArns": arns.collect::<Vec<_>>()}).to_string()))
+            }
+            "DescribeServices" if is_dev && !call.body.contains("\"s7\"") => {
+                let request: Value = serde_json::from_str(&call.body).expect("JSON");
+                Some((200, services(&requested(&request))))
+            }
+            "DescribeServices" => {
+                let body = json!({"__type": "AccessDeniedException", "message": "not you"});
+                Some((400, body.to_string()))
+            }
+            _ => None,
+        }
+    });
+    let outcome = run(json!({"reconcile": "all"}), vec![], script).await;
+    let statuses = outcome.statuses();
+    assert_eq!(statuses.matches("registered").count(), 199);
+    assert_eq!(outcome.report.failures().count(), 201);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_denied_or_invalid_resource_fails_only_itself() {
     let names: Vec<String> = (0..10).map(|number| format!("s{number}")).collect();
     let group =
@@ -2915,9 +3038,13 @@ async fn a_zone_that_cannot_be_read_fails_only_the_services_that_need_it() {
     let outcome = with(one(), 403, &denied, "INACTIVE").await;
     assert!(outcome.statuses().starts_with("deregistered"), "{}", outcome.statuses());
     assert_eq!(outcome.report.read_errors, Vec::<String>::new());
-    // A retry may read the zone.
+    // A retry may read the zone, and an earlier name of the service may be there.
     let outcome = with(one(), 503, "", "ACTIVE").await;
-    assert!(!outcome.report.read_errors.is_empty());
+    assert!(outcome.error().contains("HTTP status 503"), "{}", outcome.statuses());
+    // A new service has no earlier name.
+    let outcome = with(created(), 503, "", "ACTIVE").await;
+    assert!(outcome.statuses().starts_with("updated"), "{}", outcome.statuses());
+    assert_eq!(outcome.report.read_errors, Vec::<String>::new());
     // Nobody knows whether this service still has a name.
     let outcome =
         with(json!({"reconcile": {"cluster": "dev", "service": "web"}}), 403, &denied, "INACTIVE")

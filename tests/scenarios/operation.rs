@@ -9,7 +9,7 @@ use aws_sdk_elasticloadbalancingv2::types::LoadBalancerSchemeEnum::Internal;
 use aws_sdk_route53::primitives::{DateTime, DateTimeFormat};
 use local_aws::api::{JsonService, queue_url};
 use local_aws::deploy;
-use local_aws::fixtures::LocalEnvironment;
+use local_aws::fixtures::{LocalBalancer, LocalEnvironment};
 use local_aws::ministack::{Permissions, REGION};
 use local_aws::resolver::DnsAnswer::NoSuchName;
 use local_aws::resolver::Resolver;
@@ -514,17 +514,7 @@ pub(crate) async fn an_environment_is_deployed_changed_renamed_and_removed(
     ensure!(other_resolver.query("elsewhere.internal").await? == cname(&elsewhere));
 
     let over = AtomicBool::new(false);
-    let watch = async {
-        let mut queries = 0;
-        while !over.load(Ordering::Relaxed) {
-            let answer = resolver.query("fixed.internal").await?;
-            ensure!(answer == cname(&fixed), "fixed.internal was {answer:?} for a moment");
-            queries += 1;
-            sleep(Duration::from_millis(10)).await;
-        }
-        ensure!(queries > 100, "only {queries} queries were sent");
-        anyhow::Ok(())
-    };
+    let watch = resolves_until(&resolver, "fixed.internal", &fixed, &over);
     let change = async {
         let result = async {
             // A new template renames more services than the delete limit allows to delete.
@@ -586,6 +576,130 @@ pub(crate) async fn an_environment_is_deployed_changed_renamed_and_removed(
         ensure!(aws.records(&given, name).await?.is_empty(), "records of {name} are left");
     }
     Ok(())
+}
+
+/// The settings of a stack that keeps its zone, and that the scenario can delete nevertheless.
+fn keeping(system: &System, name: &str) -> Value {
+    let more = json!({
+        "bootstrapRoles": system.aws.permissions == Permissions::Open,
+        "removalPolicy": "retain",
+        "terminationProtection": false,
+    });
+    deploy::environment(&system.networks[name], "internal", &more)
+}
+
+/// An update that fails is rolled back to a stack that works. Then somebody writes down the id of the zone that the
+/// stack created. The name resolves all the time.
+pub(crate) async fn names_survive_a_failed_update_and_the_id_of_their_own_zone_in_the_configuration(
+    system: &System,
+) -> Result<()> {
+    let aws = &system.aws;
+    let network = &system.networks["owner"];
+    let orders = aws.create_balancer(network, "owner-orders", Internal).await?;
+    aws.create_service("owner", "orders", &[&orders.target_group]).await?;
+    let mut data = keeping(system, "owner");
+    let deployed = deploy::discovery(aws, &json!({ "owner": data })).await?;
+    let made = deployed["owner"].zone.clone();
+    let resolver = Resolver::start(aws, &[&made]).await?;
+    ensure!(resolver.query("orders.internal").await? == cname(&orders), "not registered");
+
+    let over = AtomicBool::new(false);
+    let watch = resolves_until(&resolver, "orders.internal", &orders, &over);
+    let change = async {
+        let result = async {
+            data["vpcs"][0]["hostedZoneId"] = "Z0NOSUCHZONE".into();
+            let failed = deploy::discovery(aws, &json!({ "owner": data })).await;
+            let failed = failed.err().context("the deployment succeeded without a zone")?;
+            ensure!(failed.to_string().contains("NoSuchHostedZone"), "{failed}");
+            ensure!(stack_status(system, "owner").await? == "UPDATE_ROLLBACK_COMPLETE");
+            let basket = aws.create_balancer(network, "owner-basket", Internal).await?;
+            aws.create_service("owner", "basket", &[&basket.target_group]).await?;
+            let payload = json!({"reconcile": "all"}).to_string();
+            let answer = aws.api.invoke(&deployed["owner"].function, &payload).await?;
+            ensure!(answer.is_ok(), "the handler fails after the rollback: {answer:?}");
+            ensure!(resolver.query("basket.internal").await? == cname(&basket));
+
+            data["vpcs"][0]["hostedZoneId"] = made.clone().into();
+            deploy::discovery(aws, &json!({ "owner": data })).await?;
+            ensure!(zones_of(system, "owner").await? == [made.clone()], "another zone was made");
+            ensure!(resolver.query("basket.internal").await? == cname(&basket));
+            anyhow::Ok(())
+        }
+        .await;
+        over.store(true, Ordering::Relaxed);
+        result
+    };
+    let (watched, changed) = tokio::join!(watch, change);
+    changed?;
+    watched?;
+    deploy::destroy(aws, &json!({ "owner": data })).await?;
+    ensure!(resolver.query("orders.internal").await? == NoSuchName, "the name is left");
+    Ok(())
+}
+
+/// Route 53 is denied at first. What the deployment made goes with it, and does not block the second attempt.
+pub(crate) async fn a_first_deployment_that_was_denied_succeeds_once_it_is_allowed(
+    system: &System,
+) -> Result<()> {
+    let aws = &system.aws;
+    let network = &system.networks["denied"];
+    let mut balancers = Vec::new();
+    for name in ["orders", "basket"] {
+        let balancer = aws.create_balancer(network, &format!("denied-{name}"), Internal).await?;
+        aws.create_service("denied", name, &[&balancer.target_group]).await?;
+        balancers.push((name, balancer));
+    }
+    let data = json!({"denied": keeping(system, "denied")});
+    let statements = ["ListRecords", "ChangeRecords", "ChangeSoa"];
+    let denied = deploy::discovery_without(aws, &data, &statements).await;
+    let denied = denied.err().context("the deployment succeeded without permissions")?.to_string();
+    ensure!(denied.contains("AccessDenied"), "{denied}");
+    ensure!(stack_status(system, "denied").await? == "ROLLBACK_COMPLETE");
+    ensure!(zones_of(system, "denied").await?.is_empty(), "a zone is left");
+
+    let deployed = deploy::discovery(aws, &data).await?;
+    let zone = deployed["denied"].zone.clone();
+    ensure!(zones_of(system, "denied").await? == [zone.clone()]);
+    let resolver = Resolver::start(aws, &[&zone]).await?;
+    for (name, balancer) in &balancers {
+        let answer = resolver.query(&format!("{name}.internal")).await?;
+        ensure!(answer == cname(balancer), "{name}.internal is {answer:?}");
+    }
+    deploy::destroy(aws, &data).await
+}
+
+/// Queries a name without a pause, and fails at the first answer that does not lead to the load balancer.
+async fn resolves_until(
+    resolver: &Resolver,
+    name: &str,
+    balancer: &LocalBalancer,
+    over: &AtomicBool,
+) -> Result<()> {
+    let mut queries = 0;
+    while !over.load(Ordering::Relaxed) {
+        let answer = resolver.query(name).await?;
+        ensure!(answer == cname(balancer), "{name} was {answer:?} for a moment");
+        queries += 1;
+        sleep(Duration::from_millis(10)).await;
+    }
+    ensure!(queries > 100, "only {queries} queries were sent");
+    Ok(())
+}
+
+async fn stack_status(system: &System, environment: &str) -> Result<String> {
+    let stack = format!("EcsDiscovery-{environment}");
+    let command = ["cloudformation", "describe-stacks", "--stack-name", &stack];
+    let described = system.aws.cli(&command).await?;
+    Ok(described["Stacks"][0]["StackStatus"].as_str().unwrap_or_default().to_owned())
+}
+
+/// The ids of the private hosted zones of an environment's VPC.
+async fn zones_of(system: &System, environment: &str) -> Result<Vec<String>> {
+    let vpc = &system.networks[environment].vpc;
+    let request = system.aws.route53.list_hosted_zones_by_vpc().vpc_id(vpc);
+    let listed = request.vpc_region(REGION.into()).send().await?;
+    let zones = listed.hosted_zone_summaries();
+    Ok(zones.iter().map(|zone| zone.hosted_zone_id().to_owned()).collect())
 }
 
 /// Creates a private hosted zone that does not belong to a stack.

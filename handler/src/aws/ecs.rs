@@ -106,15 +106,20 @@ impl Ecs {
         for arn in arns {
             clusters.entry(arn.cluster()).or_default().push(arn);
         }
-        let chunks: Vec<(&str, &[&ServiceArn])> = clusters
+        // Each cluster has its own, so that one whose services are denied leaves enough to the others.
+        let halvings = |arns: &Vec<&ServiceArn>| {
+            Halvings::for_requests(arns.len().div_ceil(MAX_SERVICES_PER_DESCRIBE))
+        };
+        let clusters: Vec<_> =
+            clusters.into_iter().map(|(cluster, arns)| (cluster, halvings(&arns), arns)).collect();
+        let chunks: Vec<(&str, &Halvings, &[&ServiceArn])> = clusters
             .iter()
-            .flat_map(|(cluster, arns)| {
-                arns.chunks(MAX_SERVICES_PER_DESCRIBE).map(move |chunk| (*cluster, chunk))
+            .flat_map(|(cluster, halvings, arns)| {
+                arns.chunks(MAX_SERVICES_PER_DESCRIBE).map(move |chunk| (*cluster, halvings, chunk))
             })
             .collect();
-        let halvings = &Halvings::for_requests(chunks.len());
         stream::iter(chunks)
-            .map(|(cluster, chunk)| {
+            .map(|(cluster, halvings, chunk)| {
                 self.describe_chunk(cluster, chunk, now, priority, deadline, halvings)
             })
             .buffer_unordered(MAX_CONCURRENT_DESCRIBES)

@@ -313,6 +313,16 @@ impl Rrset {
     }
 }
 
+/// The name of the load balancer in its DNS name, for example `orders` in
+/// `dualstack.internal-orders-1234.eu-west-1.elb.amazonaws.com`. It may lack the upper case of the real one.
+pub fn load_balancer_name(target: &DnsName) -> Option<&str> {
+    let text = target.as_str();
+    let (label, rest) = text.strip_prefix("dualstack.").unwrap_or(text).split_once('.')?;
+    let label = label.strip_prefix("internal-").unwrap_or(label);
+    let (name, _) = label.rsplit_once('-')?;
+    (!name.is_empty() && rest.split('.').any(|one| one == "elb")).then_some(name)
+}
+
 /// Text for operators: `A 10.0.0.7` or `A alias to x`.
 impl fmt::Display for Rrset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -331,6 +341,27 @@ impl fmt::Display for Rrset {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_dns_name_of_a_load_balancer_contains_its_name() {
+        let name = |text: &str| {
+            let target = DnsName::parse(text).expect("a DNS name");
+            load_balancer_name(&target).map(str::to_owned)
+        };
+        for text in [
+            "internal-my-lb-1-1234567890.eu-west-1.elb.amazonaws.com",
+            "dualstack.internal-my-lb-1-1234567890.eu-west-1.elb.amazonaws.com",
+            "my-lb-1-1234567890.us-east-1.elb.amazonaws.com",
+            "my-lb-1-0123456789abcdef.elb.eu-west-1.amazonaws.com.cn",
+        ] {
+            assert_eq!(name(text).as_deref(), Some("my-lb-1"), "{text}");
+        }
+        for text in
+            ["shop.example.com", "elb.amazonaws.com", "internal-1.elb.eu-west-1.example.com"]
+        {
+            assert_eq!(name(text), None, "{text}");
+        }
+    }
     use insta::assert_snapshot;
     use proptest::prelude::*;
 

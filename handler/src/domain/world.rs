@@ -13,7 +13,7 @@ use crate::domain::service::{
 };
 use crate::domain::tags::Tags;
 use crate::domain::trigger::Reach;
-use crate::domain::zone::{EnvironmentIdentity, Managed, NameState, ZoneName, ZoneView};
+use crate::domain::zone::{EnvironmentIdentity, NameState, ZoneName, ZoneView};
 
 /// The answers of ECS, Elastic Load Balancing and Route 53, and the errors in their place. A failed read
 /// affects only decisions that depend on it.
@@ -137,14 +137,25 @@ impl World {
         self.read_errors.iter().cloned().chain(zones).collect()
     }
 
-    /// Like `read_errors`, but without the zones that a retry cannot read. The services that need such a zone have
-    /// failed. All others do not depend on it.
-    pub fn retryable_read_errors(&self) -> Vec<String> {
-        let is_accessible =
-            |(zone, _): &(&HostedZoneId, &ZoneView)| !self.inaccessible_zones.contains(*zone);
-        let zones =
-            self.zones.iter().filter(is_accessible).flat_map(|(_, view)| view.read_errors());
-        self.read_errors.iter().cloned().chain(zones.map(ToString::to_string)).collect()
+    /// Why a run may have missed a name of a service: a zone in which the service may have one cannot be read at the
+    /// moment. If a retry cannot read the zone either, the service must not fail for it for ever.
+    pub fn unread_zone(
+        &self,
+        service: &ServiceArn,
+        reach: Reach,
+        config: &Config,
+    ) -> Option<&ReadError> {
+        let own = match (reach, self.services.get(service)) {
+            (Reach::New | Reach::Unmoved, Some(Ok(live @ Service::Live { .. }))) => {
+                Some(self.zones_of(live, config))
+            }
+            _ => None,
+        };
+        let zones = self.zones.iter().filter(|(zone, _)| {
+            !self.inaccessible_zones.contains(*zone)
+                && own.as_ref().is_none_or(|own| own.contains_key(*zone))
+        });
+        zones.flat_map(|(_, view)| view.read_errors()).next()
     }
 
     /// Why nobody knows whether a service that is gone still has a name: none was found, and a zone cannot be read.
@@ -355,24 +366,20 @@ impl World {
     }
 
     /// The services that are being deployed and have a record whose target is none of the load balancers that were
-    /// read. All load balancers have to be read to know whether that one still exists.
-    pub fn services_with_unknown_target(
-        &self,
-        identity: &EnvironmentIdentity,
-    ) -> BTreeSet<ServiceArn> {
+    /// read, with these targets. Only another read tells whether that load balancer still exists.
+    pub fn unknown_targets(&self, identity: &EnvironmentIdentity) -> Vec<(ServiceArn, DnsName)> {
         let is_deploying = |service: &ServiceArn| {
             matches!(self.services.get(service), Some(Ok(Service::Live { is_deploying: true, .. })))
         };
         let targets = self.targets();
-        let has_unknown_target = |managed: &Managed| {
-            let mut records = managed.records.iter();
-            records.any(|rrset| rrset.leads_to().is_some_and(|target| !targets.contains(&target)))
-        };
-        self.zones
-            .values()
-            .flat_map(|zone| zone.managed(identity))
-            .filter(|(_, managed)| is_deploying(&managed.service) && has_unknown_target(managed))
-            .map(|(_, managed)| managed.service)
+        let managed = self.zones.values().flat_map(|zone| zone.managed(identity));
+        managed
+            .filter(|(_, managed)| is_deploying(&managed.service))
+            .flat_map(|(_, managed)| {
+                let found = managed.records.iter().filter_map(|rrset| rrset.leads_to());
+                let unknown = found.filter(|target| !targets.contains(target));
+                unknown.map(|target| (managed.service.clone(), target)).collect::<Vec<_>>()
+            })
             .collect()
     }
 

@@ -116,6 +116,15 @@ pub fn environment(network: &Network, zone_name: &str, more: &Value) -> Value {
 
 /// Runs `cdk deploy` for the environments in `data`, a map of names to options.
 pub async fn discovery(aws: &LocalAws, data: &Value) -> Result<BTreeMap<String, Discovery>> {
+    discovery_without(aws, data, &[]).await
+}
+
+/// Runs `cdk deploy`, and denies what the statements with these ids allow. Needs enforced permissions.
+pub async fn discovery_without(
+    aws: &LocalAws,
+    data: &Value,
+    denied: &[&str],
+) -> Result<BTreeMap<String, Discovery>> {
     let outputs = aws.directory.join("outputs.json");
     let names: Vec<&String> = data.as_object().into_iter().flat_map(Map::keys).collect();
     let stacks: Vec<String> = names.iter().map(|name| format!("EcsDiscovery-{name}")).collect();
@@ -130,6 +139,7 @@ pub async fn discovery(aws: &LocalAws, data: &Value) -> Result<BTreeMap<String, 
             let text = tokio::fs::read_to_string(&template).await?;
             let mut content: Value = serde_json::from_str(&text)?;
             translate(&mut content);
+            deny(&mut content, denied);
             tokio::fs::write(&template, content.to_string()).await?;
         }
         command.arg("--app").arg(assembly);
@@ -218,6 +228,18 @@ fn translate(template: &mut Value) {
             fields.values_mut().for_each(translate);
         }
         Value::Array(values) => values.iter_mut().for_each(translate),
+        _ => {}
+    }
+}
+
+fn deny(template: &mut Value, statements: &[&str]) {
+    let is_denied = template["Sid"].as_str().is_some_and(|sid| statements.contains(&sid));
+    if is_denied {
+        template["Effect"] = "Deny".into();
+    }
+    match template {
+        Value::Object(fields) => fields.values_mut().for_each(|one| deny(one, statements)),
+        Value::Array(values) => values.iter_mut().for_each(|one| deny(one, statements)),
         _ => {}
     }
 }

@@ -233,7 +233,8 @@ impl Processes {
             let address = TcpListener::bind("127.0.0.1:0").await?.local_addr()?;
             let api = Api { address };
             let file = std::fs::File::create(&log)?;
-            let ministack = Command::new(tool("ministack"))
+            let ministack = Command::new(tool("python3"))
+                .arg(root().join("tests/local-aws/start_ministack.py"))
                 .current_dir(directory)
                 .env("BIND_HOST", "127.0.0.1")
                 // The host in the URLs of queues.

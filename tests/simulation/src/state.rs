@@ -452,7 +452,8 @@ impl Simulation {
                     .to_owned();
                 if is_target_groups {
                     described.target_groups.insert(name, Vec::new());
-                } else {
+                } else if !self.account.load_balancers.contains_key(&name) {
+                    // Otherwise the other generation of Elastic Load Balancing has it.
                     described.load_balancers.insert(name, None);
                 }
             }
