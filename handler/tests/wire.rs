@@ -2093,6 +2093,34 @@ async fn requests_for_few_services_are_sent_at_once_and_for_many_at_half_of_the_
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_search_of_a_zone_for_an_event_uses_half_of_the_rate_of_route_53() {
+    // A zone of 30 pages, without the name of the deleted service.
+    let mut pages = 0;
+    let zone: Script = Box::new(move |call| {
+        (call.operation == "ListResourceRecordSets").then(|| {
+            pages += 1;
+            let next = format!("x{pages}.internal.");
+            page(&[], (pages < 30).then_some(next.as_str()))
+        })
+    });
+    let script = either(zone, with_status(|_| "INACTIVE"));
+    let outcome = run(deleted("orders"), vec![], script).await;
+    assert!(outcome.count("ListResourceRecordSets") >= 30);
+    let aws = outcome.aws.lock().expect("no holder panics");
+    let lists: Vec<Duration> = aws
+        .log
+        .iter()
+        .filter(|(operation, _)| operation == "ListResourceRecordSets")
+        .map(|(_, at)| *at)
+        .collect();
+    // The name is read first, at once. Each page of the whole zone follows 200 ms after the one before.
+    assert!(
+        lists[2..].windows(2).all(|two| two[1] - two[0] >= Duration::from_millis(200)),
+        "{lists:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_pass_uses_half_of_the_rates_of_ecs_and_elastic_load_balancing() {
     // The pages of Elastic Load Balancing follow each other, so without a limit there would be 20 of them in a second.
     let mut pages = BTreeSet::from([String::new()]);

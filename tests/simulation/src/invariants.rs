@@ -126,7 +126,7 @@ fn marker_name(name: &str) -> String {
 }
 
 /// The name to which a record set or a marker belongs.
-pub(crate) fn name_of(rrset: &StoredRrset) -> &str {
+pub fn name_of(rrset: &StoredRrset) -> &str {
     rrset.name.strip_prefix("_discovery.").unwrap_or(&rrset.name)
 }
 
@@ -652,7 +652,8 @@ pub fn check_zones(
     let invariant =
         if simulation.has_lasting_failure() && exemptions.is_none() { 7 } else { invariant };
     let cannot_change = |service: &ServiceName, zone: &str, name: &str| {
-        simulation.rejected_names.contains(name) || simulation.is_out_of_reach(service, zone, name)
+        simulation.rejected_names.contains_key(name)
+            || simulation.is_out_of_reach(service, zone, name)
     };
     // A service whose present name cannot change keeps it, and gets no other one.
     let mut keepers: BTreeSet<ServiceName> = BTreeSet::new();
