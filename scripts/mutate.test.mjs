@@ -58,9 +58,9 @@ writeFileSync(
 if [ "$1" = --version ]; then echo cargo 99.0.0; exit; fi
 if [ "$HANG" ]; then echo $$ > "$HANG"; exec sleep 600; fi
 case "$*" in *--exact*) echo 'test result: FAILED. 0 passed; 1 failed; 0 ignored'; exit 101;; esac
-mkdir -p "$CARGO_TARGET_DIR/debug"
-printf '#!/bin/sh\\necho "✗ seed 7 breaks invariant 3"\\n' > "$CARGO_TARGET_DIR/debug/simulation"
-chmod +x "$CARGO_TARGET_DIR/debug/simulation"
+mkdir -p "$CARGO_TARGET_DIR/simulation"
+printf '#!/bin/sh\\necho "✗ seed 7 breaks invariant 3"\\n' > "$CARGO_TARGET_DIR/simulation/simulation"
+chmod +x "$CARGO_TARGET_DIR/simulation/simulation"
 `,
   { mode: 0o755 },
 );

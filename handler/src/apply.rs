@@ -11,6 +11,7 @@ use crate::aws::rate_limiter::Priority;
 use crate::aws::route53::{ChangeError, Refusal, Route53};
 use crate::domain::check::{Batch, SafePlan};
 use crate::domain::plan::NameChange;
+use crate::domain::search::{Search, halves};
 use crate::domain::service::HostedZoneId;
 use crate::turns::Turns;
 
@@ -35,13 +36,6 @@ pub(crate) struct Applied<'a> {
     pub(crate) full_zones: BTreeMap<HostedZoneId, String>,
 }
 
-/// The most refusals in a row for one zone in one round. One refused name in a full batch needs about ten. Without a
-/// limit, a role without the permission would cost two requests for each name.
-const MAX_REFUSALS_IN_A_ROW: usize = 30;
-
-/// The most refusals for one zone in one round.
-const MAX_REFUSALS: usize = 100;
-
 /// The most refused proofs for one zone in one round. Versions that take over a zone from each other must not keep a
 /// round busy.
 const MAX_REFUSED_PROOFS: usize = 5;
@@ -58,6 +52,7 @@ pub(crate) async fn apply<'a>(
     turns: &Turns<'_>,
     priority: Priority,
     deadline: Deadline,
+    first_place: u32,
 ) -> Applied<'a> {
     let mut zones: BTreeMap<&HostedZoneId, Vec<Batch<'a>>> = BTreeMap::new();
     for batch in plan.batches() {
@@ -66,7 +61,7 @@ pub(crate) async fn apply<'a>(
         }
     }
     let done = Cell::new(0);
-    let writer = Writer { route53, turns, priority, deadline, done: &done };
+    let writer = Writer { route53, turns, priority, deadline, first_place, done: &done };
     let mut applied = Applied::default();
     for zone in join_all(zones.into_values().map(|batches| writer.write(batches))).await {
         applied.done.extend(zone.done);
@@ -85,6 +80,8 @@ struct Writer<'w> {
     turns: &'w Turns<'w>,
     priority: Priority,
     deadline: Deadline,
+    /// Where the search for refused changes tries single ones. It differs between runs.
+    first_place: u32,
     /// The number of changes that were applied, in all zones.
     done: &'w Cell<u32>,
 }
@@ -93,32 +90,20 @@ impl Writer<'_> {
     /// Writes the batches of one zone, one after the other.
     ///
     /// One refused change takes its whole batch with it. The groups of the changes that the refusal names are set
-    /// aside, and the rest is sent again. If the refusal names none of them, the batch is halved until the refused
-    /// groups are alone. The same applies to every other answer that rejects the request, for example because a policy
-    /// of the role excludes a name, since AWS does not report which one.
-    async fn write<'a>(&self, mut batches: Vec<Batch<'a>>) -> Applied<'a> {
+    /// aside, and the rest is sent again. If the refusal names none of them, a [`Search`] finds the refused groups. The
+    /// same applies to every other answer that rejects the request, for example because a policy of the role excludes a
+    /// name, since AWS does not report which one.
+    async fn write<'a>(&self, batches: Vec<Batch<'a>>) -> Applied<'a> {
         let mut applied = Applied::default();
-        let (mut refusals, mut in_a_row, mut refused_proofs) = (0, 0, 0);
+        let mut refused_proofs = 0;
         let mut room = Room::default();
-        batches.reverse();
-        while let Some(batch) = batches.pop() {
-            let (batch, too_large) = room.split(batch);
-            if let Some((changes, reason)) = too_large {
-                applied.rejected.push((changes, reason));
-            }
+        let mut search = Search::new(batches, self.first_place);
+        while let Some(batch) = search.next_part() {
+            let batch = room.split(batch, &mut applied);
             if batch.is_empty() {
                 continue;
             }
             let changes = all(&batch);
-            if refusals == MAX_REFUSALS || in_a_row == MAX_REFUSALS_IN_A_ROW {
-                let reason = format!(
-                    "skipped: Route 53 refused {refusals} other requests for the zone {}, so the handler gave \
-                     the zone up",
-                    changes[0].zone
-                );
-                applied.given_up.push((changes, reason));
-                continue;
-            }
             let zone = &changes[0].zone;
             let proof = match self.turns.proof(zone) {
                 Ok(proof) => proof,
@@ -132,7 +117,7 @@ impl Writer<'_> {
             };
             let error = match self.send(proof.as_ref(), &changes).await {
                 Ok(()) => {
-                    in_a_row = 0;
+                    search.accepted();
                     applied.done.extend(changes);
                     continue;
                 }
@@ -150,26 +135,28 @@ impl Writer<'_> {
                 {
                     refused_proofs += 1;
                     self.turns.decide(zone, self.priority, self.deadline).await;
-                    batches.push(batch);
-                    continue;
+                    search.again([batch]);
                 }
-                ChangeError::Rejected { .. } if batch.len() > 1 => batches.extend(halves(&batch)),
-                ChangeError::Rejected { is_permanent: true, .. } => {
-                    applied.rejected.push((changes, reason));
+                ChangeError::Rejected { .. } if batch.len() > 1 => search.refused(halves(batch)),
+                ChangeError::Rejected { is_permanent, .. } => {
+                    let kind =
+                        if is_permanent { &mut applied.rejected } else { &mut applied.denied };
+                    kind.push((changes, reason));
+                    search.refused([]);
                 }
-                ChangeError::Rejected { .. } => applied.denied.push((changes, reason)),
                 ChangeError::Refused(refusal) if refusal.is_about_room() => {
                     let (growing, rest): (Vec<_>, Vec<_>) =
                         batch.iter().partition(|group| growth(group) > 0);
                     if !growing.is_empty() && !rest.is_empty() {
                         // Those that need no room come first.
-                        batches.extend([growing, rest]);
+                        search.refused([rest, growing]);
                     } else if batch.len() > 1 {
-                        batches.extend(halves(&batch));
+                        search.refused(halves(batch));
                     } else {
                         applied.full_zones.insert(changes[0].zone.clone(), refusal.to_string());
                         room = Room(Some((growth(batch[0]), reason.clone())));
                         applied.rejected.push((changes, reason));
+                        search.refused([]);
                     }
                 }
                 ChangeError::Refused(refusal) => {
@@ -177,27 +164,36 @@ impl Writer<'_> {
                         .iter()
                         .partition(|group| group.iter().any(|change| refusal.blames(change)));
                     if blamed.is_empty() && batch.len() > 1 {
-                        batches.extend(halves(&batch));
-                    } else {
-                        let set_aside = if blamed.is_empty() { &batch } else { &blamed };
-                        let set_aside = (all(set_aside), reason);
-                        if refusal.is_outdated() {
-                            applied.refused.push(set_aside);
-                        } else {
-                            applied.rejected.push(set_aside);
-                        }
-                        // A message may name only the first refused changes. Each attempt takes its part of the
-                        // rate, so the attempts become smaller.
-                        if !blamed.is_empty() && rest.len() > 1 && in_a_row > 0 {
-                            batches.extend(halves(&rest));
-                        } else if !blamed.is_empty() && !rest.is_empty() {
-                            batches.push(rest);
-                        }
+                        search.refused(halves(batch));
+                        continue;
+                    }
+                    let set_aside = if blamed.is_empty() { &batch } else { &blamed };
+                    let kind = match refusal.is_outdated() {
+                        true => &mut applied.refused,
+                        false => &mut applied.rejected,
+                    };
+                    kind.push((all(set_aside), reason));
+                    // A message may name only the first refused changes. Each attempt takes its part of the rate, so the
+                    // attempts become smaller.
+                    let is_first = search.refusals_in_a_row() == 0;
+                    match blamed.is_empty() {
+                        true => search.refused([]),
+                        false if is_first || rest.len() < 2 => search.refused([rest]),
+                        false => search.refused(halves(rest)),
                     }
                 }
             }
-            refusals += 1;
-            in_a_row += 1;
+        }
+        let in_a_row = search.refusals_in_a_row();
+        for batch in search.rest() {
+            let batch = room.split(batch, &mut applied);
+            let Some(change) = batch.iter().copied().flatten().next() else { continue };
+            let reason = format!(
+                "skipped: Route 53 refused {in_a_row} other requests in a row for the zone {}, so the handler gave the \
+                 zone up",
+                change.zone
+            );
+            applied.given_up.push((all(&batch), reason));
         }
         applied
     }
@@ -223,13 +219,15 @@ impl Writer<'_> {
 struct Room(Option<(usize, String)>);
 
 impl Room {
-    /// The groups of a batch that may fit, and the changes of those that do not.
-    fn split<'a>(&self, batch: Batch<'a>) -> (Batch<'a>, Option<NotApplied<'a>>) {
-        let Some((too_much, reason)) = &self.0 else { return (batch, None) };
+    /// The groups of a batch that may fit. The changes of the others are rejected.
+    fn split<'a>(&self, batch: Batch<'a>, applied: &mut Applied<'a>) -> Batch<'a> {
+        let Some((too_much, reason)) = &self.0 else { return batch };
         let (too_large, fitting): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|group| growth(group) >= *too_much);
-        let rejected = (!too_large.is_empty()).then(|| (all(&too_large), reason.clone()));
-        (fitting, rejected)
+        if !too_large.is_empty() {
+            applied.rejected.push((all(&too_large), reason.clone()));
+        }
+        fitting
     }
 }
 
@@ -242,10 +240,4 @@ fn growth(group: &[NameChange]) -> usize {
     let counts = || group.iter().map(NameChange::count);
     let created: usize = counts().map(|changes| changes.created).sum();
     created.saturating_sub(counts().map(|changes| changes.deleted).sum())
-}
-
-/// The halves of a batch, the first one last.
-fn halves<'a>(batch: &Batch<'a>) -> [Batch<'a>; 2] {
-    let (left, right) = batch.split_at(batch.len() / 2);
-    [right.to_vec(), left.to_vec()]
 }

@@ -17,8 +17,10 @@ use crate::aws::route53::ListError;
 use crate::aws::{Aws, AwsError};
 use crate::domain::config::Config;
 use crate::domain::desired::{DesiredState, desired};
-use crate::domain::dns::Rrset;
-use crate::domain::service::{HostedZoneId, LoadBalancerRef, ReadError, Service, ServiceArn};
+use crate::domain::dns::{Rrset, load_balancer_name};
+use crate::domain::service::{
+    ClassicName, HostedZoneId, LoadBalancerRef, ReadError, Service, ServiceArn,
+};
 use crate::domain::trigger::{Reach, Scope, Targets};
 use crate::domain::world::{LifecycleEvent, PendingReads, ReadScope, World};
 use crate::domain::zone::{EnvironmentIdentity, ZoneName};
@@ -72,14 +74,42 @@ impl Observer<'_> {
             }
             Scope::Services(targets) => self.targets(targets, written).await,
         };
-        if !world.services_with_unknown_target(self.identity).is_empty() {
-            self.read_all_load_balancers(&mut world).await;
-        }
+        self.read_unknown_targets(&mut world).await;
         world
     }
 
-    /// Reads all load balancers of both generations, to find out whether records have to stay during a deployment.
-    /// If that fails, nobody knows it.
+    /// Finds out whether records have to stay during a deployment, because the load balancers still exist to which they
+    /// lead.
+    ///
+    /// The DNS name of a load balancer contains its name, so one request finds most of them. If it finds none, only a
+    /// list of all load balancers proves that it is gone.
+    async fn read_unknown_targets(&self, world: &mut World) {
+        let names = |world: &World| -> BTreeSet<String> {
+            let targets = world.unknown_targets(self.identity);
+            let names = targets.iter().filter_map(|(_, target)| load_balancer_name(target));
+            names.map(str::to_owned).collect()
+        };
+        let found = names(world);
+        if !found.is_empty() {
+            let (elb, deadline) = (&self.aws.elb, self.deadline.half());
+            let named = elb.named_load_balancers(&found, self.priority, deadline).await;
+            world.load_balancers.extend(named);
+        }
+        let classic: BTreeSet<ClassicName> =
+            names(world).into_iter().map(ClassicName::new).collect();
+        if !classic.is_empty() {
+            let (elb, deadline) = (&self.aws.elb_classic, self.deadline.half());
+            let named = elb.load_balancers(&classic, self.priority, deadline).await;
+            let existing = named.into_iter().filter(|(_, read)| matches!(read, Ok(Some(_))));
+            world.classic.extend(existing);
+        }
+        if !world.unknown_targets(self.identity).is_empty() {
+            self.read_all_load_balancers(world).await;
+        }
+    }
+
+    /// Reads all load balancers of both generations. If that fails, nobody knows whether the load balancer of a record
+    /// exists.
     async fn read_all_load_balancers(&self, world: &mut World) {
         let (all, classic) = join!(
             self.aws.elb.all_load_balancers(self.priority, self.deadline),
@@ -99,8 +129,8 @@ impl Observer<'_> {
             (Err(error), _) | (_, Err(error)) => Some(error.into()),
         };
         if let Some(error) = error {
-            let unknown = world.services_with_unknown_target(self.identity);
-            world.services.extend(unknown.into_iter().map(|arn| (arn, Err(error.clone()))));
+            let unknown = world.unknown_targets(self.identity);
+            world.services.extend(unknown.into_iter().map(|(arn, _)| (arn, Err(error.clone()))));
         }
     }
 
@@ -231,13 +261,11 @@ impl Observer<'_> {
             };
             let (created, deleted) =
                 (targets.created.contains(service), targets.deleted.contains(service));
+            let since_1970 = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let at_ms = i64::try_from(since_1970.as_millis()).unwrap_or_default();
             let event = match (created, deleted) {
-                (true, _) => LifecycleEvent::Created,
-                (false, true) => {
-                    let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                    let at_ms = i64::try_from(at.as_millis()).unwrap_or_default();
-                    LifecycleEvent::Deleted { at_ms }
-                }
+                (true, _) => LifecycleEvent::Created { at_ms },
+                (false, true) => LifecycleEvent::Deleted { at_ms },
                 (false, false) => continue,
             };
             if is_recent {

@@ -29,7 +29,7 @@ use crate::domain::report::{
 };
 use crate::domain::service::{AwsLocation, HostedZoneId, Service, ServiceArn};
 use crate::domain::soa::{self, negative_ttl};
-use crate::domain::trigger::{Options, Scope, Trigger};
+use crate::domain::trigger::{Options, Reach, Scope, Trigger};
 use crate::domain::world::{LIST_ZONE_THRESHOLD, World};
 use crate::domain::zone::{EnvironmentIdentity, ZoneName, ZoneView};
 use crate::observe::{Candidates, Observer};
@@ -308,14 +308,16 @@ impl Reconciler {
                 self.decide(&observer, &mut task, &mut progress, invocation.nonce).await;
             let plan = plan.check_after(progress.earlier, &policy);
             progress.outcomes.add(plan.outcomes().iter().cloned());
-            progress.add_read_errors(&task, &world, identity);
+            progress.add_read_errors(&task, &world, &self.config, identity);
             if options.dry_run {
                 plan.changes().for_each(|change| progress.changes += change.count());
                 progress.count(&task, &self.config, &world, &plan, &Applied::default());
                 break;
             }
             let deadline = invocation.deadline();
-            let mut applied = apply(&self.aws.route53, &plan, &turns, priority, deadline).await;
+            let place = invocation.nonce.place(round);
+            let mut applied =
+                apply(&self.aws.route53, &plan, &turns, priority, deadline, place).await;
             progress.give_up_zones(&mut applied);
             progress.record(&plan, &applied, &policy);
             progress.count(&task, &self.config, &world, &plan, &applied);
@@ -564,16 +566,25 @@ impl Progress {
         self.given_up.extend(refused.map(|change| change.zone.clone()));
     }
 
-    /// A full pass and a deregistration depend on every read. A run for some services does not depend on a zone
-    /// that cannot be read, except for services that may have a name in it.
-    fn add_read_errors(&mut self, task: &Task, world: &World, identity: &EnvironmentIdentity) {
+    /// A full pass and a deregistration depend on every read. In a run for some services, a zone that cannot be read
+    /// fails only those that may have a name in it.
+    fn add_read_errors(
+        &mut self,
+        task: &Task,
+        world: &World,
+        config: &Config,
+        identity: &EnvironmentIdentity,
+    ) {
         let Task::Reconcile(Scope::Services(targets)) = task else {
             self.lasting_read_errors = world.read_errors();
             return;
         };
-        self.read_errors.extend(world.retryable_read_errors());
+        self.read_errors.extend(world.read_errors.iter().cloned());
         for service in &targets.services {
-            if let Some(error) = world.concealed_name(service, identity) {
+            let reach = targets.reach.get(service).copied().unwrap_or(Reach::Anywhere);
+            let concealed = world.concealed_name(service, identity);
+            let error = concealed.or_else(|| world.unread_zone(service, reach, config));
+            if let Some(error) = error.filter(|_| !self.outcomes.has_failed(service)) {
                 self.outcomes.fail(service, &format!("{error}; the service may have a name there"));
             }
         }

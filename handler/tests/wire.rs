@@ -641,6 +641,158 @@ async fn a_record_stays_while_a_deployment_is_in_progress_and_its_load_balancer_
     assert_snapshot!(statuses("FAILED", 60, false).await, @"failed: elasticloadbalancing:DescribeLoadBalancers for all classic load balancers failed: AccessDenied: not you (request id REQUEST-7)");
 }
 
+/// A pass of an event for a service that is being deployed and whose record leads to `target`. Returns the outcome, and
+/// the requests to Elastic Load Balancing after those that every such event needs.
+async fn deployed_from(target: &str, exists: &'static str) -> (String, Vec<String>) {
+    let script: Script = Box::new(move |call| {
+        match call.operation.as_str() {
+        "DescribeServices" => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+            let mut answer: Value =
+                serde_json::from_str(&services(&[("orders", "ACTIVE")])).expect("JSON");
+            answer["services"][0]["deployments"] = json!([{
+                "status": "PRIMARY", "rolloutState": "IN_PROGRESS",
+                "updatedAt": now.expect("a time").as_secs(),
+            }]);
+            Some((200, answer.to_string()))
+        }
+        "DescribeLoadBalancers" if call.body.contains("Names.member.1=old") => Some(match exists {
+            "v2" => (200, elb("DescribeLoadBalancers", "<LoadBalancers><member><LoadBalancerArn>arn:old</LoadBalancerArn><LoadBalancerName>old</LoadBalancerName><DNSName>internal-old-1.eu-west-1.elb.amazonaws.com</DNSName><IpAddressType>ipv4</IpAddressType><Scheme>internal</Scheme><VpcId>vpc-1</VpcId></member></LoadBalancers>")),
+            _ => (400, "<ErrorResponse><Error><Code>LoadBalancerNotFound</Code><Message>no</Message></Error></ErrorResponse>".into()),
+        }),
+        "ClassicDescribeLoadBalancers" => Some(match exists {
+            "classic" => (200, elb("DescribeLoadBalancers", "<LoadBalancerDescriptions><member><LoadBalancerName>old</LoadBalancerName><DNSName>internal-old-1.eu-west-1.elb.amazonaws.com</DNSName><Scheme>internal</Scheme><VPCId>vpc-1</VPCId></member></LoadBalancerDescriptions>")),
+            _ if call.body.contains("Names.member.1=old") => (400, "<ErrorResponse><Error><Code>LoadBalancerNotFound</Code><Message>no</Message></Error></ErrorResponse>".into()),
+            _ => (200, elb("DescribeLoadBalancers", "<LoadBalancerDescriptions/>")),
+        }),
+        _ => None,
+    }
+    });
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&requests);
+    let logged: Script = Box::new(move |call| {
+        let is_read_ahead = call.body.contains("PageSize=20");
+        if call.operation.ends_with("DescribeLoadBalancers") && !is_read_ahead {
+            let request = format!("{} {}", call.operation, call.body.contains("Names"));
+            log.lock().expect("no holder panics").push(request);
+        }
+        None
+    });
+    let outcome = run(one(), registered(target), either(logged, script)).await;
+    let requests = std::mem::take(&mut *requests.lock().expect("no holder panics"));
+    (outcome.statuses(), requests)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_load_balancer_of_a_record_is_found_by_its_name_during_a_deployment() {
+    let old = "internal-old-1.eu-west-1.elb.amazonaws.com";
+    let waiting =
+        format!("waiting: the deployment is in progress; the record is still CNAME {old}");
+    let by_name = "DescribeLoadBalancers true".to_owned();
+    let classic = "ClassicDescribeLoadBalancers true".to_owned();
+    assert_eq!(deployed_from(old, "v2").await, (waiting.clone(), vec![by_name.clone()]));
+    assert_eq!(deployed_from(old, "classic").await, (waiting, vec![by_name, classic]));
+    // Only a list of all load balancers proves that it is gone.
+    let (statuses, requests) = deployed_from(old, "nowhere").await;
+    assert!(statuses.starts_with("updated"), "{statuses}");
+    assert!(requests.contains(&"DescribeLoadBalancers false".to_owned()), "{requests:?}");
+    assert!(requests.contains(&"ClassicDescribeLoadBalancers false".to_owned()), "{requests:?}");
+}
+
+/// An ECS whose description of each service has these fields, too. `null` removes one.
+fn with_fields(fields: Value) -> Script {
+    Box::new(move |call| {
+        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+        (call.operation == "DescribeServices").then(|| {
+            let mut answer: Value =
+                serde_json::from_str(&services(&requested(&request))).expect("JSON");
+            for service in answer["services"].as_array_mut().expect("services") {
+                for (key, value) in fields.as_object().expect("fields") {
+                    service[key] = value.clone();
+                }
+                let fields = service.as_object_mut().expect("an object");
+                fields.retain(|_, value| !value.is_null());
+            }
+            (200, answer.to_string())
+        })
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_ecs_without_a_field_that_it_always_has_changes_nothing() {
+    for field in ["loadBalancers", "status", "createdAt"] {
+        let zone = registered("old.eu-west-1.elb.amazonaws.com");
+        let outcome = run(one(), zone, with_fields(json!({ field: null }))).await;
+        let expected = format!("the answer has no {field}");
+        assert!(outcome.error().ends_with(&expected), "{}", outcome.statuses());
+        assert_eq!(outcome.count("ChangeResourceRecordSets"), 0, "{field}");
+    }
+    // ECS describes no load balancers of a service of Express Mode.
+    let fields = json!({"loadBalancers": null, "resourceManagementType": "ECS"});
+    let outcome = run(one(), vec![], with_fields(fields)).await;
+    assert!(outcome.statuses().starts_with("ignored"), "{}", outcome.statuses());
+}
+
+/// Fields of a service that is being deployed, with the controller ECS or with another one.
+fn deploying(controller: &str, is_unfinished: bool) -> Value {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.expect("a time").as_secs();
+    if controller == "ECS" {
+        let state = if is_unfinished { "IN_PROGRESS" } else { "COMPLETED" };
+        json!({"deployments": [{"status": "PRIMARY", "rolloutState": state, "updatedAt": now}]})
+    } else {
+        let state = if is_unfinished { "STABILIZING" } else { "STEADY_STATE" };
+        let group = json!([{"targetGroupArn": GROUP}]);
+        json!({"loadBalancers": [], "taskSets": [
+            {"status": "ACTIVE", "stabilityStatus": "STEADY_STATE", "loadBalancers": []},
+            {"status": "PRIMARY", "stabilityStatus": state, "stabilityStatusAt": now,
+             "loadBalancers": group},
+        ]})
+    }
+}
+
+/// The load balancer `old` exists, too.
+fn old_load_balancer(vpc: &'static str) -> Script {
+    Box::new(move |call| {
+        (call.operation == "DescribeLoadBalancers" && call.body.contains("Names.member.1=old")).then(|| {
+            (200, elb("DescribeLoadBalancers", &format!("<LoadBalancers><member><LoadBalancerArn>arn:old</LoadBalancerArn><LoadBalancerName>old</LoadBalancerName><DNSName>internal-old-1.eu-west-1.elb.amazonaws.com</DNSName><IpAddressType>ipv4</IpAddressType><Scheme>internal</Scheme><VpcId>{vpc}</VpcId></member></LoadBalancers>")))
+        })
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_stays_until_the_primary_task_set_is_stable() {
+    for controller in ["ECS", "CODE_DEPLOY"] {
+        for (is_unfinished, expected) in [(true, "waiting"), (false, "updated")] {
+            let zone = registered("internal-old-1.eu-west-1.elb.amazonaws.com");
+            let fields = with_fields(deploying(controller, is_unfinished));
+            let outcome = run(one(), zone, either(old_load_balancer("vpc-1"), fields)).await;
+            let statuses = outcome.statuses();
+            assert!(statuses.starts_with(expected), "{controller} {is_unfinished}: {statuses}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_in_another_zone_stays_until_the_deployment_is_completed() {
+    let zones = json!([
+        {"vpcId": "vpc-1", "hostedZoneId": "Z1", "name": "one.internal"},
+        {"vpcId": "vpc-2", "hostedZoneId": "Z2", "name": "two.internal"},
+    ]);
+    for (is_unfinished, expected) in [(true, false), (false, true)] {
+        let zone: Vec<String> = registered_as("orders.two", "orders")
+            .iter()
+            .map(|rrset| rrset.replace("internal-orders-1", "internal-old-1"))
+            .collect();
+        let script =
+            either(old_load_balancer("vpc-2"), with_fields(deploying("ECS", is_unfinished)));
+        let outcome = run_with_zones(zones.clone(), one(), zone, script).await;
+        let batches = outcome.batches();
+        assert!(batches.contains("CREATE orders.one.internal"), "{batches}");
+        assert_eq!(batches.contains("DELETE orders.two.internal"), expected, "{batches}");
+    }
+}
+
 /// ECS's answer about a service that it does not find.
 fn missing() -> MockResponse {
     let arn = service_arn("orders");
@@ -1007,7 +1159,7 @@ async fn a_zone_is_given_up_after_many_refusals_and_does_not_delay_another_one()
     let statuses = outcome.statuses();
     assert_eq!(statuses.matches("registered").count(), 1, "{statuses}");
     assert_eq!(outcome.report.failures().count(), 200);
-    let given_up = "skipped: Route 53 refused 30 other requests for the zone Z1, so the handler gave the zone up";
+    let given_up = "skipped: Route 53 refused 30 other requests in a row for the zone Z1, so the handler gave the zone up";
     assert!(statuses.contains(given_up), "{statuses}");
     assert!(
         outcome.count("ChangeResourceRecordSets") < 160,
@@ -1017,6 +1169,37 @@ async fn a_zone_is_given_up_after_many_refusals_and_does_not_delay_another_one()
     let aws = outcome.aws.lock().expect("no holder panics");
     let order: Vec<bool> = aws.batches.iter().map(|body| body.contains("two.internal")).collect();
     assert!(order[..2].contains(&true), "the zones take turns: {order:?}");
+}
+
+/// A full pass over this number of services, of which Route 53 refuses some without naming them. Returns how many were
+/// registered, and the number of change requests.
+async fn pass_with_refusals(
+    services: usize,
+    is_refused: impl Fn(usize) -> bool + Send + 'static,
+) -> (usize, usize) {
+    let refusal: Script = Box::new(move |call| {
+        let numbers = call.body.split("<Name>s-").skip(1).filter_map(|rest| rest.get(..4));
+        let mut numbers = numbers.filter_map(|number| number.parse().ok());
+        (call.operation == "ChangeResourceRecordSets" && numbers.any(&is_refused))
+            .then(|| refused("a change is not permitted"))
+    });
+    let script = either(refusal, fleet((0..services).map(|number| format!("s-{number:04}"))));
+    let payload = json!({"reconcile": "all"});
+    let outcome = run_until(Duration::from_secs(840), payload, vec![], script).await;
+    let registered = outcome.statuses().matches("registered").count();
+    (registered, outcome.count("ChangeResourceRecordSets"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_names_that_no_message_names_keep_no_other_name_from_its_record() {
+    // Beside each other, spread, and many.
+    assert_eq!(pass_with_refusals(200, |number| number < 100).await.0, 100);
+    assert_eq!(pass_with_refusals(1_000, |number| number % 20 == 0).await.0, 950);
+    assert_eq!(pass_with_refusals(300, |number| number % 5 == 0).await.0, 240);
+    // A role without the permission costs a bounded number of requests.
+    let (registered, requests) = pass_with_refusals(1_000, |_| true).await;
+    assert_eq!(registered, 0);
+    assert!(requests <= 60, "{requests} requests");
 }
 
 /// A full pass over 600 services, which need four batches.
@@ -1908,6 +2091,34 @@ async fn requests_for_few_services_are_sent_at_once_and_for_many_at_half_of_the_
     // The second request waits until 200 ms after the first one.
     assert_eq!(change(21).await, 5);
     assert_eq!(change(30).await, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_search_of_a_zone_for_an_event_uses_half_of_the_rate_of_route_53() {
+    // A zone of 30 pages, without the name of the deleted service.
+    let mut pages = 0;
+    let zone: Script = Box::new(move |call| {
+        (call.operation == "ListResourceRecordSets").then(|| {
+            pages += 1;
+            let next = format!("x{pages}.internal.");
+            page(&[], (pages < 30).then_some(next.as_str()))
+        })
+    });
+    let script = either(zone, with_status(|_| "INACTIVE"));
+    let outcome = run(deleted("orders"), vec![], script).await;
+    assert!(outcome.count("ListResourceRecordSets") >= 30);
+    let aws = outcome.aws.lock().expect("no holder panics");
+    let lists: Vec<Duration> = aws
+        .log
+        .iter()
+        .filter(|(operation, _)| operation == "ListResourceRecordSets")
+        .map(|(_, at)| *at)
+        .collect();
+    // The name is read first, at once. Each page of the whole zone follows 200 ms after the one before.
+    assert!(
+        lists[2..].windows(2).all(|two| two[1] - two[0] >= Duration::from_millis(200)),
+        "{lists:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -2945,6 +3156,40 @@ async fn a_warm_process_still_retries_after_an_hour_of_errors() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cluster_whose_services_are_denied_leaves_the_others_readable() {
+    let cluster = |name: &str| format!("arn:aws:ecs:eu-west-1:111122223333:cluster/{name}");
+    let names: Vec<String> = (0..200).map(|number| format!("s{number}")).collect();
+    let script: Script = Box::new(move |call| {
+        let is_dev = call.body.contains("dev");
+        match call.operation.as_str() {
+            "ListClusters" => {
+                Some((200, json!({"clusterArns": [cluster("denied"), cluster("dev")]}).to_string()))
+            }
+            "ListServices" => {
+                let place = if is_dev { "dev" } else { "denied" };
+                let arns = names.iter().map(|name| {
+                    format!("arn:aws:ecs:eu-west-1:111122223333:service/{place}/{name}")
+                });
+                Some((200, json!({"serviceArns": arns.collect::<Vec<_>>()}).to_string()))
+            }
+            "DescribeServices" if is_dev && !call.body.contains("\"s7\"") => {
+                let request: Value = serde_json::from_str(&call.body).expect("JSON");
+                Some((200, services(&requested(&request))))
+            }
+            "DescribeServices" => {
+                let body = json!({"__type": "AccessDeniedException", "message": "not you"});
+                Some((400, body.to_string()))
+            }
+            _ => None,
+        }
+    });
+    let outcome = run(json!({"reconcile": "all"}), vec![], script).await;
+    let statuses = outcome.statuses();
+    assert_eq!(statuses.matches("registered").count(), 199);
+    assert_eq!(outcome.report.failures().count(), 201);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_denied_or_invalid_resource_fails_only_itself() {
     let names: Vec<String> = (0..10).map(|number| format!("s{number}")).collect();
     let group =
@@ -3092,9 +3337,13 @@ async fn a_zone_that_cannot_be_read_fails_only_the_services_that_need_it() {
     let outcome = with(one(), 403, &denied, "INACTIVE").await;
     assert!(outcome.statuses().starts_with("deregistered"), "{}", outcome.statuses());
     assert_eq!(outcome.report.read_errors, Vec::<String>::new());
-    // A retry may read the zone.
+    // A retry may read the zone, and an earlier name of the service may be there.
     let outcome = with(one(), 503, "", "ACTIVE").await;
-    assert!(!outcome.report.read_errors.is_empty());
+    assert!(outcome.error().contains("HTTP status 503"), "{}", outcome.statuses());
+    // A new service has no earlier name.
+    let outcome = with(created(), 503, "", "ACTIVE").await;
+    assert!(outcome.statuses().starts_with("updated"), "{}", outcome.statuses());
+    assert_eq!(outcome.report.read_errors, Vec::<String>::new());
     // Nobody knows whether this service still has a name.
     let outcome =
         with(json!({"reconcile": {"cluster": "dev", "service": "web"}}), 403, &denied, "INACTIVE")

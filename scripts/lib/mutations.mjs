@@ -381,13 +381,13 @@ export const mutations = [
     edits: [
       [
         'reconcile.rs',
-        'self.read_errors.extend(world.retryable_read_errors());',
+        'self.read_errors.extend(world.read_errors.iter().cloned());',
         'self.read_errors.extend(world.read_errors());',
       ],
     ],
   },
   {
-    name: 'no isolation of rejected reads',
+    name: 'no isolation of rejected reads of Elastic Load Balancing',
     test: onTheWire('one_denied_or_invalid_resource_fails_only_itself'),
     edits: [
       [
@@ -398,12 +398,39 @@ export const mutations = [
     ],
   },
   {
+    name: 'a zone that fails new services of other zones',
+    test: onTheWire('a_zone_that_cannot_be_read_fails_only_the_services_that_need_it'),
+    edits: [
+      [
+        'domain/world.rs',
+        'own.as_ref().is_none_or(',
+        'own.as_ref().is_none() || own.as_ref().is_some_and(|_| true) || own.as_ref().is_none_or(',
+      ],
+    ],
+  },
+  {
+    name: 'all load balancers read during each deployment',
+    test: onTheWire('the_load_balancer_of_a_record_is_found_by_its_name_during_a_deployment'),
+    edits: [
+      [
+        'domain/dns.rs',
+        'rest.split(\'.\').any(|one| one == "elb")',
+        'rest.is_empty() && rest.split(\'.\').any(|one| one == "elb")',
+      ],
+    ],
+  },
+  {
     name: 'a zone that is never given up',
     test: onTheWire('a_zone_is_given_up_after_many_refusals_and_does_not_delay_another_one'),
     edits: [
-      ['apply.rs', 'MAX_REFUSALS_IN_A_ROW: usize = 30', 'MAX_REFUSALS_IN_A_ROW: usize = 30_000'],
-      ['apply.rs', 'MAX_REFUSALS: usize = 100', 'MAX_REFUSALS: usize = 100_000'],
+      ['domain/search.rs', 'MAX_REFUSALS_IN_A_ROW: u32 = 30', 'MAX_REFUSALS_IN_A_ROW: u32 = 30_000'],
+      ['domain/search.rs', 'BEFORE_PROBES: u32 = 10', 'BEFORE_PROBES: u32 = 10_000'],
     ],
+  },
+  {
+    name: 'many refused names that keep others from their records',
+    test: onTheWire('refused_names_that_no_message_names_keep_no_other_name_from_its_record'),
+    edits: [['domain/search.rs', 'BEFORE_PROBES: u32 = 10', 'BEFORE_PROBES: u32 = 30']],
   },
   {
     name: 'a refusal that names its changes halved nevertheless',
@@ -501,6 +528,67 @@ export const mutations = [
     name: 'a conflict with a service that did not get the name taken for settled',
     test: onTheWire('a_service_waits_for_another_attempt_if_the_one_that_should_get_its_name_did_not_get_it'),
     edits: [['reconcile.rs', '.filter(|_| status == Status::Failed)', '.filter(|_| false)']],
+  },
+  {
+    name: 'no isolation of rejected reads of ECS',
+    test: onTheWire('one_denied_or_invalid_resource_fails_only_itself'),
+    edits: [['aws/ecs.rs', 'is_rejection(&error) && halvings.take()', 'false && is_rejection(&error) && halvings.take()']],
+  },
+  {
+    name: 'services read for tags of others',
+    test: inLibrary('domain::event::tests::a_change_of_other_tags_is_ignored'),
+    edits: [['domain/event.rs', '|key| key.starts_with(TAG_PREFIX)', '|key| key.starts_with(TAG_PREFIX) || true']],
+  },
+  {
+    name: 'services read for every event of ECS',
+    test: inLibrary('domain::event::tests::of_the_events_of_ecs_only_those_that_end_a_deployment_cost_a_request'),
+    edits: [
+      ['domain/event.rs', 'SERVICE_EVENTS.contains(&name) ||', 'SERVICE_EVENTS.contains(&name) || !name.is_empty() ||'],
+    ],
+  },
+  {
+    name: 'names read in every zone of a large environment',
+    test: inLibrary(
+      'domain::world::tests::with_many_zones_names_are_read_where_the_load_balancers_are_and_elsewhere_if_they_are_not_there',
+    ),
+    edits: [['domain/world.rs', 'zones.len() <= MAX_ZONES_AHEAD', 'zones.len() <= 100 * MAX_ZONES_AHEAD']],
+  },
+  {
+    name: 'holders followed whose names no service needs',
+    test: onTheWire('a_long_chain_of_names_from_tags_is_not_followed'),
+    edits: [
+      [
+        'domain/world.rs',
+        'if scope.services.contains(arn) {\n            labels.insert(None);\n        }',
+        'labels.insert(None);',
+      ],
+    ],
+  },
+  {
+    name: 'the status 429 taken for a final answer',
+    test: onTheWire('a_request_is_retried_after_the_status_429'),
+    edits: [['aws/mod.rs', 'response.status().as_u16() == 429 =>', 'response.status().as_u16() == 1429 =>']],
+  },
+  {
+    name: 'only one code of throttling counted',
+    test: onTheWire('every_code_that_the_sdk_knows_counts_as_a_throttle'),
+    edits: [
+      [
+        'aws/mod.rs',
+        'if is_throttled {',
+        'if is_throttled && context.inner().response().is_some_and(|one| answer(one).contains("<Code>Throttling<")) {',
+      ],
+    ],
+  },
+  {
+    name: 'whole zones listed at the full rate for an event',
+    test: onTheWire('the_search_of_a_zone_for_an_event_uses_half_of_the_rate_of_route_53'),
+    edits: [['observe.rs', 'list(zone, None, Priority::Background, deadline)', 'list(zone, None, self.priority, deadline)']],
+  },
+  {
+    name: 'chunks read one after the other',
+    test: onTheWire('requests_for_few_services_are_sent_at_once_and_for_many_at_half_of_the_rate'),
+    edits: [['aws/mod.rs', 'MAX_CONCURRENT_DESCRIBES: usize = 5', 'MAX_CONCURRENT_DESCRIBES: usize = 1']],
   },
 ];
 

@@ -18,7 +18,7 @@ use crate::aws::pages::Pages;
 use crate::aws::rate_limiter::{Priority, RateLimiter};
 use crate::aws::{
     AwsError, Halvings, MAX_CONCURRENT_DESCRIBES, RequestCounter, TooManyRequests, is_rejection,
-    omitted, retry_partition,
+    omitted, required, retry_partition,
 };
 use crate::domain::service::{
     AwsLocation, ClassicName, Gone, LoadBalancerRef, ReadResult, Service, ServiceArn,
@@ -106,15 +106,20 @@ impl Ecs {
         for arn in arns {
             clusters.entry(arn.cluster()).or_default().push(arn);
         }
-        let chunks: Vec<(&str, &[&ServiceArn])> = clusters
+        // Each cluster has its own, so that one whose services are denied leaves enough to the others.
+        let halvings = |arns: &Vec<&ServiceArn>| {
+            Halvings::for_requests(arns.len().div_ceil(MAX_SERVICES_PER_DESCRIBE))
+        };
+        let clusters: Vec<_> =
+            clusters.into_iter().map(|(cluster, arns)| (cluster, halvings(&arns), arns)).collect();
+        let chunks: Vec<(&str, &Halvings, &[&ServiceArn])> = clusters
             .iter()
-            .flat_map(|(cluster, arns)| {
-                arns.chunks(MAX_SERVICES_PER_DESCRIBE).map(move |chunk| (*cluster, chunk))
+            .flat_map(|(cluster, halvings, arns)| {
+                arns.chunks(MAX_SERVICES_PER_DESCRIBE).map(move |chunk| (*cluster, halvings, chunk))
             })
             .collect();
-        let halvings = &Halvings::for_requests(chunks.len());
         stream::iter(chunks)
-            .map(|(cluster, chunk)| {
+            .map(|(cluster, halvings, chunk)| {
                 self.describe_chunk(cluster, chunk, now, priority, deadline, halvings)
             })
             .buffer_unordered(MAX_CONCURRENT_DESCRIBES)
@@ -289,27 +294,7 @@ fn found(
         matches!(service.status(), Some("DRAINING" | "INACTIVE"))
     };
     if let Some(service) = named.min_by_key(is_gone) {
-        return Ok(match service.status() {
-            Some("DRAINING") => Service::Gone(Gone::Draining),
-            Some("INACTIVE") => Service::Gone(Gone::Inactive),
-            _ => Service::Live {
-                created_at_ms: service
-                    .created_at()
-                    .and_then(|at| at.to_millis().ok())
-                    .unwrap_or_default(),
-                load_balancers: load_balancers(service),
-                is_deploying: is_deploying(service, now),
-                uses_shared_ingress: service.resource_management_type()
-                    == Some(&ResourceManagementType::Ecs),
-                tags: service
-                    .tags()
-                    .iter()
-                    .filter_map(|tag| Some((tag.key()?, tag.value().unwrap_or_default())))
-                    .filter(|(key, _)| key.starts_with(TAG_PREFIX))
-                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                    .collect(),
-            },
-        });
+        return describe(arn, service, now);
     }
     let failure = answer
         .failures()
@@ -319,6 +304,41 @@ fn found(
         Some("MISSING") => Ok(Service::Gone(Gone::Missing)),
         Some(reason) => Err(AwsError::new(DESCRIBE, arn.to_string(), reason).into()),
         None => Err(omitted(DESCRIBE, arn)),
+    }
+}
+
+fn describe(
+    arn: &ServiceArn,
+    service: &aws_sdk_ecs::types::Service,
+    now: SystemTime,
+) -> ReadResult<Service> {
+    let created_at_ms = service.created_at().and_then(|at| at.to_millis().ok());
+    // It only tells a service that is gone from its successor.
+    let created_or_later = created_at_ms.unwrap_or(i64::MAX);
+    let uses_shared_ingress =
+        service.resource_management_type() == Some(&ResourceManagementType::Ecs);
+    match required(DESCRIBE, arn, "status", service.status())? {
+        "DRAINING" => Ok(Service::Gone(Gone::Draining { created_at_ms: created_or_later })),
+        "INACTIVE" => Ok(Service::Gone(Gone::Inactive { created_at_ms: created_or_later })),
+        _ => {
+            // ECS describes no load balancers of an Express Mode service.
+            if !uses_shared_ingress {
+                required(DESCRIBE, arn, "loadBalancers", service.load_balancers.as_ref())?;
+            }
+            Ok(Service::Live {
+                created_at_ms: required(DESCRIBE, arn, "createdAt", created_at_ms)?,
+                load_balancers: load_balancers(service),
+                is_deploying: is_deploying(service, now),
+                uses_shared_ingress,
+                tags: service
+                    .tags()
+                    .iter()
+                    .filter_map(|tag| Some((tag.key()?, tag.value().unwrap_or_default())))
+                    .filter(|(key, _)| key.starts_with(TAG_PREFIX))
+                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                    .collect(),
+            })
+        }
     }
 }
 

@@ -191,6 +191,34 @@ impl Elb {
         };
         describe_many(DESCRIBE_BALANCERS, arns, MAX_ARNS_PER_DESCRIBE, None, request).await
     }
+
+    /// The load balancers with these names that exist. Errors are left out, so an absent one may exist.
+    pub async fn named_load_balancers(
+        &self,
+        names: &BTreeSet<String>,
+        priority: Priority,
+        deadline: Deadline,
+    ) -> LoadBalancers {
+        let request = async |names: Vec<String>| {
+            let subject = names.join(", ");
+            let request = self.client.describe_load_balancers().set_names(Some(names));
+            let answer = self.rate_limiter.send(priority, deadline, request.send()).await;
+            let answer = answer.map_err(|error| match error.as_service_error() {
+                Some(error) if error.is_load_balancer_not_found_exception() => {
+                    DescribeError::NotFound
+                }
+                _ => DescribeError::sdk(DESCRIBE_BALANCERS, subject, &error),
+            })?;
+            let found = answer.load_balancers().iter().filter_map(|balancer| {
+                let name = balancer.load_balancer_name()?.to_owned();
+                Some((name, Ok(read_balancer(balancer))))
+            });
+            Ok(found.collect())
+        };
+        let named =
+            describe_many(DESCRIBE_BALANCERS, names, MAX_ARNS_PER_DESCRIBE, None, request).await;
+        named.into_values().filter_map(|read| read.ok().flatten()).collect()
+    }
 }
 
 fn read_group(

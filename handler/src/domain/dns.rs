@@ -24,6 +24,9 @@ pub struct DnsName(Arc<str>);
 #[error("{0}")]
 pub struct NameError(String);
 
+/// With these, the names begin that external-dns gives to its marks of address records.
+const TYPES: [&str; 3] = ["a-", "aaaa-", "cname-"];
+
 impl DnsName {
     /// Parses any name that Route 53 or Elastic Load Balancing may return: labels of printable ASCII.
     pub fn parse(text: &str) -> Result<DnsName, NameError> {
@@ -96,20 +99,21 @@ impl DnsName {
 
     /// The rest of a name that begins with a type of address records, like `cname-orders.dev.internal`.
     pub fn without_type(&self) -> Option<DnsName> {
-        let rest =
-            ["a-", "aaaa-", "cname-"].iter().find_map(|prefix| self.0.strip_prefix(prefix))?;
+        let rest = TYPES.iter().find_map(|prefix| self.0.strip_prefix(prefix))?;
         DnsName::parse(rest).ok()
     }
 
-    /// Whether this is `name` with more text before it, or around its first label, separated by `-` or `.`.
+    /// Whether this is `name` with more text before it, or around its first label, separated by `-` or `.`. After a type
+    /// of address records, the text behind the label needs no separator.
     pub fn contains_name(&self, name: &DnsName) -> bool {
         let is_separated = |before: &str| before.is_empty() || before.ends_with(['-', '.']);
         let (label, parent) = name.0.split_once('.').unwrap_or((&name.0, ""));
         self.0.strip_suffix(parent).and_then(|rest| rest.strip_suffix('.')).is_some_and(|rest| {
             rest.match_indices(label).any(|(start, _)| {
                 let after = &rest[start + label.len()..];
-                is_separated(&rest[..start])
-                    && (after.is_empty() || after.starts_with('-') && !after.contains('.'))
+                let before = &rest[..start];
+                let is_suffix = after.starts_with('-') || TYPES.contains(&before);
+                is_separated(before) && (after.is_empty() || is_suffix && !after.contains('.'))
             })
         })
     }
@@ -313,6 +317,16 @@ impl Rrset {
     }
 }
 
+/// The name of the load balancer in its DNS name, for example `orders` in
+/// `dualstack.internal-orders-1234.eu-west-1.elb.amazonaws.com`. It may lack the upper case of the real one.
+pub fn load_balancer_name(target: &DnsName) -> Option<&str> {
+    let text = target.as_str();
+    let (label, rest) = text.strip_prefix("dualstack.").unwrap_or(text).split_once('.')?;
+    let label = label.strip_prefix("internal-").unwrap_or(label);
+    let (name, _) = label.rsplit_once('-')?;
+    (!name.is_empty() && rest.split('.').any(|one| one == "elb")).then_some(name)
+}
+
 /// Text for operators: `A 10.0.0.7` or `A alias to x`.
 impl fmt::Display for Rrset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -331,6 +345,27 @@ impl fmt::Display for Rrset {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_dns_name_of_a_load_balancer_contains_its_name() {
+        let name = |text: &str| {
+            let target = DnsName::parse(text).expect("a DNS name");
+            load_balancer_name(&target).map(str::to_owned)
+        };
+        for text in [
+            "internal-my-lb-1-1234567890.eu-west-1.elb.amazonaws.com",
+            "dualstack.internal-my-lb-1-1234567890.eu-west-1.elb.amazonaws.com",
+            "my-lb-1-1234567890.us-east-1.elb.amazonaws.com",
+            "my-lb-1-0123456789abcdef.elb.eu-west-1.amazonaws.com.cn",
+        ] {
+            assert_eq!(name(text).as_deref(), Some("my-lb-1"), "{text}");
+        }
+        for text in
+            ["shop.example.com", "elb.amazonaws.com", "internal-1.elb.eu-west-1.example.com"]
+        {
+            assert_eq!(name(text), None, "{text}");
+        }
+    }
     use insta::assert_snapshot;
     use proptest::prelude::*;
 

@@ -40,6 +40,12 @@ impl Nonce {
         Nonce(number)
     }
 
+    /// Where the search for refused changes begins. It differs between invocations, and between the rounds of each.
+    pub fn place(self, round: usize) -> u32 {
+        let number = u32::try_from(self.0 & u64::from(u32::MAX)).unwrap_or_default();
+        number.wrapping_add(u32::try_from(round * 1_000).unwrap_or_default())
+    }
+
     /// The TTL of a marker that replaces one with the TTL `before`. The two always differ.
     fn ttl_seconds(self, before: Option<i64>) -> i64 {
         let ttl = MIN_TTL_SECONDS + i64::try_from(self.0 % NONCE_COUNT.unsigned_abs()).unwrap_or(0);

@@ -25,6 +25,7 @@ pub mod zone;
 pub mod check;
 pub mod desired;
 pub mod plan;
+pub mod search;
 pub mod world;
 
 // Two versions at once.

@@ -325,7 +325,7 @@ enum Release<'a> {
     With(&'a DnsName),
     /// After it has its desired name, which is in another zone.
     After,
-    /// It does not get its desired name.
+    /// It does not get its desired name, or that name leads to a load balancer that a deployment has not reached.
     Never,
 }
 
@@ -377,6 +377,11 @@ impl<'a> Winners<'a> {
         let wanted = record.at();
         if wanted == *at {
             return Release::Now;
+        }
+        // The load balancer of the desired record may have no running task until the deployment is completed.
+        let held = cases.get(at).and_then(Case::holder);
+        if held.is_some_and(|held| record.waits_for_deployment(&held.records)) {
+            return Release::Never;
         }
         let has_it = cases
             .get(&wanted)
@@ -866,7 +871,7 @@ mod tests {
     #[test]
     fn a_service_that_is_gone_or_opted_out_loses_its_name() {
         let held = Scene::default().managed("orders", "orders", "lb");
-        assert_snapshot!(check(held.clone().service("orders", DesiredState::Gone(Gone::Draining))), @r#"
+        assert_snapshot!(check(held.clone().service("orders", DesiredState::Gone(Gone::Draining { created_at_ms: 0 }))), @r#"
         - orders.internal CNAME lb.elb.amazonaws.com
         - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
         orders deregistered: ECS reports DRAINING
@@ -1074,7 +1079,7 @@ mod tests {
     fn a_name_passes_from_a_service_that_is_gone_in_one_change() {
         let scene = Scene::default()
             .managed("shop", "old", "lb")
-            .service("old", DesiredState::Gone(Gone::Inactive))
+            .service("old", DesiredState::Gone(Gone::Inactive { created_at_ms: 0 }))
             .service("new", record("shop", "lb"));
         let with_another = scene.clone().older_service("newest", 9, record("shop", "lb2"));
         assert_snapshot!(check(with_another), @r#"

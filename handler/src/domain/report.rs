@@ -245,6 +245,10 @@ impl Outcomes {
         }
     }
 
+    pub fn has_failed(&self, service: &ServiceArn) -> bool {
+        self.0.get(service).is_some_and(|outcome| outcome.status == Status::Failed)
+    }
+
     /// Replaces the status and the reason of a service by a failure.
     pub fn fail(&mut self, service: &ServiceArn, reason: &str) {
         self.replace(service, Status::Failed, reason);

@@ -252,16 +252,21 @@ pub enum Service {
 pub enum Gone {
     /// The service or its cluster does not exist.
     Missing,
-    Draining,
-    Inactive,
+    /// With the time of the creation, in milliseconds since 1970.
+    Draining {
+        created_at_ms: i64,
+    },
+    Inactive {
+        created_at_ms: i64,
+    },
 }
 
 impl fmt::Display for Gone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Gone::Missing => "MISSING",
-            Gone::Draining => "DRAINING",
-            Gone::Inactive => "INACTIVE",
+            Gone::Draining { .. } => "DRAINING",
+            Gone::Inactive { .. } => "INACTIVE",
         })
     }
 }

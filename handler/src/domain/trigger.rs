@@ -262,10 +262,6 @@ impl Trigger {
     fn merge(&mut self, other: &Trigger) -> bool {
         match (self, other) {
             (
-                Trigger::Deregister { zone, options },
-                Trigger::Deregister { zone: other_zone, options: other_options },
-            ) => zone == other_zone && options == other_options,
-            (
                 Trigger::Reconcile { scope, options },
                 Trigger::Reconcile { scope: other_scope, options: other_options },
             ) if options == other_options => {

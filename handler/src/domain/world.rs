@@ -13,7 +13,7 @@ use crate::domain::service::{
 };
 use crate::domain::tags::Tags;
 use crate::domain::trigger::Reach;
-use crate::domain::zone::{EnvironmentIdentity, Managed, NameState, ZoneName, ZoneView};
+use crate::domain::zone::{EnvironmentIdentity, NameState, ZoneName, ZoneView};
 
 /// The answers of ECS, Elastic Load Balancing and Route 53, and the errors in their place. A failed read
 /// affects only decisions that depend on it.
@@ -54,7 +54,10 @@ pub struct ReadScope {
 /// The event that began or ended a service's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LifecycleEvent {
-    Created,
+    Created {
+        /// Milliseconds since 1970.
+        at_ms: i64,
+    },
     Deleted {
         /// Milliseconds since 1970.
         at_ms: i64,
@@ -137,14 +140,25 @@ impl World {
         self.read_errors.iter().cloned().chain(zones).collect()
     }
 
-    /// Like `read_errors`, but without the zones that a retry cannot read. The services that need such a zone have
-    /// failed. All others do not depend on it.
-    pub fn retryable_read_errors(&self) -> Vec<String> {
-        let is_accessible =
-            |(zone, _): &(&HostedZoneId, &ZoneView)| !self.inaccessible_zones.contains(*zone);
-        let zones =
-            self.zones.iter().filter(is_accessible).flat_map(|(_, view)| view.read_errors());
-        self.read_errors.iter().cloned().chain(zones.map(ToString::to_string)).collect()
+    /// Why a run may have missed a name of a service: a zone in which the service may have one cannot be read at the
+    /// moment. If a retry cannot read the zone either, the service must not fail for it for ever.
+    pub fn unread_zone(
+        &self,
+        service: &ServiceArn,
+        reach: Reach,
+        config: &Config,
+    ) -> Option<&ReadError> {
+        let own = match (reach, self.services.get(service)) {
+            (Reach::New | Reach::Unmoved, Some(Ok(live @ Service::Live { .. }))) => {
+                Some(self.zones_of(live, config))
+            }
+            _ => None,
+        };
+        let zones = self.zones.iter().filter(|(zone, _)| {
+            !self.inaccessible_zones.contains(*zone)
+                && own.as_ref().is_none_or(|own| own.contains_key(*zone))
+        });
+        zones.flat_map(|(_, view)| view.read_errors()).next()
     }
 
     /// Why nobody knows whether a service that is gone still has a name: none was found, and a zone cannot be read.
@@ -186,8 +200,14 @@ impl World {
     pub fn reject_outdated(&mut self, service: &ServiceArn, event: LifecycleEvent) {
         let Some(Ok(answer)) = self.services.get(service) else { return };
         let contradiction = match (event, answer) {
-            (LifecycleEvent::Created, Service::Gone(Gone::Missing)) => {
+            (LifecycleEvent::Created { .. }, Service::Gone(Gone::Missing)) => {
                 "ECS does not return the service yet, although it was created a moment ago"
+            }
+            (
+                LifecycleEvent::Created { at_ms },
+                Service::Gone(Gone::Draining { created_at_ms } | Gone::Inactive { created_at_ms }),
+            ) if created_at_ms.saturating_add(EVENT_TIME_PRECISION_MS) < at_ms => {
+                "ECS still returns the former service of this name, although it was created again a moment ago"
             }
             (LifecycleEvent::Deleted { at_ms }, Service::Live { created_at_ms, .. })
                 if *created_at_ms < at_ms + EVENT_TIME_PRECISION_MS =>
@@ -355,24 +375,20 @@ impl World {
     }
 
     /// The services that are being deployed and have a record whose target is none of the load balancers that were
-    /// read. All load balancers have to be read to know whether that one still exists.
-    pub fn services_with_unknown_target(
-        &self,
-        identity: &EnvironmentIdentity,
-    ) -> BTreeSet<ServiceArn> {
+    /// read, with these targets. Only another read tells whether that load balancer still exists.
+    pub fn unknown_targets(&self, identity: &EnvironmentIdentity) -> Vec<(ServiceArn, DnsName)> {
         let is_deploying = |service: &ServiceArn| {
             matches!(self.services.get(service), Some(Ok(Service::Live { is_deploying: true, .. })))
         };
         let targets = self.targets();
-        let has_unknown_target = |managed: &Managed| {
-            let mut records = managed.records.iter();
-            records.any(|rrset| rrset.leads_to().is_some_and(|target| !targets.contains(&target)))
-        };
-        self.zones
-            .values()
-            .flat_map(|zone| zone.managed(identity))
-            .filter(|(_, managed)| is_deploying(&managed.service) && has_unknown_target(managed))
-            .map(|(_, managed)| managed.service)
+        let managed = self.zones.values().flat_map(|zone| zone.managed(identity));
+        managed
+            .filter(|(_, managed)| is_deploying(&managed.service))
+            .flat_map(|(_, managed)| {
+                let found = managed.records.iter().filter_map(|rrset| rrset.leads_to());
+                let unknown = found.filter(|target| !targets.contains(target));
+                unknown.map(|target| (managed.service.clone(), target)).collect::<Vec<_>>()
+            })
             .collect()
     }
 
@@ -688,7 +704,9 @@ mod tests {
     #[test]
     fn no_zone_is_searched_for_the_marker_of_a_service_without_load_balancers() {
         let mut world = World::default();
-        world.services.insert(arn("dev/orders"), Ok(Service::Gone(Gone::Draining)));
+        world
+            .services
+            .insert(arn("dev/orders"), Ok(Service::Gone(Gone::Draining { created_at_ms: 0 })));
         world.zones.entry(HostedZoneId::new("Z1")).or_default().add(&name("orders"), vec![]);
         let zones = |reach| {
             let services = BTreeSet::from([arn("dev/orders")]);
@@ -733,13 +751,18 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let deleted = LifecycleEvent::Deleted { at_ms: 1_000 };
-        assert!(after(Service::Gone(Gone::Missing), LifecycleEvent::Created));
+        let created = LifecycleEvent::Created { at_ms: 60_000 };
+        assert!(after(Service::Gone(Gone::Missing), created));
         assert!(after(live(900), deleted));
-        assert!(!after(live(900), LifecycleEvent::Created));
+        assert!(!after(live(900), created));
         assert!(after(live(1_900), deleted), "the event was sent at 1.9 s or before");
         assert!(!after(live(2_000), deleted), "it was created again");
         assert!(!after(Service::Gone(Gone::Missing), deleted));
-        assert!(!after(Service::Gone(Gone::Inactive), LifecycleEvent::Created));
+        // A former service of the same name, and one that was deleted right after its creation.
+        let inactive = |created_at_ms| Service::Gone(Gone::Inactive { created_at_ms });
+        assert!(after(inactive(58_000), created));
+        assert!(!after(inactive(59_500), created));
+        assert!(!after(inactive(61_000), created));
     }
 
     #[test]

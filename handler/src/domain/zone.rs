@@ -503,6 +503,7 @@ mod tests {
             "edns-orders",
             "_edns.orders",
             "cname-orders-edns",
+            "cname-ordersedns",
             "orders-edns",
         ] {
             assert!(is_foreign(marker, &[]), "{marker}");
@@ -510,7 +511,8 @@ mod tests {
         for (marker, others) in [
             ("cname-web", vec!["web"]),
             ("cname-reorders", vec![]),
-            ("cname-orders2", vec![]),
+            ("cname-orders2", vec!["orders2"]),
+            ("orders2", vec![]),
             ("cname-orders-api", vec!["orders-api"]),
             ("cname-my-orders", vec!["my-orders"]),
             ("cname-orders.team", vec![]),

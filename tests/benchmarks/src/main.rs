@@ -1,7 +1,9 @@
 //! `npm run bench`: measures the handler and prints the results. With a path it also writes them as a
 //! Markdown document.
 
-use std::fmt::Write as _;
+mod failures;
+mod table;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,14 +11,16 @@ use std::time::Duration;
 
 use benchmarks::binary::{LATENCY, Process};
 use benchmarks::workload::{
-    self, DeliveryMode, Figures, QUEUE, ROUND_TRIP, add_records, call, created, delete,
-    deleted_unattached, detach, ecs_event, fleet, fleet_behind, full_name, full_pass, leave_room,
-    one, one_with, one_with_zones, quota_time, record_name, rename, replace_load_balancer, run,
-    tagged, with_ttl,
+    DeliveryMode, Figures, QUEUE, ROUND_TRIP, add_records, call, created, delete,
+    deleted_unattached, detach, ecs_event, fleet, fleet_behind, full_pass, one, one_with_zones,
+    quota_time, record_name, replace_load_balancer, run, tagged,
 };
 use serde_json::json;
 use simulation::account::Account;
-use simulation::faults::{Denied, Faults, Subject};
+
+use crate::table::{
+    Table, calls, mebibytes, median, millis, per_service, print, ratio, seconds, show_calls,
+};
 
 const USAGE: &str = "usage: benchmarks HANDLER NOOP PLANNER-OUTPUT [DOCUMENT]
 
@@ -31,9 +35,6 @@ npm run bench builds all of these and passes them.";
 const LARGE_ACCOUNTS: [(usize, usize, u128); 4] =
     [(5, 0, 2), (400, 0, 3), (5, 9_000, 2), (400, 9_000, 3)];
 
-/// The timeout of the function.
-const TIMEOUT: Duration = Duration::from_secs(840);
-
 /// The events over which the processor time of one is measured, because the system counts it in hundredths of a second.
 const MEASURED_EVENTS: usize = 100;
 
@@ -45,62 +46,6 @@ const MEMORY: u64 = 256;
 
 /// The exit status for invalid arguments.
 const INVALID_ARGUMENTS: u8 = 2;
-
-struct Row {
-    subject: String,
-    measured: String,
-    goal: String,
-    is_met: bool,
-}
-
-impl Row {
-    fn mark(&self) -> &'static str {
-        if self.is_met { "✓" } else { "✗" }
-    }
-}
-
-/// The results, in sections with a title.
-#[derive(Default)]
-struct Table(Vec<(&'static str, Vec<Row>)>);
-
-impl Table {
-    fn section(&mut self, title: &'static str) {
-        print(&format!("\n{title}"));
-        self.0.push((title, Vec::new()));
-    }
-
-    /// Adds a row to the latest section, and prints it.
-    fn row(
-        &mut self,
-        subject: impl Into<String>,
-        measured: String,
-        goal: impl Into<String>,
-        is_met: bool,
-    ) {
-        let row = Row { subject: subject.into(), measured, goal: goal.into(), is_met };
-        print(&format!("  {} {}: {} (goal: {})", row.mark(), row.subject, row.measured, row.goal));
-        if let Some((_, rows)) = self.0.last_mut() {
-            rows.push(row);
-        }
-    }
-
-    fn markdown(&self) -> String {
-        let mut text = String::new();
-        for (title, rows) in &self.0 {
-            let _ = writeln!(text, "\n## {title}\n\n| | measured | goal | |\n|---|---|---|---|");
-            for row in rows {
-                let Row { subject, measured, goal, .. } = row;
-                let _ = writeln!(text, "| {subject} | {measured} | {goal} | {} |", row.mark());
-            }
-        }
-        text
-    }
-}
-
-/// Prints a line. A closed pipe changes neither the measurement nor the document.
-fn print(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -145,7 +90,9 @@ fn measure(
     large_accounts(&mut table);
     bursts(&mut table);
     full_passes(&mut table);
-    failures(&mut table);
+    failures::deployments(&mut table);
+    failures::failures(&mut table);
+    failures::queues(&mut table);
     processes(&mut table, handler, noop)?;
     shares(&mut table, handler)?;
     plans(&mut table, planner)?;
@@ -156,42 +103,6 @@ fn measure(
         print(&format!("\nwritten to {}", document.display()));
     }
     Ok(())
-}
-
-/// The calls to ECS, Elastic Load Balancing and Route 53.
-fn calls(figures: &Figures) -> [usize; 3] {
-    ["ecs", "elb", "route53"].map(|api| figures.to(api))
-}
-
-fn show_calls([ecs, elb, route53]: [usize; 3]) -> String {
-    format!("ECS {ecs} · ELB {elb} · Route 53 {route53}")
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{:.1} s", duration.as_secs_f64())
-}
-
-fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1_000.0
-}
-
-fn ratio(one: Duration, other: Duration) -> f64 {
-    one.as_secs_f64() / other.as_secs_f64()
-}
-
-fn median(mut all: Vec<Duration>) -> Duration {
-    all.sort();
-    all[all.len() / 2]
-}
-
-#[allow(clippy::cast_precision_loss, reason = "numbers of calls")]
-fn per_service(calls: usize, services: usize) -> f64 {
-    calls as f64 / services as f64
-}
-
-#[allow(clippy::cast_precision_loss, reason = "sizes of files and processes")]
-fn mebibytes(bytes: u64) -> f64 {
-    bytes as f64 / 1_048_576.0
 }
 
 fn events(table: &mut Table) {
@@ -262,6 +173,16 @@ fn events(table: &mut Table) {
             show_calls(calls(&figures)),
             "none",
             calls(&figures) == [0; 3],
+        );
+    }
+    // The rule leaves the event IN_PROGRESS out. If another rule sends it, the service is read.
+    for event in ["SERVICE_DEPLOYMENT_IN_PROGRESS", "SERVICE_DEPLOYMENT_COMPLETED"] {
+        let figures = one(registered.clone(), &ecs_event(event, 0));
+        table.row(
+            format!("calls: {event} of an unchanged service"),
+            show_calls(calls(&figures)),
+            "ECS 1 · ELB 2 · Route 53 1",
+            calls(&figures) == [1, 2, 1],
         );
     }
 }
@@ -378,8 +299,10 @@ fn bursts(table: &mut Table) {
     table.row(
         "direct, 2,000 services at once",
         format!(
-            "{} of 2,000 names right after the next full pass, {calls:.1} Route 53 calls per service; {} invocations failed before",
-            figures.right, figures.failed
+            "{} of 2,000 names right after the next full pass, {calls:.1} Route 53 calls per service; {} invocations failed before, each within {}",
+            figures.right,
+            figures.failed,
+            seconds(figures.longest)
         ),
         "no name missing, at most 2 Route 53 calls per service",
         figures.right == 2_000 && calls <= 2.0,
@@ -452,6 +375,13 @@ fn full_passes(table: &mut Table) {
                 peak <= 5,
             );
         }
+        let [ecs, elb, _] = in_sync.first_second;
+        table.row(
+            format!("{services} services, in sync: requests in the first second"),
+            format!("ECS {ecs} of the account's 100 at once · ELB {elb} of 40"),
+            "half of the requests at once and of the rate: ECS 60 · ELB 25",
+            ecs <= 60 && elb <= 25,
+        );
         let shortest =
             quota_time(2 * services, 750.0, 50.0) + quota_time(services / 10, 50.0, 10.0);
         table.row(
@@ -465,131 +395,6 @@ fn full_passes(table: &mut Table) {
             missing.took < Duration::from_secs(290),
         );
     }
-}
-
-/// What a failure costs, and whom it affects.
-fn failures(table: &mut Table) {
-    table.section("Much work, and failures");
-    let services = 5_000;
-    let registered = full_pass(fleet(services)).account;
-    let figures = workload::full_passes(registered.clone(), 1, |simulation| {
-        simulation.environments[0].ttl = 30;
-        simulation.function_timeout = TIMEOUT;
-    });
-    let changed = with_ttl(&figures.account, 30);
-    table.row(
-        "another TTL for 5,000 services: time in one invocation",
-        format!("{changed} records changed after {}", seconds(figures.took)),
-        format!("all, in the function's {}", seconds(TIMEOUT)),
-        changed == services,
-    );
-
-    let short = Duration::from_secs(60);
-    let throttled = Faults { throttled: 1_000, until_ms: u64::MAX / 2, ..Faults::default() };
-    let figures = one_with(fleet(1), &created(0, true), |simulation| {
-        simulation.faults = throttled.clone();
-        simulation.function_timeout = short;
-    });
-    table.row(
-        "every request throttled, a function with 60 s: longest of the three attempts at an event",
-        seconds(figures.longest),
-        "less than 60 s, with a report",
-        figures.longest < short && figures.failed == 3,
-    );
-    let figures = workload::full_passes(fleet(220), 1, |simulation| simulation.faults = throttled);
-    table.row(
-        "every request throttled, a function with 300 s: full pass over 220 services",
-        seconds(figures.longest),
-        "less than 300 s, with a report",
-        figures.longest < Duration::from_secs(300) && figures.failed == 0,
-    );
-
-    let denied = Denied {
-        operation: "ChangeResourceRecordSets".into(),
-        subject: Some(Subject::Name(full_name(2))),
-        from_ms: 0,
-        is_permanent: true,
-    };
-    let figures = workload::full_passes(fleet(5), 1, |simulation| {
-        simulation.faults.denied = Some(denied);
-    });
-    let attempts = figures.of("ChangeResourceRecordSets") + figures.throttled;
-    table.row(
-        "a permission missing for one of five new names",
-        format!("{} names are right after {attempts} change requests", figures.right),
-        "4",
-        figures.right == 4,
-    );
-
-    let refused = |from: usize, to: usize| (from..to).map(full_name);
-    let with_one_refused = |account: Account| {
-        workload::full_passes(account, 1, |simulation| {
-            simulation.rejected_names = refused(0, 1).collect();
-            simulation.function_timeout = TIMEOUT;
-        })
-    };
-    let figures = with_one_refused(fleet(5_000));
-    let again = with_one_refused(figures.account.clone());
-    table.row(
-        "one of 5,000 names refused for good, without a reason: calls of the next full pass",
-        format!(
-            "{}, and {} refusals; {} names are right",
-            show_calls(calls(&again)),
-            again.throttled,
-            again.right
-        ),
-        "at most 10 % more than in sync, 4999 names",
-        again.right == 4_999 && again.to("ecs") <= 606 && again.throttled <= 30,
-    );
-    let figures = workload::full_passes(fleet(200), 1, |simulation| {
-        simulation.rejected_names = refused(0, 100).collect();
-    });
-    table.row(
-        "100 of 200 names refused for good, without a reason: refusals in a full pass",
-        format!("{} in {}", figures.throttled, seconds(figures.longest)),
-        "at most 200: the zone is given up twice",
-        figures.throttled <= 200,
-    );
-
-    let mut full = full_pass(fleet(20)).account;
-    leave_room(&mut full, 0);
-    let newcomers = fleet(40);
-    full.ecs = newcomers.ecs;
-    full.load_balancers = newcomers.load_balancers;
-    full.target_groups = newcomers.target_groups;
-    let figures = workload::full_passes(full, 1, |_| {});
-    table.row(
-        "20 new services in a full zone: change requests in a full pass",
-        format!("{}; {} names are right", figures.throttled, figures.right),
-        "at most 10, the 20 other names",
-        figures.throttled <= 10 && figures.right == 20,
-    );
-
-    let alone = workload::full_passes(fleet(1_000), 1, |_| {});
-    let figures = workload::full_passes(fleet(1_000), 2, |_| {});
-    let over = ratio(figures.longest, alone.longest);
-    table.row(
-        "two full passes over 1,000 new services at once, compared with one",
-        format!(
-            "{over:.2} times as long, {} refused requests, {} names are right",
-            figures.throttled, figures.right
-        ),
-        "2 times, all names",
-        figures.right == 1_000 && over <= 2.0,
-    );
-
-    let mut chain = full_pass(fleet(13)).account;
-    for number in 0..12 {
-        rename(&mut chain, number, number + 1);
-    }
-    delete(&mut chain, 12);
-    let figures = one(chain, &call("DeleteService", 12, json!({})));
-    table.row(
-        "a chain of 12 services, each with the name that the next one wants, after the last name ended",
-        format!("{}, {} invocations failed", show_calls(calls(&figures)), figures.failed),
-        "at most 60 calls, no failure",
-        calls(&figures).iter().sum::<usize>() <= 60 && figures.failed == 0,
-    );
 }
 
 fn processes(table: &mut Table, handler: &Path, noop: &Path) -> Result<(), String> {

@@ -4,7 +4,8 @@
 //! Time is virtual, so all figures are the same on every machine. A fleet is a number of services in one
 //! cluster and one zone, each with its own load balancer.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,29 +20,29 @@ use simulation::account::{
     ACCOUNT, Account, Attachment, EcsState, REGION, ServiceName, ServiceStatus, StoredLoadBalancer,
     StoredService, target_group_arn,
 };
-use simulation::faults::Faults;
+use simulation::faults::{Faults, Rejection};
 use simulation::history::{EventDelivery, event};
-use simulation::invariants::NameRecords;
-use simulation::lambda::{FUNCTION_TIMEOUT, Lambda};
-use simulation::oracle::EnvironmentConfig;
+use simulation::invariants::{NameRecords, name_of};
+use simulation::lambda::{DEPLOYMENT, Lambda};
+use simulation::oracle::{EnvironmentConfig, Expected, expected};
+use simulation::queue::{self, MAX_CONCURRENT_BATCHES, Message, QueueSettings};
 use simulation::route53::{Action, Author, HostedZone, StoredRrset};
 use simulation::state::{Simulation, TracedRequest};
 use simulation::virtual_time;
 
 const CLUSTER: &str = "prod";
 const ZONE: &str = "Z1";
-const VPC: &str = "vpc-1";
 const FULL_PASS: &str = r#"{"reconcile":"all"}"#;
 const SCHEDULED: &str = r#"{"source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#;
 
 /// The time of a request and its response together.
 pub const ROUND_TRIP: Duration = Duration::from_millis(50);
 
-/// The queue as the stack configures it.
-pub const QUEUE: DeliveryMode = DeliveryMode::Queue { batch: 100, window: Duration::from_secs(5) };
+/// The queue of the events of ECS.
+pub const QUEUE: DeliveryMode = DeliveryMode::Queue(queue::EVENTS);
 
-/// The number of batches from the queue that the function handles at the same time.
-const MAX_CONCURRENT_BATCHES: usize = 2;
+/// The queue of Elastic Load Balancing calls.
+pub const LOAD_BALANCER_QUEUE: DeliveryMode = DeliveryMode::Queue(queue::LOAD_BALANCER_CALLS);
 
 /// The figures of one workload.
 #[derive(Clone, Debug)]
@@ -60,12 +61,19 @@ pub struct Figures {
     pub route53_peak: usize,
     /// The greatest number of requests to ECS within one second.
     pub ecs_peak: usize,
+    /// The requests to ECS, Elastic Load Balancing and Route 53 within the first second.
+    pub first_second: [usize; 3],
     /// Services with the right names at the end.
     pub right: usize,
+    right_services: BTreeSet<ServiceName>,
     /// Invocations and messages that failed.
     pub failed: usize,
     /// The longest invocation.
     pub longest: Duration,
+    /// When each invocation began.
+    pub invoked_at: Vec<Duration>,
+    /// Messages in the dead-letter queue.
+    pub given_up: usize,
     /// The account at the end.
     pub account: Account,
 }
@@ -74,6 +82,11 @@ impl Figures {
     /// Requests to ECS (`ecs`), Elastic Load Balancing (`elb`) or Route 53 (`route53`).
     pub fn to(&self, api: &str) -> usize {
         self.calls.iter().filter(|(name, _)| api_of(name) == api).map(|(_, count)| count).sum()
+    }
+
+    /// The services among these that have the right names at the end.
+    pub fn right_among(&self, numbers: Range<usize>) -> usize {
+        numbers.filter(|number| self.right_services.contains(&name(*number))).count()
     }
 
     /// Requests of one operation.
@@ -95,7 +108,7 @@ pub fn environment() -> EnvironmentConfig {
     environment_with_zones(1)
 }
 
-/// An environment with a number of zones, each for a VPC of its own. The services are in the first one.
+/// An environment with a number of zones, each for a VPC of its own.
 fn environment_with_zones(zones: usize) -> EnvironmentConfig {
     let zone = |number| (format!("vpc-{number}"), format!("Z{number}"), "internal".into());
     EnvironmentConfig {
@@ -127,7 +140,22 @@ pub fn fleet_behind(load_balancers: usize, services: usize) -> Account {
     };
     account.zones.insert(ZONE.into(), zone());
     for number in 0..services {
-        add(&mut account, number, number % load_balancers);
+        add(&mut account, number, number % load_balancers, 1);
+    }
+    account
+}
+
+/// An account with a number of services in each of several zones, without records. The services of the first zone have
+/// the lowest numbers.
+pub fn fleet_in_zones(zones: &[usize]) -> Account {
+    let mut account = fleet(0);
+    let mut number = 0;
+    for (zone_number, services) in (1..).zip(zones) {
+        account.zones.insert(format!("Z{zone_number}"), zone());
+        for _ in 0..*services {
+            add(&mut account, number, number, zone_number);
+            number += 1;
+        }
     }
     account
 }
@@ -155,10 +183,13 @@ fn zone() -> HostedZone {
     zone
 }
 
-fn add(account: &mut Account, number: usize, load_balancer: usize) {
+fn add(account: &mut Account, number: usize, load_balancer: usize, zone: usize) {
     let (name, balancer) = (name(number), name(load_balancer).1);
-    let load_balancer =
-        StoredLoadBalancer { vpc: VPC.into(), internal: true, ..StoredLoadBalancer::default() };
+    let load_balancer = StoredLoadBalancer {
+        vpc: format!("vpc-{zone}"),
+        internal: true,
+        ..StoredLoadBalancer::default()
+    };
     account.load_balancers.insert(balancer.clone(), load_balancer);
     account.target_groups.insert(name.1.clone(), vec![balancer]);
     let service = StoredService {
@@ -260,6 +291,20 @@ pub fn detach(account: &mut Account, number: usize) {
     }
 }
 
+/// Connects the target group of a service with the load balancer of another one.
+pub fn reconnect(account: &mut Account, number: usize, other: usize) {
+    account.target_groups.insert(name(number).1, vec![name(other).1]);
+}
+
+/// A call of the Elastic Load Balancing API that connects target groups with load balancers.
+pub fn load_balancer_call() -> String {
+    json!({
+        "source": "aws.elasticloadbalancing", "detail-type": "AWS API Call via CloudTrail",
+        "detail": {"eventSource": "elasticloadbalancing.amazonaws.com", "eventName": "ModifyListener"},
+    })
+    .to_string()
+}
+
 /// Replaces the load balancer of a service by that of another service.
 pub fn replace_load_balancer(account: &mut Account, number: usize, other: usize) {
     if let Some(service) = account.ecs.services.get_mut(&name(number)) {
@@ -272,8 +317,8 @@ pub fn replace_load_balancer(account: &mut Account, number: usize, other: usize)
 pub enum DeliveryMode {
     /// Each event is an invocation. Lambda retries a failed one after one and after two more minutes.
     Direct,
-    /// Events go through a queue. A batch starts with `batch` messages, or `window` after the first one.
-    Queue { batch: usize, window: Duration },
+    /// Events go through a queue.
+    Queue(QueueSettings),
 }
 
 /// Runs one payload, with full quotas.
@@ -282,12 +327,35 @@ pub fn one(account: Account, payload: &str) -> Figures {
 }
 
 /// Runs one payload in an environment with a number of zones, with full quotas.
-pub fn one_with_zones(mut account: Account, zones: usize, payload: &str) -> Figures {
+pub fn one_with_zones(account: Account, zones: usize, payload: &str) -> Figures {
+    one_with_zones_and(account, zones, payload, |_| {})
+}
+
+/// Runs one payload in an environment with a number of zones. `prepare` changes the account or injects faults.
+pub fn one_with_zones_and(
+    mut account: Account,
+    zones: usize,
+    payload: &str,
+    prepare: impl FnOnce(&mut Simulation),
+) -> Figures {
     for number in 2..=zones {
         account.zones.entry(format!("Z{number}")).or_insert_with(zone);
     }
     let events = vec![(Duration::ZERO, payload.to_owned())];
-    run_in(environment_with_zones(zones), account, DeliveryMode::Direct, events, |_| {})
+    run_in(environment_with_zones(zones), account, DeliveryMode::Direct, events, prepare)
+}
+
+/// Deploys a change of the configuration of an environment with a number of zones, which registers all services.
+pub fn deploy(
+    account: Account,
+    zones: usize,
+    change: impl FnOnce(&mut EnvironmentConfig),
+) -> Figures {
+    one_with_zones_and(account, zones, DEPLOYMENT, |simulation| {
+        let environment = &mut simulation.environments[0];
+        environment.version += 1;
+        change(environment);
+    })
 }
 
 /// Runs a full pass, with full quotas.
@@ -319,6 +387,21 @@ pub fn one_with(account: Account, payload: &str, prepare: impl FnOnce(&mut Simul
     run_in(environment(), account, DeliveryMode::Direct, events, prepare)
 }
 
+/// Delivers events at these times. `prepare` changes the account or injects faults.
+pub fn run_with(
+    account: Account,
+    mode: DeliveryMode,
+    events: Vec<(Duration, String)>,
+    prepare: impl FnOnce(&mut Simulation),
+) -> Figures {
+    run_in(environment(), account, mode, events, prepare)
+}
+
+/// Route 53 never accepts the names of these services.
+pub fn reject(simulation: &mut Simulation, numbers: impl Iterator<Item = usize>, why: Rejection) {
+    simulation.rejected_names.extend(numbers.map(|number| (full_name(number), why)));
+}
+
 /// The name of the zone's records of a service, as Route 53 spells it.
 pub fn full_name(number: usize) -> String {
     format!("{}.", record_name(number))
@@ -329,12 +412,6 @@ pub fn rename(account: &mut Account, number: usize, other: usize) {
     if let Some(service) = account.ecs.services.get_mut(&name(number)) {
         service.tags.insert("discovery:name".into(), name(other).1);
     }
-}
-
-/// The number of CNAME records with this TTL.
-pub fn with_ttl(account: &Account, ttl: i64) -> usize {
-    let zone = account.zones.get(ZONE).expect("the zone of all workloads");
-    zone.all().filter(|(rrset, _)| rrset.kind == "CNAME" && rrset.ttl == Some(ttl)).count()
 }
 
 /// Leaves room in the zone for this number of record sets.
@@ -359,17 +436,17 @@ fn run_in(
         let workload = Arc::new(Workload {
             lambda: Lambda::new(simulation),
             failed: AtomicUsize::new(0),
-            longest: Mutex::default(),
+            given_up: AtomicUsize::new(0),
+            invocations: Mutex::default(),
             begun: Instant::now(),
         });
         match mode {
             DeliveryMode::Direct => workload.deliver(events).await,
-            DeliveryMode::Queue { batch, window } => workload.queue(batch, window, events).await,
+            DeliveryMode::Queue(settings) => workload.queue(settings, events).await,
         }
         let simulation = workload.lambda.simulation();
         assert_eq!(simulation.violation, None, "the workload breaks an invariant");
-        let longest = *workload.longest.lock().expect("no holder panics");
-        figures(&simulation, workload.failed.load(Ordering::Relaxed), longest)
+        figures(&simulation, &workload)
     })
 }
 
@@ -377,7 +454,10 @@ struct Workload {
     lambda: Lambda,
     /// Invocations and messages that failed.
     failed: AtomicUsize,
-    longest: Mutex<Duration>,
+    /// Messages in the dead-letter queue.
+    given_up: AtomicUsize,
+    /// When each invocation began and how long it took.
+    invocations: Mutex<Vec<(Duration, Duration)>>,
     begun: Instant,
 }
 
@@ -385,8 +465,8 @@ impl Workload {
     async fn invoke(&self, payload: &str) -> Option<Answer> {
         let begun = Instant::now();
         let answer = self.lambda.invoke(0, payload).await;
-        let mut longest = self.longest.lock().expect("no holder panics");
-        *longest = begun.elapsed().max(*longest);
+        let invocation = (begun - self.begun, begun.elapsed());
+        self.invocations.lock().expect("no holder panics").push(invocation);
         if answer.is_none() {
             self.failed.fetch_add(1, Ordering::Relaxed);
         }
@@ -412,21 +492,16 @@ impl Workload {
         while tasks.join_next().await.is_some() {}
     }
 
-    async fn queue(
-        self: &Arc<Self>,
-        batch: usize,
-        window: Duration,
-        events: Vec<(Duration, String)>,
-    ) {
+    async fn queue(self: &Arc<Self>, settings: QueueSettings, events: Vec<(Duration, String)>) {
         let all = events.len();
         let messages = Arc::new(Messages::default());
         let slots = Arc::new(Semaphore::new(MAX_CONCURRENT_BATCHES));
         let mut tasks = JoinSet::new();
         let (sending, begun) = (Arc::clone(&messages), self.begun);
         tasks.spawn_local(async move {
-            for (id, (at, body)) in events.into_iter().enumerate() {
-                sleep_until(begun + at).await;
-                sending.add([(id, body)]);
+            for (id, (at, body)) in (0..).zip(events) {
+                sleep_until(begun + at + settings.delay).await;
+                sending.add(Message::new(id, body));
             }
         });
         while messages.done.load(Ordering::Relaxed) < all {
@@ -440,39 +515,54 @@ impl Workload {
             if timeout_at(Instant::now() + Duration::from_secs(1), first_message).await.is_err() {
                 continue;
             }
-            let window_end = Instant::now() + window;
-            while messages.count() < batch
+            let window_end = Instant::now() + settings.window;
+            while messages.count() < settings.batch
                 && timeout_at(window_end, messages.added.notified()).await.is_ok()
             {}
             let (workload, messages) = (Arc::clone(self), Arc::clone(&messages));
-            let batch = messages.take(batch);
+            let batch = messages.take(settings.batch);
             tasks.spawn_local(async move {
-                let _slot = slot;
-                workload.handle(batch, &messages).await;
+                let received = Instant::now();
+                let failed = workload.handle(batch, &messages).await;
+                drop(slot);
+                workload.return_failed(failed, received, settings, &messages).await;
             });
         }
         while tasks.join_next().await.is_some() {}
     }
 
-    /// Invokes the function with one batch. Failed messages come back after the visibility timeout.
-    async fn handle(&self, batch: Vec<(usize, String)>, messages: &Messages) {
-        let records: Vec<Value> = batch
-            .iter()
-            .map(|(id, body)| json!({"messageId": id.to_string(), "eventSource": "aws:sqs", "body": body}))
-            .collect();
-        let failed: Vec<String> = match self.invoke(&json!({"Records": records}).to_string()).await
-        {
-            Some(Answer::Batch(answer)) => {
-                let failures = answer.batch_item_failures.into_iter();
-                failures.map(|failure| failure.item_identifier).collect()
+    /// Invokes the function with one batch. Returns the failed messages.
+    async fn handle(&self, batch: Vec<Message>, messages: &Messages) -> Vec<Message> {
+        let answer = self.invoke(&queue::payload("events", &batch)).await;
+        let (failed, done): (Vec<_>, Vec<_>) =
+            batch.into_iter().partition(|message| message.has_failed(answer.as_ref()));
+        self.failed.fetch_add(failed.len(), Ordering::Relaxed);
+        messages.done.fetch_add(done.len(), Ordering::Relaxed);
+        failed
+    }
+
+    /// Puts failed messages back into the queue when they are visible again.
+    async fn return_failed(
+        &self,
+        failed: Vec<Message>,
+        received: Instant,
+        settings: QueueSettings,
+        messages: &Messages,
+    ) {
+        let mut again = Vec::new();
+        for message in failed {
+            match message.again(received, settings, &mut self.lambda.simulation()) {
+                Some(message) => again.push(message),
+                None => {
+                    self.given_up.fetch_add(1, Ordering::Relaxed);
+                    messages.done.fetch_add(1, Ordering::Relaxed);
+                }
             }
-            _ => batch.iter().map(|(id, _)| id.to_string()).collect(),
-        };
-        messages.done.fetch_add(batch.len() - failed.len(), Ordering::Relaxed);
-        if !failed.is_empty() {
-            self.failed.fetch_add(failed.len(), Ordering::Relaxed);
-            sleep(FUNCTION_TIMEOUT * 6).await;
-            messages.add(batch.into_iter().filter(|(id, _)| failed.contains(&id.to_string())));
+        }
+        again.sort_by_key(|(at, _)| *at);
+        for (at, message) in again {
+            sleep_until(at).await;
+            messages.add(message);
         }
     }
 }
@@ -480,15 +570,15 @@ impl Workload {
 /// The messages in the queue.
 #[derive(Default)]
 struct Messages {
-    waiting: Mutex<VecDeque<(usize, String)>>,
+    waiting: Mutex<VecDeque<Message>>,
     added: Notify,
-    /// Messages that were handled successfully.
+    /// Messages that were handled successfully or given up.
     done: AtomicUsize,
 }
 
 impl Messages {
-    fn add(&self, messages: impl IntoIterator<Item = (usize, String)>) {
-        self.waiting.lock().expect("no holder panics").extend(messages);
+    fn add(&self, message: Message) {
+        self.waiting.lock().expect("no holder panics").push_back(message);
         self.added.notify_one();
     }
 
@@ -496,14 +586,14 @@ impl Messages {
         self.waiting.lock().expect("no holder panics").len()
     }
 
-    fn take(&self, batch: usize) -> Vec<(usize, String)> {
+    fn take(&self, batch: usize) -> Vec<Message> {
         let mut waiting = self.waiting.lock().expect("no holder panics");
         let size = batch.min(waiting.len());
         waiting.drain(..size).collect()
     }
 }
 
-fn figures(simulation: &Simulation, failed: usize, longest: Duration) -> Figures {
+fn figures(simulation: &Simulation, workload: &Workload) -> Figures {
     let trace = simulation.trace.as_deref().unwrap_or_default();
     let mut calls = BTreeMap::new();
     let mut throttled = 0;
@@ -527,14 +617,12 @@ fn figures(simulation: &Simulation, failed: usize, longest: Duration) -> Figures
         request.operation == "ChangeResourceRecordSets" && request.status == 200
     };
     let written = trace.iter().filter(is_change).map(|request| request.at).max();
-    let environment = environment();
-    let zone = &simulation.account.zones[ZONE];
-    let is_right = |(name, service): (&ServiceName, &StoredService)| {
-        let records = NameRecords::read(zone, &format!("{}.internal.", name.1));
-        let is_registered = records.holder(&environment).as_ref() == Some(name);
-        (service.status == ServiceStatus::Active) == is_registered
+    let in_first_second = |api: &str| {
+        let early = trace.iter().filter(|request| request.at < Duration::from_secs(1));
+        early.filter(|request| api_of(&request.operation) == api).count()
     };
-    let services = &simulation.account.ecs.services;
+    let right_services = right_services(simulation);
+    let invocations = workload.invocations.lock().expect("no holder panics");
     Figures {
         calls,
         throttled,
@@ -543,11 +631,46 @@ fn figures(simulation: &Simulation, failed: usize, longest: Duration) -> Figures
         written: written.map(|at| at + ROUND_TRIP / 2),
         route53_peak: peak("route53"),
         ecs_peak: peak("ecs"),
-        right: services.iter().filter(|service| is_right(*service)).count(),
-        failed,
-        longest,
+        first_second: ["ecs", "elb", "route53"].map(in_first_second),
+        right: right_services.len(),
+        right_services,
+        failed: workload.failed.load(Ordering::Relaxed),
+        longest: invocations.iter().map(|(_, took)| *took).max().unwrap_or_default(),
+        invoked_at: invocations.iter().map(|(at, _)| *at).collect(),
+        given_up: workload.given_up.load(Ordering::Relaxed),
         account: simulation.account.clone(),
     }
+}
+
+/// The services that have exactly the records that they should have, and no other name.
+fn right_services(simulation: &Simulation) -> BTreeSet<ServiceName> {
+    let (environment, account) = (&simulation.environments[0], &simulation.account);
+    let mut held: BTreeMap<ServiceName, Vec<(&str, &str)>> = BTreeMap::new();
+    for (id, zone) in &account.zones {
+        let names: BTreeSet<&str> = zone.all().map(|(rrset, _)| name_of(rrset)).collect();
+        for name in names {
+            if let Some(holder) = NameRecords::read(zone, name).holder(environment) {
+                held.entry(holder).or_default().push((id, name));
+            }
+        }
+    }
+    let is_right = |service: &ServiceName, stored: &StoredService| {
+        let held = held.get(service).map_or(&[][..], Vec::as_slice);
+        let now = simulation.seconds();
+        match expected(environment, service, Some(stored), account, now) {
+            Expected::Record { zone, name, rrsets, .. } => {
+                let found = NameRecords::read(&account.zones[&zone], &name).at_name;
+                held == [(zone.as_str(), name.as_str())]
+                    && found.into_iter().map(|(rrset, _)| rrset).eq(rrsets)
+            }
+            _ => held.is_empty(),
+        }
+    };
+    let services = account.ecs.services.iter();
+    services
+        .filter(|(name, service)| is_right(name, service))
+        .map(|(name, _)| name.clone())
+        .collect()
 }
 
 /// The shortest time in which a quota of `burst` and `per_second` allows this number of tokens.

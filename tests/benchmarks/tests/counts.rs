@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use benchmarks::workload::{
     Figures, QUEUE, ROUND_TRIP, add_records, call, created, delete, deleted_unattached, detach,
-    ecs_event, fleet, full_pass, one, one_with_zones, quota_time, record_name,
-    replace_load_balancer, run, tagged,
+    ecs_event, fleet, full_pass, one, one_with_zones, quota_time, record_name, rename,
+    replace_load_balancer, run, run_with, tagged,
 };
 use serde_json::json;
+use simulation::faults::Denied;
 
 #[test]
 fn a_new_service_is_written_after_two_round_trips_with_target_groups_in_the_event_and_after_three_without()
@@ -128,4 +129,35 @@ fn a_full_pass_makes_the_fewest_calls_and_uses_at_most_half_of_the_rate() {
         assert!(figures.ecs_peak <= 50 + 10, "{}", figures.ecs_peak);
         assert_eq!(figures.throttled, 0);
     }
+}
+
+#[test]
+fn a_chain_of_names_moves_after_the_event_of_its_first_service() {
+    let mut chain = full_pass(fleet(12)).account;
+    for number in 0..12 {
+        rename(&mut chain, number, number + 1);
+    }
+    let figures = one(chain, &tagged("discovery:name", 0));
+    assert_eq!((figures.right, figures.failed), (12, 0));
+    let calls: usize = figures.calls.values().sum();
+    assert!(calls <= 60, "{:?}", figures.calls);
+}
+
+#[test]
+fn an_event_that_fails_each_time_is_in_the_dead_letter_queue_after_a_quarter_of_an_hour() {
+    let denied = Denied {
+        operation: "DescribeServices".into(),
+        subject: None,
+        from_ms: 0,
+        is_permanent: true,
+    };
+    let event = vec![(Duration::ZERO, created(0, true))];
+    let figures = run_with(fleet(1), QUEUE, event, |simulation| {
+        simulation.faults.denied = Some(denied);
+    });
+    let pauses: Vec<u64> =
+        figures.invoked_at.windows(2).map(|two| (two[1] - two[0]).as_secs()).collect();
+    // 1, 2, 4 and 8 minutes, and the batching window of five seconds.
+    assert_eq!(pauses, [65, 125, 245, 485]);
+    assert_eq!(figures.given_up, 1);
 }

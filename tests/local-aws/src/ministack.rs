@@ -234,7 +234,7 @@ impl Processes {
             let api = Api { address };
             let file = std::fs::File::create(&log)?;
             let ministack = Command::new(tool("python3"))
-                .arg(root().join("tests/local-aws/ministack.py"))
+                .arg(root().join("tests/local-aws/start_ministack.py"))
                 .current_dir(directory)
                 .env("BIND_HOST", "127.0.0.1")
                 // The host in the URLs of queues.

@@ -358,8 +358,9 @@ impl Account {
                 wrap(&format!("<LoadBalancerDescriptions>{body}</LoadBalancerDescriptions>"), next)
             }
             ("DescribeLoadBalancers", false) => {
-                let requested: Vec<&str> =
+                let mut requested: Vec<&str> =
                     members("LoadBalancerArns").into_iter().map(name_in_arn).collect();
+                requested.extend(members("Names"));
                 let all: Vec<&String> = self
                     .load_balancers
                     .iter()

@@ -14,6 +14,7 @@ use crate::account::{
 use crate::history::{Act, EventDelivery, RecordChange, Rollout, Step, Tampering, event};
 use crate::invariants::Exemptions;
 use crate::lambda::DEPLOYMENT;
+use crate::queue::EVENTS;
 use crate::route53::{Action, Author, StoredRrset, Writer};
 use crate::runner::{FULL_PASS, Runner};
 use crate::state::Simulation;
@@ -213,7 +214,7 @@ impl Runner {
                 simulation.count("deregistrations beside other work");
                 let request = match zone {
                     None => json!({"deregister": "all"}),
-                    Some(zone) => json!({"deregister": {"zone": zone}}),
+                    Some(zone) => json!({"deregister": {"hostedZoneId": zone}}),
                 };
                 let (runner, environment) = (Arc::clone(self), *environment);
                 tasks.spawn_local(async move {
@@ -305,14 +306,14 @@ impl Runner {
                     let failed = advance(&runner, RolloutState::Failed, None);
                     let back = advance(&runner, RolloutState::InProgress, Some(former));
                     for payload in failed.into_iter().chain(back) {
-                        Arc::clone(&runner).send(payload, arrives_ms.clone()).await;
+                        Arc::clone(&runner).send(payload, arrives_ms.clone(), EVENTS.delay).await;
                     }
                     back_ms
                 }
             };
             sleep(Duration::from_millis(completes_ms)).await;
             if let Some(payload) = advance(&runner, RolloutState::Completed, None) {
-                Arc::clone(&runner).send(payload, arrives_ms).await;
+                Arc::clone(&runner).send(payload, arrives_ms, EVENTS.delay).await;
             }
         });
     }

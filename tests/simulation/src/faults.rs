@@ -16,6 +16,8 @@ pub struct Faults {
     /// Replaces `latency_ms`: the time of every request together with its response.
     pub steady_ms: Option<u64>,
     pub throttled: u32,
+    /// The only operation that is throttled. `None` for all of them.
+    pub throttled_operation: Option<String>,
     pub server_errors: u32,
     /// Connections that break before the request is carried out.
     pub dropped_before: u32,
@@ -31,6 +33,8 @@ pub struct Faults {
     pub max_page: Option<usize>,
     /// The greatest age of the state that ECS describes.
     pub stale_ms: u64,
+    /// The age of the record sets that Route 53 lists.
+    pub list_lag_ms: u64,
     /// The longest time until a creation or a deletion is visible in ECS.
     pub visible_ms: u64,
     /// Services and clusters that ECS does not find once, although they exist.
@@ -39,6 +43,23 @@ pub struct Faults {
     pub incomplete: u32,
     /// A permission that the handler lacks.
     pub denied: Option<Denied>,
+}
+
+impl Faults {
+    fn can_throttle(&self, request: &Request) -> bool {
+        self.throttled_operation.as_ref().is_none_or(|only| *only == request.operation)
+    }
+}
+
+/// Why Route 53 never accepts a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// The answer names no change.
+    Unexplained,
+    /// The answer names the record sets, as if another service of AWS managed them.
+    Protected,
+    /// The answer is that the request is invalid.
+    InvalidInput,
 }
 
 /// A permission that somebody withdraws at some time. Until then the handler registers services.
@@ -101,7 +122,7 @@ impl Fate {
                 Some(Subject::Name(_)) => "requests denied for one name",
             };
             (counted, Fate::Rejected(denied))
-        } else if simulation.happens(faults.throttled) {
+        } else if faults.can_throttle(request) && simulation.happens(faults.throttled) {
             ("requests throttled", Fate::Rejected(request.throttled()))
         } else if simulation.happens(faults.server_errors) {
             let body =

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::time::Duration;
 
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ use crate::account::{
     StoredLoadBalancer, StoredService, cluster_arn, dns_name, service_arn,
 };
 use crate::faults::{Denied, Faults, Subject};
+use crate::lambda::FUNCTION_TIMEOUT;
 use crate::oracle::EnvironmentConfig;
 use crate::route53::{HostedZone, StoredRrset};
 use crate::state::EPOCH;
@@ -23,9 +25,6 @@ const SERVICES: [&str; 6] = ["orders", "Shop_API", "shop-api", "web", "odd_", "b
 const CLUSTERS: [&str; 2] = ["dev", "blue"];
 const LOAD_BALANCERS: [&str; 6] = ["lb0", "lb1", "lb2", "lb3", "old0", "old1"];
 const TARGET_GROUPS: [&str; 6] = ["tg0", "tg1", "tg2", "tg3", "tg4", "tg5"];
-
-/// The timeout of the function in histories that are not about it, in milliseconds.
-const FUNCTION_TIMEOUT_MS: u64 = 300_000;
 
 #[derive(Clone, Debug)]
 pub struct History {
@@ -38,7 +37,7 @@ pub struct History {
     pub rejected_name: Option<String>,
     /// Whether the events go through a queue.
     pub has_queue: bool,
-    pub function_timeout_ms: u64,
+    pub function_timeout: Duration,
     pub steps: Vec<Step>,
 }
 
@@ -290,9 +289,9 @@ impl History {
             steps.push(Step { at_ms, act, delivery });
         }
         let has_queue = rng.u8(0..if theme == Theme::Churn { 2 } else { 3 }) == 0;
-        let function_timeout_ms = match theme {
-            Theme::ShortTime => rng.u64(13_000..30_000),
-            _ => FUNCTION_TIMEOUT_MS,
+        let function_timeout = match theme {
+            Theme::ShortTime => Duration::from_millis(rng.u64(13_000..30_000)),
+            _ => FUNCTION_TIMEOUT,
         };
         History {
             seed,
@@ -302,7 +301,7 @@ impl History {
             faults,
             rejected_name,
             has_queue,
-            function_timeout_ms,
+            function_timeout,
             steps,
         }
     }
@@ -871,7 +870,7 @@ impl fmt::Display for History {
         for (id, zone) in &self.account.zones {
             writeln!(f, "zone {id}: {} with at most {} record sets", zone.name, zone.max_rrsets)?;
         }
-        writeln!(f, "the function has {} ms", self.function_timeout_ms)?;
+        writeln!(f, "the function has {:?}", self.function_timeout)?;
         if let Some(name) = &self.rejected_name {
             writeln!(f, "Route 53 rejects every change of {name}")?;
         }

@@ -126,7 +126,7 @@ fn marker_name(name: &str) -> String {
 }
 
 /// The name to which a record set or a marker belongs.
-pub(crate) fn name_of(rrset: &StoredRrset) -> &str {
+pub fn name_of(rrset: &StoredRrset) -> &str {
     rrset.name.strip_prefix("_discovery.").unwrap_or(&rrset.name)
 }
 
@@ -652,7 +652,8 @@ pub fn check_zones(
     let invariant =
         if simulation.has_lasting_failure() && exemptions.is_none() { 7 } else { invariant };
     let cannot_change = |service: &ServiceName, zone: &str, name: &str| {
-        simulation.rejected_names.contains(name) || simulation.is_out_of_reach(service, zone, name)
+        simulation.rejected_names.contains_key(name)
+            || simulation.is_out_of_reach(service, zone, name)
     };
     // A service whose present name cannot change keeps it, and gets no other one.
     let mut keepers: BTreeSet<ServiceName> = BTreeSet::new();
@@ -704,7 +705,12 @@ pub fn check_zones(
                             let holder = (environment.name.clone(), holder.clone());
                             exemptions.renamed_without_name.contains(&holder)
                         });
-                        has_other && !is_former
+                        // It stays until its deployment is completed. The event of that reads the names of the
+                        // service in the zone of its load balancer only.
+                        let stays = *is_deploying && stays(simulation, &current, rrsets);
+                        let service = account.ecs.services.get(&holder);
+                        let was_deployed = service.is_some_and(|one| one.deployment.is_some());
+                        has_other && !is_former && !stays && !(exemptions.is_some() && was_deployed)
                     }
                 }
             };

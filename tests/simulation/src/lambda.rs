@@ -28,7 +28,7 @@ use crate::state::{InvocationLog, Simulation, lock};
 pub const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:111122223333:function:discovery";
 
 /// The timeout that the stack configures.
-pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(300);
+pub const FUNCTION_TIMEOUT: Duration = Duration::from_secs(840);
 
 /// How long containers of a former version are invoked after a deployment.
 const MAX_OVERLAP: Duration = Duration::from_secs(20);

@@ -14,6 +14,7 @@ pub mod account;
 pub mod connector;
 pub mod faults;
 pub mod lambda;
+pub mod queue;
 pub mod route53;
 pub mod state;
 pub mod virtual_time;

@@ -13,10 +13,11 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::account::{ACCOUNT, REGION};
+use crate::faults::Rejection;
 use crate::history::{Act, History};
 use crate::invariants::{Exemptions, NameRecords, Violation, check_zones, name_of};
 use crate::lambda::Lambda;
+use crate::queue::{EVENTS, LOAD_BALANCER_CALLS, Message, payload};
 use crate::state::{Simulation, Tally};
 use crate::virtual_time;
 
@@ -29,15 +30,6 @@ const REQUESTED_FULL_PASS: &str = r#"{"reconcile":"all"}"#;
 /// How often an event is delivered before it is given up.
 const MAX_DELIVERIES: usize = 16;
 
-/// How often a message is received before it is given up, as the stack configures its queues.
-const MAX_RECEIVES: u32 = 5;
-
-/// The time after which SQS delivers a message again, as the stack configures its queues.
-const VISIBILITY_TIMEOUT: Duration = Duration::from_secs(1_685);
-
-/// The delay of the queue of Elastic Load Balancing calls.
-const LOAD_BALANCER_DELAY_MS: u64 = 30_000;
-
 pub(crate) struct Runner {
     pub(crate) lambda: Lambda,
     has_queue: bool,
@@ -46,25 +38,8 @@ pub(crate) struct Runner {
     queues: Vec<Mutex<VecDeque<Message>>>,
 }
 
-/// A message of SQS.
-#[derive(Clone, Debug)]
-struct Message {
-    id: u64,
-    body: String,
-    /// How often it was received, the next time included.
-    receives: u32,
-}
-
-impl Message {
-    /// Identifies one delivery.
-    fn receipt(&self) -> String {
-        format!("{}-{}", self.id, self.receives)
-    }
-
-    fn is_event(&self) -> bool {
-        serde_json::from_str::<Value>(&self.body)
-            .is_ok_and(|body| body.get("detail-type").is_some())
-    }
+fn is_event(message: &Message) -> bool {
+    serde_json::from_str::<Value>(&message.body).is_ok_and(|body| body.get("detail-type").is_some())
 }
 
 /// Plays a history and checks every invariant on it.
@@ -79,8 +54,9 @@ pub fn play(history: &History) -> Result<Tally, Violation> {
             history.faults.clone(),
             history.seed,
         );
-        simulation.rejected_names.extend(history.rejected_name.clone());
-        simulation.function_timeout = Duration::from_millis(history.function_timeout_ms);
+        let rejected = history.rejected_name.clone();
+        simulation.rejected_names.extend(rejected.map(|name| (name, Rejection::Unexplained)));
+        simulation.function_timeout = history.function_timeout;
         let runner = Arc::new(Runner {
             lambda: Lambda::new(simulation),
             has_queue: history.has_queue,
@@ -141,13 +117,12 @@ impl Runner {
                 self.lambda.simulation().count("events lost");
             }
             let delay = match step.act {
-                Act::LoadBalancer { .. } | Act::TargetGroup { .. } => LOAD_BALANCER_DELAY_MS,
-                _ => 0,
+                Act::LoadBalancer { .. } | Act::TargetGroup { .. } => LOAD_BALANCER_CALLS.delay,
+                _ => EVENTS.delay,
             };
-            let arrives_ms: Vec<u64> =
-                step.delivery.arrives_ms.iter().map(|arrives| arrives + delay).collect();
             for payload in payloads {
-                tasks.spawn_local(Arc::clone(self).send(payload, arrives_ms.clone()));
+                let arrives_ms = step.delivery.arrives_ms.clone();
+                tasks.spawn_local(Arc::clone(self).send(payload, arrives_ms, delay));
             }
         }
         while tasks.join_next().await.is_some() {}
@@ -155,13 +130,18 @@ impl Runner {
     }
 
     /// Delivers copies of an event to every environment, until they are handled or given up.
-    pub(crate) async fn send(self: Arc<Self>, payload: String, arrives_ms: Vec<u64>) {
+    pub(crate) async fn send(
+        self: Arc<Self>,
+        payload: String,
+        arrives_ms: Vec<u64>,
+        delay: Duration,
+    ) {
         let mut copies = Vec::new();
         for (copy, after) in arrives_ms.into_iter().enumerate() {
             if copy > 0 {
                 self.lambda.simulation().count("events delivered twice");
             }
-            let after = Duration::from_millis(after);
+            let after = delay + Duration::from_millis(after);
             for environment in 0..self.queues.len() {
                 let (runner, payload) = (&self, payload.clone());
                 copies.push(async move {
@@ -196,7 +176,7 @@ impl Runner {
     async fn enqueue(&self, environment: usize, payload: String, after: Duration) {
         sleep(after).await;
         let id = self.next_message.fetch_add(1, Ordering::Relaxed);
-        self.queue(environment).push_back(Message { id, body: payload, receives: 1 });
+        self.queue(environment).push_back(Message::new(id, payload));
         let window = self.lambda.simulation().rng.u64(100..1_000);
         sleep(Duration::from_millis(window)).await;
         self.receive(environment).await;
@@ -238,29 +218,13 @@ impl Runner {
         batch: Vec<Message>,
     ) -> Vec<(Instant, Message)> {
         let received = Instant::now();
-        let record = |message: &Message| {
-            json!({
-                "messageId": message.id.to_string(), "eventSource": "aws:sqs", "body": message.body,
-                "eventSourceARN": format!("arn:aws:sqs:{REGION}:{ACCOUNT}:events-{environment}"),
-                "receiptHandle": message.receipt(),
-                "attributes": {"ApproximateReceiveCount": message.receives.to_string()},
-            })
-        };
-        let records: Vec<Value> = batch.iter().map(record).collect();
-        let payload = json!({"Records": records}).to_string();
+        let payload = payload(&format!("events-{environment}"), &batch);
         let answer = self.lambda.invoke(environment, &payload).await;
-        let has_failed = |message: &Message| match &answer {
-            None => true,
-            Some(Answer::Report(_) | Answer::Resource(_)) => false,
-            Some(Answer::Batch(answer)) => answer
-                .batch_item_failures
-                .iter()
-                .any(|failure| failure.item_identifier == message.id.to_string()),
-        };
+        let has_failed = |message: &Message| message.has_failed(answer.as_ref());
         let has_schedule = batch.iter().any(|message| message.body == FULL_PASS);
         // A message that is no event fails each time, and needs no further delivery here.
         let failed: Vec<Message> =
-            batch.into_iter().filter(|message| has_failed(message) && message.is_event()).collect();
+            batch.into_iter().filter(|message| has_failed(message) && is_event(message)).collect();
         if let Some(Answer::Batch(answer)) = &answer
             && failed.is_empty()
             && !has_schedule
@@ -273,21 +237,8 @@ impl Runner {
             self.lambda.simulation().violate(Violation::new(2, message));
         }
         let mut simulation = self.lambda.simulation();
-        let mut again = Vec::new();
-        for message in failed {
-            let changed = simulation.visible_at.remove(&message.receipt());
-            if message.receives == MAX_RECEIVES {
-                simulation.count("events given up");
-                continue;
-            }
-            simulation.count(match changed {
-                Some(_) => "messages that return soon",
-                None => "messages that return after the visibility timeout",
-            });
-            let at = changed.unwrap_or(received + VISIBILITY_TIMEOUT);
-            again.push((at, Message { receives: message.receives + 1, ..message }));
-        }
-        again
+        let again = |message: Message| message.again(received, EVENTS, &mut simulation);
+        failed.into_iter().filter_map(again).collect()
     }
 
     fn queue(&self, environment: usize) -> MutexGuard<'_, VecDeque<Message>> {

@@ -12,13 +12,15 @@ use tokio::time::Instant;
 
 use crate::account::{Account, EcsState, Reply, ServiceName, name_in_arn, service_arn, xml_error};
 use crate::connector::Request;
-use crate::faults::{Faults, Subject};
+use crate::faults::{Faults, Rejection, Subject};
 use crate::invariants::{
     Losses, Violation, check_change, check_losses, check_version, deletes_repeated_marker,
 };
 use crate::lambda::FUNCTION_TIMEOUT;
 use crate::oracle::{Described, EnvironmentConfig};
-use crate::route53::{Action, Author, EXCEEDED, Writer, read_changes, refusal};
+use crate::route53::{
+    Action, Author, EXCEEDED, HostedZone, StoredRrset, Writer, read_changes, refusal,
+};
 
 /// The beginning of the virtual time, in seconds since 1970: the first of January 2026.
 pub const EPOCH: u64 = 1_767_225_600;
@@ -33,8 +35,8 @@ pub struct Simulation {
     pub faults: Faults,
     pub rng: Rng,
     pub begun: Instant,
-    /// Route 53 rejects every change of these names, without a reason.
-    pub rejected_names: BTreeSet<String>,
+    /// Route 53 rejects every change of these names.
+    pub rejected_names: BTreeMap<String, Rejection>,
     /// The payloads that reached a former version after a deployment, each with its environment. If that version has
     /// nothing to change, they take effect with the next full pass.
     pub former_payloads: Vec<(String, String)>,
@@ -57,6 +59,8 @@ pub struct Simulation {
     pub visible_at: BTreeMap<String, Instant>,
     /// The state of ECS before each of its changes, and the time of the change.
     past: Vec<(Instant, EcsState)>,
+    /// The zones before each of their changes, and the time of the change, if lists lag.
+    past_zones: Vec<(Instant, String, HostedZone)>,
     /// The newest version of each environment that changed a zone.
     pub versions: BTreeMap<(String, String), u64>,
     quotas: BTreeMap<&'static str, Quota>,
@@ -143,7 +147,7 @@ impl Simulation {
             faults,
             rng: Rng::with_seed(seed),
             begun: Instant::now(),
-            rejected_names: BTreeSet::new(),
+            rejected_names: BTreeMap::new(),
             former_payloads: Vec::new(),
             invocations: BTreeMap::new(),
             violation: None,
@@ -155,6 +159,7 @@ impl Simulation {
             invisible: BTreeSet::new(),
             visible_at: BTreeMap::new(),
             past: Vec::new(),
+            past_zones: Vec::new(),
             versions: BTreeMap::new(),
             quotas: BTreeMap::new(),
             busy: BTreeMap::new(),
@@ -447,7 +452,8 @@ impl Simulation {
                     .to_owned();
                 if is_target_groups {
                     described.target_groups.insert(name, Vec::new());
-                } else {
+                } else if !self.account.load_balancers.contains_key(&name) {
+                    // Otherwise the other generation of Elastic Load Balancing has it.
                     described.load_balancers.insert(name, None);
                 }
             }
@@ -495,11 +501,41 @@ impl Simulation {
             let start = (query("name"), query("type"), query("identifier"));
             let max_items =
                 request.query.get("maxitems").and_then(|items| items.parse().ok()).unwrap_or(300);
-            let (page, writers) = zone.list(start, max_items, max_page);
+            let (page, writers) = self.listed_zone(&id, zone).list(start, max_items, max_page);
             let rrsets = writers.into_iter().map(|(key, writer)| (id.clone(), key, writer));
             return ((200, page), Described { rrsets: rrsets.collect(), ..Described::default() });
         }
         (self.answer_change(request, invocation, &id), Described::default())
+    }
+
+    /// The state of a zone that Route 53 lists.
+    fn listed_zone<'a>(&'a self, id: &str, present: &'a HostedZone) -> &'a HostedZone {
+        let lag = Duration::from_millis(self.faults.list_lag_ms);
+        let now = Instant::now();
+        let mut past = self.past_zones.iter().filter(|(_, of, _)| of == id);
+        let listed = past.find(|(changed, ..)| now.duration_since(*changed) < lag);
+        listed.filter(|_| self.has_faults()).map_or(present, |(.., zone)| zone)
+    }
+
+    /// The reply to a change of names that Route 53 never accepts.
+    fn rejection(&mut self, changes: &[(Action, StoredRrset)], bare: bool) -> Option<Reply> {
+        let rejected = |rrset: &StoredRrset| self.rejected_names.get(&rrset.name).copied();
+        let first = changes.iter().find_map(|(_, rrset)| rejected(rrset))?;
+        let messages = match first {
+            Rejection::Unexplained => vec!["The request was refused".to_owned()],
+            Rejection::Protected => changes
+                .iter()
+                .filter(|(_, rrset)| rejected(rrset).is_some())
+                .map(|(_, rrset)| format!("The record set {} is protected", rrset.name))
+                .collect(),
+            Rejection::InvalidInput => {
+                return Some(xml_error(400, "InvalidInput", "Invalid request"));
+            }
+        };
+        if first == Rejection::Unexplained {
+            self.count("refusals that name no change");
+        }
+        Some((400, refusal(&messages, bare)))
     }
 
     fn answer_change(&mut self, request: &Request, invocation: u64, id: &str) -> Reply {
@@ -521,9 +557,8 @@ impl Simulation {
             );
         }
         let bare = self.rng.bool();
-        if changes.iter().any(|(_, rrset)| self.rejected_names.contains(&rrset.name)) {
-            self.count("refusals that name no change");
-            return (400, refusal(&["The request was refused".to_owned()], bare));
+        if let Some(reply) = self.rejection(&changes, bare) {
+            return reply;
         }
         let config = self.invocations.get(&invocation).map(|invocation| &invocation.config);
         let author = Author::Handler(config.unwrap_or(&self.environments[0]).name.clone());
@@ -531,6 +566,9 @@ impl Simulation {
             return xml_error(404, "NoSuchHostedZone", "the zone was deleted");
         };
         let before = zone.clone();
+        if self.faults.list_lag_ms > 0 {
+            self.past_zones.push((now, id.to_owned(), before.clone()));
+        }
         zone.writer = Writer { invocation, change: zone.writer.change + 1 };
         match zone.change(&changes, &author) {
             Err(messages) => {
