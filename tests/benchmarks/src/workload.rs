@@ -32,7 +32,7 @@ use simulation::virtual_time;
 
 const CLUSTER: &str = "prod";
 const ZONE: &str = "Z1";
-const FULL_PASS: &str = r#"{"reconcile":"all"}"#;
+pub const FULL_PASS: &str = r#"{"reconcile":"all"}"#;
 const SCHEDULED: &str = r#"{"source":"aws.events","detail-type":"Scheduled Event","detail":{}}"#;
 
 /// The time of a request and its response together.

@@ -18,6 +18,7 @@
 //!     configuration.
 //! 13. No older version of the function changes a zone after a newer one did.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -190,6 +191,34 @@ pub fn check_change(
             return Some(Violation::new(5, message));
         }
     }
+    // ECS may still describe a service that is deleted, although an event or another answer says so. The run does
+    // not rely on it then.
+    let is_ending = |service: &ServiceName| {
+        let stored = simulation.account.ecs.services.get(service);
+        (simulation.faults.visible_ms > 0 || simulation.faults.stale_ms > 0)
+            && (simulation.invisible.contains(service)
+                || stored.is_none_or(|stored| stored.status != ServiceStatus::Active))
+    };
+    let described = &invocation.described;
+    let justified = |service: &ServiceName| match described.services.get(service) {
+        Some(found) => expected(environment, service, found.as_ref(), described, now),
+        None if environment.cluster.as_ref().is_some_and(|only| *only != service.0) => {
+            Expected::Nothing
+        }
+        None => Expected::Unknown,
+    };
+    // The first service that should have each name in the zone.
+    let heirs = LazyCell::new(|| {
+        let mut heirs: BTreeMap<String, &ServiceName> = BTreeMap::new();
+        for service in described.services.keys().filter(|service| !is_ending(service)) {
+            if let Expected::Record { zone: at, name, .. } = justified(service)
+                && at == zone
+            {
+                heirs.entry(name).or_insert(service);
+            }
+        }
+        heirs
+    });
     for name in changed_names(changes) {
         let (was, is) = (NameRecords::read(before, name), NameRecords::read(after, name));
         let at = format!("{name} in {zone}, changed by the handler of {}", environment.name);
@@ -246,22 +275,6 @@ pub fn check_change(
         if invocation.deregisters {
             continue;
         }
-        // ECS may still describe a service that is deleted, although an event or another answer says so. The run does
-        // not rely on it then.
-        let is_ending = |service: &ServiceName| {
-            let stored = simulation.account.ecs.services.get(service);
-            (simulation.faults.visible_ms > 0 || simulation.faults.stale_ms > 0)
-                && (simulation.invisible.contains(service)
-                    || stored.is_none_or(|stored| stored.status != ServiceStatus::Active))
-        };
-        let described = &invocation.described;
-        let justified = |service: &ServiceName| match described.services.get(service) {
-            Some(found) => expected(environment, service, found.as_ref(), described, now),
-            None if environment.cluster.as_ref().is_some_and(|only| *only != service.0) => {
-                Expected::Nothing
-            }
-            None => Expected::Unknown,
-        };
         if let Some(loser) = old_holder.as_ref().filter(|held| new_holder.as_ref() != Some(*held)) {
             // If answers are outdated, a later one may describe a service as it was before its end.
             let expected = match simulation.faults.stale_ms > 0 && described.ended.contains(loser) {
@@ -297,14 +310,9 @@ pub fn check_change(
                     ));
                 }
             }
-            let heir = described.services.keys().find(|service| {
-                let expected = justified(service);
-                matches!(expected, Expected::Record { zone: at, name: other, .. } if at == zone && other == name)
-                    && !is_ending(service)
-            });
             let is_heir_known = !described.is_incomplete && !described.balancers_changed;
             if let (None, Some(heir), true, true) =
-                (&new_holder, heir, is.is_empty(), is_heir_known)
+                (&new_holder, heirs.get(name), is.is_empty(), is_heir_known)
             {
                 return Some(Violation::new(
                     10,
