@@ -532,7 +532,9 @@ export const mutations = [
   {
     name: 'no isolation of rejected reads of ECS',
     test: onTheWire('one_denied_or_invalid_resource_fails_only_itself'),
-    edits: [['aws/ecs.rs', 'is_rejection(&error) && halvings.take()', 'false && is_rejection(&error) && halvings.take()']],
+    edits: [
+      ['aws/ecs.rs', 'is_rejection(&error) && halvings.take()', 'false && is_rejection(&error) && halvings.take()'],
+    ],
   },
   {
     name: 'services read for tags of others',
@@ -583,7 +585,9 @@ export const mutations = [
   {
     name: 'whole zones listed at the full rate for an event',
     test: onTheWire('the_search_of_a_zone_for_an_event_uses_half_of_the_rate_of_route_53'),
-    edits: [['observe.rs', 'list(zone, None, Priority::Background, deadline)', 'list(zone, None, self.priority, deadline)']],
+    edits: [
+      ['observe.rs', 'list(zone, None, Priority::Background, deadline)', 'list(zone, None, self.priority, deadline)'],
+    ],
   },
   {
     name: 'chunks read one after the other',
