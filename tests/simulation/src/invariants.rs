@@ -718,7 +718,8 @@ pub fn check_zones(
                         let stays = *is_deploying && stays(simulation, &current, rrsets);
                         let service = account.ecs.services.get(&holder);
                         let was_deployed = service.is_some_and(|one| one.deployment.is_some());
-                        has_other && !is_former && !stays && !(exemptions.is_some() && was_deployed)
+                        let is_excused = is_former || exemptions.is_some() && was_deployed;
+                        has_other && !stays && !is_excused
                     }
                 }
             };
