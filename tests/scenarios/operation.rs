@@ -627,7 +627,10 @@ pub(crate) async fn names_survive_a_failed_update_and_the_id_of_their_own_zone_i
 
             data["vpcs"][0]["hostedZoneId"] = made.clone().into();
             deploy::discovery(aws, &json!({ "owner": data })).await?;
-            ensure!(zones_of(system, "owner").await? == [made.clone()], "another zone was made");
+            ensure!(
+                zones_of(system, "owner").await? == std::slice::from_ref(&made),
+                "another zone"
+            );
             ensure!(resolver.query("basket.internal").await? == cname(&basket));
             anyhow::Ok(())
         }
@@ -667,7 +670,7 @@ pub(crate) async fn a_first_deployment_that_was_denied_succeeds_once_it_is_allow
     data["denied"]["ttlSeconds"] = 30.into();
     let deployed = deploy::discovery(aws, &data).await?;
     let zone = deployed["denied"].zone.clone();
-    ensure!(zones_of(system, "denied").await? == [zone.clone()]);
+    ensure!(zones_of(system, "denied").await? == std::slice::from_ref(&zone));
     let resolver = Resolver::start(aws, &[&zone]).await?;
     for (name, balancer) in &balancers {
         let answer = resolver.query(&format!("{name}.internal")).await?;
