@@ -1122,6 +1122,43 @@ async fn a_full_zone_costs_a_handful_of_requests_and_fails_the_full_pass() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_name_that_passes_to_a_larger_record_stays_until_the_zone_has_room() {
+    let with = async |has_room: bool| {
+        let full: Script = Box::new(move |call| {
+            let count = |action| call.body.matches(action).count();
+            let grows = count(">CREATE<") > count(">DELETE<");
+            (call.operation == "ChangeResourceRecordSets" && grows && !has_room)
+                .then(|| refused("[Number of records limit of 10000 exceeded.]"))
+        });
+        // The mock's load balancer is dualstack, so an alias needs three record sets with its marker.
+        let tagged: Script = Box::new(|call| {
+            let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+            (call.operation == "DescribeServices").then(|| {
+                let status = |name: &str| if name == "old" { "INACTIVE" } else { "ACTIVE" };
+                let all = requested(&request).into_iter().map(|(name, _)| (name, status(name)));
+                let mut answer: Value =
+                    serde_json::from_str(&services(&all.collect::<Vec<_>>())).expect("JSON");
+                for service in answer["services"].as_array_mut().expect("services") {
+                    service["tags"] = json!([
+                        {"key": "discovery:name", "value": "shop"},
+                        {"key": "discovery:record", "value": "ALIAS"},
+                    ]);
+                }
+                (200, answer.to_string())
+            })
+        });
+        let zone = registered_as("shop", "old");
+        run(json!({"reconcile": "all"}), zone, either(full, tagged)).await
+    };
+    let outcome = with(false).await;
+    let statuses = outcome.statuses();
+    assert!(statuses.contains("rejected: Route 53 refused the change: [Number"), "{statuses}");
+    assert_eq!(outcome.aws.lock().expect("no holder panics").zone.len(), 2, "the record stays");
+    let statuses = with(true).await.statuses();
+    assert!(statuses.contains("registered: the name was held by"), "{statuses}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_zone_is_given_up_after_many_refusals_and_does_not_delay_another_one() {
     // Route 53 names only one of the refused changes of Z1 in each message.
     let taken: Script = Box::new(|call| {
