@@ -313,7 +313,8 @@ fn describe(
     now: SystemTime,
 ) -> ReadResult<Service> {
     let created_at_ms = service.created_at().and_then(|at| at.to_millis().ok());
-    // It only tells a service that is gone from its successor.
+    // The time only tells a service from a former one of the same name. Without it, the answer counts as one about the
+    // service that the event is about, if that one is gone, and otherwise as one about the former service.
     let created_or_later = created_at_ms.unwrap_or(i64::MAX);
     let uses_shared_ingress =
         service.resource_management_type() == Some(&ResourceManagementType::Ecs);
@@ -326,7 +327,7 @@ fn describe(
                 required(DESCRIBE, arn, "loadBalancers", service.load_balancers.as_ref())?;
             }
             Ok(Service::Live {
-                created_at_ms: required(DESCRIBE, arn, "createdAt", created_at_ms)?,
+                created_at_ms: created_at_ms.unwrap_or_default(),
                 load_balancers: load_balancers(service),
                 is_deploying: is_deploying(service, now),
                 uses_shared_ingress,
