@@ -114,6 +114,9 @@ pub fn environment(network: &Network, zone_name: &str, more: &Value) -> Value {
     data
 }
 
+/// Only one command line of the CDK at a time can write to the cloud assembly.
+static TURNS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Runs `cdk deploy` for the environments in `data`, a map of names to options.
 pub async fn discovery(aws: &LocalAws, data: &Value) -> Result<BTreeMap<String, Discovery>> {
     discovery_without(aws, data, &[]).await
@@ -125,6 +128,7 @@ pub async fn discovery_without(
     data: &Value,
     denied: &[&str],
 ) -> Result<BTreeMap<String, Discovery>> {
+    let _turn = TURNS.lock().await;
     let outputs = aws.directory.join("outputs.json");
     let names: Vec<&String> = data.as_object().into_iter().flat_map(Map::keys).collect();
     let stacks: Vec<String> = names.iter().map(|name| format!("EcsDiscovery-{name}")).collect();
@@ -186,6 +190,7 @@ pub async fn discovery_without(
 
 /// Runs `cdk destroy` for the environments in `data`, a map of names to options.
 pub async fn destroy(aws: &LocalAws, data: &Value) -> Result<()> {
+    let _turn = TURNS.lock().await;
     let names = data.as_object().into_iter().flat_map(Map::keys);
     let mut command = cdk(aws);
     command
