@@ -25,6 +25,7 @@ use local_aws::system::{System, outcome_of};
 use local_aws::terminal::interrupted;
 use operation::{
     a_failed_event_is_handled_after_a_redrive,
+    a_first_deployment_that_was_denied_succeeds_once_it_is_allowed,
     an_environment_is_deployed_changed_renamed_and_removed,
     an_unreadable_message_ends_in_the_dead_letter_queue, each_alarm_fires,
     each_permission_is_granted_by_one_statement,
@@ -120,7 +121,7 @@ fn run(arguments: &Arguments, runtime: &Runtime, delivery: &str, permissions: Pe
     eprintln!("\ndelivery: {delivery}, permissions: {permissions:?}");
     let progress =
         |step: &str, took: std::time::Duration| eprintln!("{step}, {:.1} s", took.as_secs_f32());
-    let more = ["mover", "mover-b", "owner"];
+    let more = ["mover", "mover-b", "owner", "denied"];
     let system = runtime.block_on(System::deploy(Arc::clone(&aws), &environments, &more, progress));
     let succeeded = match system {
         Ok(system) => {
@@ -219,6 +220,7 @@ fn operations(delivery: &str, system: Option<&Arc<System>>, runtime: &Handle) ->
             [
                 an_environment_is_deployed_changed_renamed_and_removed,
                 names_survive_a_failed_update_and_the_id_of_their_own_zone_in_the_configuration,
+                a_first_deployment_that_was_denied_succeeds_once_it_is_allowed,
                 each_permission_is_granted_by_one_statement,
                 the_handler_cannot_read_or_change_a_zone_of_another_environment,
             ]

@@ -646,6 +646,39 @@ pub(crate) async fn names_survive_a_failed_update_and_the_id_of_their_own_zone_i
     Ok(())
 }
 
+/// Route 53 is denied at first. What the deployment made goes with it, and does not block the second attempt.
+pub(crate) async fn a_first_deployment_that_was_denied_succeeds_once_it_is_allowed(
+    system: &System,
+) -> Result<()> {
+    let aws = &system.aws;
+    let network = &system.networks["denied"];
+    let mut balancers = Vec::new();
+    for name in ["orders", "basket"] {
+        let balancer = aws.create_balancer(network, &format!("denied-{name}"), Internal).await?;
+        aws.create_service("denied", name, &[&balancer.target_group]).await?;
+        balancers.push((name, balancer));
+    }
+    let mut data = json!({"denied": keeping(system, "denied")});
+    let statements = ["ReadZones", "ChangeRecords", "ChangeSoa"];
+    let denied = deploy::discovery_without(aws, &data, &statements).await;
+    ensure!(denied.is_err(), "the deployment succeeded without permissions");
+    ensure!(stack_events(system, "denied").await?.contains("AccessDenied"));
+    ensure!(stack_status(system, "denied").await? == "ROLLBACK_COMPLETE");
+    ensure!(zones_of(system, "denied").await?.is_empty(), "a zone is left");
+
+    // The CDK publishes a template with the same hash only once, and the hash is older than the denial.
+    data["denied"]["ttlSeconds"] = 30.into();
+    let deployed = deploy::discovery(aws, &data).await?;
+    let zone = deployed["denied"].zone.clone();
+    ensure!(zones_of(system, "denied").await? == std::slice::from_ref(&zone));
+    let resolver = Resolver::start(aws, &[&zone]).await?;
+    for (name, balancer) in &balancers {
+        let answer = resolver.query(&format!("{name}.internal")).await?;
+        ensure!(answer == cname(balancer), "{name}.internal is {answer:?}");
+    }
+    deploy::destroy(aws, &data).await
+}
+
 /// Queries a name without a pause, and fails at the first answer that does not lead to the load balancer.
 async fn resolves_until(
     resolver: &Resolver,
