@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_elasticloadbalancingv2::Client;
 use aws_sdk_elasticloadbalancingv2::config::Builder;
+use aws_sdk_elasticloadbalancingv2::operation::describe_load_balancers::builders::DescribeLoadBalancersFluentBuilder;
 use aws_sdk_elasticloadbalancingv2::types::{
     LoadBalancer as Description, LoadBalancerSchemeEnum, LoadBalancerStateEnum, TargetGroup,
 };
@@ -180,14 +181,8 @@ impl Elb {
         let request = async |arns: Vec<String>| {
             let subject = arns.join(", ");
             let request = self.client.describe_load_balancers().set_load_balancer_arns(Some(arns));
-            let answer = self.rate_limiter.send(priority, deadline, request.send()).await;
-            let answer = answer.map_err(|error| match error.as_service_error() {
-                Some(error) if error.is_load_balancer_not_found_exception() => {
-                    DescribeError::NotFound
-                }
-                _ => DescribeError::sdk(DESCRIBE_BALANCERS, subject, &error),
-            })?;
-            Ok(answer.load_balancers().iter().filter_map(read_balancer).collect())
+            let found = self.described(request, subject, priority, deadline).await?;
+            Ok(found.iter().filter_map(read_balancer).collect())
         };
         describe_many(DESCRIBE_BALANCERS, arns, MAX_ARNS_PER_DESCRIBE, None, request).await
     }
@@ -202,22 +197,32 @@ impl Elb {
         let request = async |names: Vec<String>| {
             let subject = names.join(", ");
             let request = self.client.describe_load_balancers().set_names(Some(names));
-            let answer = self.rate_limiter.send(priority, deadline, request.send()).await;
-            let answer = answer.map_err(|error| match error.as_service_error() {
-                Some(error) if error.is_load_balancer_not_found_exception() => {
-                    DescribeError::NotFound
-                }
-                _ => DescribeError::sdk(DESCRIBE_BALANCERS, subject, &error),
-            })?;
-            let found = answer.load_balancers().iter().filter_map(|balancer| {
+            let found = self.described(request, subject, priority, deadline).await?;
+            let named = found.iter().filter_map(|balancer| {
                 let name = balancer.load_balancer_name()?.to_owned();
                 Some((name, Ok(read_balancer(balancer))))
             });
-            Ok(found.collect())
+            Ok(named.collect())
         };
         let named =
             describe_many(DESCRIBE_BALANCERS, names, MAX_ARNS_PER_DESCRIBE, None, request).await;
         named.into_values().filter_map(|read| read.ok().flatten()).collect()
+    }
+
+    /// Describes the load balancers that a request names.
+    async fn described(
+        &self,
+        request: DescribeLoadBalancersFluentBuilder,
+        subject: String,
+        priority: Priority,
+        deadline: Deadline,
+    ) -> Result<Vec<Description>, DescribeError> {
+        let answer = self.rate_limiter.send(priority, deadline, request.send()).await;
+        let answer = answer.map_err(|error| match error.as_service_error() {
+            Some(error) if error.is_load_balancer_not_found_exception() => DescribeError::NotFound,
+            _ => DescribeError::sdk(DESCRIBE_BALANCERS, subject, &error),
+        })?;
+        Ok(answer.load_balancers.unwrap_or_default())
     }
 }
 
