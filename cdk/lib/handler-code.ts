@@ -1,10 +1,10 @@
 /** The code of the handler: built from its sources, or a prebuilt folder. */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { copyFileSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { AssetHashType, FileSystem, Stack } from 'aws-cdk-lib';
+import { FileAssetPackaging, FileSystem, Stack, Stage } from 'aws-cdk-lib';
 import { Code, type CodeConfig } from 'aws-cdk-lib/aws-lambda';
 import type { Construct } from 'constructs';
 import { parse, type TomlTable } from 'smol-toml';
@@ -41,11 +41,8 @@ export function handlerCode(architecture: string, folder: unknown, build: unknow
     return { code: Code.fromAsset(prebuilt), hash: FileSystem.fingerprint(prebuilt) };
   }
   const hash = sourceHash(architecture);
-  if (build === 'deployment') return { code: new CodeBuiltForDeployment(architecture, hash), hash };
-  return {
-    code: Code.fromAsset(buildNow(architecture), { assetHashType: AssetHashType.CUSTOM, assetHash: hash }),
-    hash,
-  };
+  const archive = build === 'synthesis' ? buildNow(architecture) : undefined;
+  return { code: new CodeFromSources(architecture, hash, archive), hash };
 }
 
 /**
@@ -62,21 +59,37 @@ function parseHandlerCode(folder: unknown): string {
   );
 }
 
-/** The CDK's command line runs the build, unless the bucket already has an asset with the same hash. */
-class CodeBuiltForDeployment extends Code {
+/**
+ * The handler from its sources. Its key in the bucket is the hash of the sources, whenever it is built.
+ *
+ * Without an archive, the CDK's command line runs the build, unless the bucket already has this key.
+ */
+class CodeFromSources extends Code {
   public readonly isInline = false;
 
   constructor(
     private readonly architecture: string,
     private readonly hash: string,
+    private readonly archive: string | undefined,
   ) {
     super();
   }
 
   bind(scope: Construct): CodeConfig {
-    const executable = ['node', BUILD, this.architecture];
-    const { bucketName, objectKey } = Stack.of(scope).synthesizer.addFileAsset({ sourceHash: this.hash, executable });
+    const { bucketName, objectKey } = Stack.of(scope).synthesizer.addFileAsset({
+      sourceHash: this.hash,
+      ...(this.archive === undefined
+        ? { executable: ['node', BUILD, this.architecture] }
+        : { fileName: this.copy(scope, this.archive), packaging: FileAssetPackaging.FILE }),
+    });
     return { s3Location: { bucketName, objectKey } };
+  }
+
+  /** Copies the archive into the output of synthesis, which then needs nothing else. */
+  private copy(scope: Construct, archive: string): string {
+    const name = `asset.${this.hash}`;
+    copyFileSync(archive, path.join(Stage.of(scope)?.assetOutdir ?? '', name));
+    return name;
   }
 }
 

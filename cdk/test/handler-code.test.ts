@@ -113,6 +113,36 @@ describe('a handler that is built from its sources', () => {
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
   });
 
+  test('can be built during synthesis, so that its archive is a part of the output', () => {
+    const cargo = path.join(folder, 'cargo');
+    // It writes its arguments into the archive.
+    const script = `while [ "$1" != --lambda-dir ] && [ $# -gt 0 ]; do all="$all $1"; shift; done
+[ $# -gt 0 ] && mkdir -p "$2/handler" && echo "$all" > "$2/handler/bootstrap.zip"
+exit 0
+`;
+    writeFileSync(cargo, `#!/bin/sh\n${script}`, { mode: 0o755 });
+    const before = process.env.PATH;
+    process.env.PATH = `${folder}:${before ?? ''}`;
+    try {
+      const made = app();
+      const environments = parseEnvironments({ dev: { ...environment, architecture: 'arm64' } });
+      for (const [name, data] of Object.entries(environments)) {
+        new DiscoveryStack(made, name, data, { buildHandler: 'synthesis' });
+      }
+      const output = made.synth();
+      const hash = sourceHash('arm64');
+      expect(readFileSync(path.join(output.directory, `asset.${hash}`), 'utf8')).toBe(
+        ' lambda build --release --locked --arm64 --bin handler --output-format zip\n',
+      );
+      // The key does not depend on when the handler is built.
+      expect(deployed(Template.fromJSON(output.getStackByName('EcsDiscovery-dev').template as object)).asset).toBe(
+        hash,
+      );
+    } finally {
+      process.env.PATH = before;
+    }
+  });
+
   test('is built at deployment or during synthesis', () => {
     expect(() => handlerCode('arm64', undefined, 'now')).toThrow(
       'buildHandler: expected "deployment" or "synthesis"; found "now"',
