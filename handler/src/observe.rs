@@ -43,6 +43,8 @@ pub(crate) struct Candidates {
     pub(crate) services: BTreeMap<ZoneName, BTreeSet<ServiceArn>>,
     /// The names that services have now. A service that gets another name loses them.
     pub(crate) held: BTreeMap<ServiceArn, Vec<ZoneName>>,
+    /// The failed reads. Each of them may conceal a candidate.
+    pub(crate) errors: Vec<String>,
 }
 
 /// The reads of one round of a run.
@@ -188,23 +190,22 @@ impl Observer<'_> {
         world
     }
 
-    /// The services that should have each name, among all services. The error lists the failed reads: each of
-    /// them may conceal a candidate. Reading everything takes as many requests as a full pass, and has its priority.
-    pub(crate) async fn candidates(&self) -> Result<Candidates, Vec<String>> {
+    /// The services that should have each name, among all services. Reading everything takes as many requests as a
+    /// full pass, and has its priority.
+    pub(crate) async fn candidates(&self) -> Candidates {
         let reader = Observer { priority: Priority::Background, ..*self };
         let world = reader.observe(&Scope::full_pass(), &BTreeSet::new()).await;
-        let errors = world.service_read_errors();
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        let mut candidates =
-            Candidates { held: world.names_held(self.identity), ..Candidates::default() };
+        let mut candidates = Candidates {
+            held: world.names_held(self.identity),
+            errors: world.service_read_errors(),
+            ..Candidates::default()
+        };
         for (service, desired) in desired(&world, self.config) {
             if let DesiredState::Record(record) = desired.state {
                 candidates.services.entry(record.at()).or_default().insert(service);
             }
         }
-        Ok(candidates)
+        candidates
     }
 
     async fn targets(&self, targets: &Targets, written: &BTreeSet<ZoneName>) -> World {

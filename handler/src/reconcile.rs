@@ -112,7 +112,7 @@ struct Progress {
     /// round, that round reads the name again.
     written: BTreeMap<ZoneName, BTreeSet<ServiceArn>>,
     /// What the latest search for heirs of contested names found, for the rounds after it.
-    candidates: Option<Result<Candidates, Vec<String>>>,
+    candidates: Option<Candidates>,
     /// The names that the next round reads in addition to those of its services.
     again: BTreeSet<ZoneName>,
     /// Zones that a round gave up. Another round tries them once more.
@@ -390,7 +390,8 @@ impl Reconciler {
     }
 
     /// Reads the world, and plans the changes. If a contested name ends, the services that should have it join
-    /// the scope, until no other contested name ends for that reason. If they cannot be read, the name stays.
+    /// the scope, until no other contested name ends for that reason. If some cannot be read and none of the others should
+    /// have the name, it stays.
     async fn decide(
         &self,
         observer: &Observer<'_>,
@@ -417,32 +418,26 @@ impl Reconciler {
                         progress.candidates = Some(observer.candidates().await);
                         is_read = true;
                     }
-                    match &progress.candidates {
-                        Some(Ok(candidates)) => {
-                            // Nobody may have noted yet that a service wants another name that ends.
-                            let heirs =
-                                plan.lost().filter_map(|at| candidates.services.get(&at)).flatten();
-                            let heirs: Vec<&ServiceArn> = heirs.collect();
-                            let held = heirs.iter().filter_map(|heir| candidates.held.get(*heir));
-                            progress.again.extend(held.flatten().cloned());
-                            let known = targets.services.len();
-                            targets.services.extend(heirs.iter().copied().cloned());
-                            // A world that is older than the candidates may contradict them.
-                            if is_older || targets.services.len() > known {
-                                continue;
-                            }
-                            // The answer about an heir may contradict an event.
-                            if heirs.into_iter().any(|heir| is_unknown(&desired, heir)) {
-                                plan.keep_contested();
-                            }
+                    if let Some(candidates) = &progress.candidates {
+                        // Nobody may have noted yet that a service wants another name that ends.
+                        let heirs =
+                            plan.lost().filter_map(|at| candidates.services.get(&at)).flatten();
+                        let heirs: Vec<&ServiceArn> = heirs.collect();
+                        let held = heirs.iter().filter_map(|heir| candidates.held.get(*heir));
+                        progress.again.extend(held.flatten().cloned());
+                        let known = targets.services.len();
+                        targets.services.extend(heirs.iter().copied().cloned());
+                        // A world that is older than the candidates may contradict them. Even a search that failed
+                        // may have found out that a service is gone.
+                        if is_older || targets.services.len() > known {
+                            continue;
                         }
-                        // Even a search that failed may have found out that a service is gone.
-                        Some(Err(_)) if is_older => continue,
-                        Some(Err(errors)) if is_read => {
-                            progress.read_errors.extend(errors.iter().cloned());
-                            plan.keep_contested();
+                        // The answer about an heir may contradict an event.
+                        let is_unsure = !candidates.errors.is_empty()
+                            || heirs.into_iter().any(|heir| is_unknown(&desired, heir));
+                        if is_unsure && plan.keep_contested() {
+                            progress.read_errors.extend(candidates.errors.iter().cloned());
                         }
-                        Some(Err(_)) | None => {}
                     }
                 }
                 Task::Reconcile(Scope::FullPass(_)) if !world.all_read_errors().is_empty() => {

@@ -587,15 +587,24 @@ async fn the_services_of_a_deleted_cluster_are_deregistered() {
 
 #[tokio::test(start_paused = true)]
 async fn a_record_stays_while_a_deployment_is_in_progress_and_its_load_balancer_exists() {
-    let with = async |old: &'static str, state: &'static str, age: u64, old_exists: bool| {
+    // A deployment that changed and began some seconds ago.
+    let lasting = async |old: &'static str,
+                         state: &'static str,
+                         changed: u64,
+                         began: u64,
+                         old_exists: bool| {
         let script = move |call: &Call| match call.operation.as_str() {
             "DescribeServices" => {
-                let now = std::time::SystemTime::now() - Duration::from_secs(age);
-                let at = now.duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs();
+                let ago = |seconds| {
+                    let at = std::time::SystemTime::now() - Duration::from_secs(seconds);
+                    at.duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs()
+                };
                 let mut answer: Value =
                     serde_json::from_str(&services(&[("orders", "ACTIVE")])).expect("JSON");
-                answer["services"][0]["deployments"] =
-                    json!([{"status": "PRIMARY", "rolloutState": state, "updatedAt": at}]);
+                answer["services"][0]["deployments"] = json!([{
+                    "status": "PRIMARY", "rolloutState": state,
+                    "updatedAt": ago(changed), "createdAt": ago(began),
+                }]);
                 Some((200, answer.to_string()))
             }
             "DescribeLoadBalancers" if old_exists => {
@@ -623,6 +632,7 @@ async fn a_record_stays_while_a_deployment_is_in_progress_and_its_load_balancer_
         let zone = registered(&format!("{old}.elb.amazonaws.com"));
         run(one(), zone, Box::new(script)).await.statuses()
     };
+    let with = async |old, state, age, old_exists| lasting(old, state, age, age, old_exists).await;
     let statuses = async |state, age, old_exists| with("old", state, age, old_exists).await;
     let waiting =
         "waiting: the deployment is in progress; the record is still CNAME old.elb.amazonaws.com";
@@ -632,6 +642,9 @@ async fn a_record_stays_while_a_deployment_is_in_progress_and_its_load_balancer_
     assert_eq!(statuses("COMPLETED", 60, true).await, moved);
     assert_eq!(statuses("IN_PROGRESS", 60, false).await, moved);
     assert_eq!(statuses("IN_PROGRESS", 4_000, true).await, moved);
+    // ECS starts tasks again and again that end at once.
+    assert_eq!(lasting("old", "IN_PROGRESS", 60, 80_000, true).await, waiting);
+    assert_eq!(lasting("old", "IN_PROGRESS", 60, 90_000, true).await, moved);
     assert_eq!(
         with("classic", "IN_PROGRESS", 60, false).await,
         waiting.replace("old.elb", "classic.elb")
@@ -2465,6 +2478,46 @@ async fn the_event_of_a_deleted_holder_passes_its_contested_name_to_the_other_se
     let outcome = run(deleted("old"), all, either(Box::new(tagged), fleet(["new"]))).await;
     let names: Vec<String> = outcome.zone().iter().map(|rrset| text(rrset, "Name")).collect();
     assert_eq!(names, ["shop.internal", "_discovery.shop.internal"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_contested_name_passes_on_although_another_service_cannot_be_read() {
+    let described = |call: &Call| {
+        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+        (call.operation == "DescribeServices").then(|| {
+            let all = requested(&request);
+            if all.iter().any(|(name, _)| *name == "denied") {
+                return (
+                    400,
+                    json!({"__type": "AccessDeniedException", "message": "not you"}).to_string(),
+                );
+            }
+            let status = |name| if name == "old" { "DRAINING" } else { "ACTIVE" };
+            let all = all.into_iter().map(|(name, _)| (name, status(name)));
+            let mut answer: Value =
+                serde_json::from_str(&services(&all.collect::<Vec<_>>())).expect("JSON");
+            for service in answer["services"].as_array_mut().expect("services") {
+                service["tags"] = json!([{"key": "discovery:name", "value": "shop"}]);
+            }
+            (200, answer.to_string())
+        })
+    };
+    let zone: Vec<String> = registered_as("shop", "old")
+        .iter()
+        .map(|rrset| rrset.replace("dev/old&", "dev/old,contested&"))
+        .collect();
+    for event in [deleted("old"), json!({"reconcile": "all"})] {
+        let script = either(Box::new(described), fleet(["denied", "new"]));
+        let outcome = run(event.clone(), zone.clone(), script).await;
+        let shop = outcome.zone().concat();
+        assert!(shop.contains("dev/new"), "{event}: {shop}");
+        assert!(!outcome.statuses().contains("not all services"), "{}", outcome.statuses());
+        // Without another service that was read, the name stays.
+        let script = either(Box::new(described), fleet(["denied"]));
+        let outcome = run(event.clone(), zone.clone(), script).await;
+        assert_eq!(outcome.zone(), zone, "{event}");
+        assert!(outcome.statuses().contains("not all services"), "{}", outcome.statuses());
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,6 +25,7 @@ export const mutations = [
   },
   {
     name: 'no recheck after writing',
+    seeds: 20_000,
     edits: [
       [
         'reconcile.rs',
@@ -338,6 +339,80 @@ export const mutations = [
     name: 'load balancers not read again after a long run',
     seeds: 10_000,
     edits: [['reconcile.rs', 'let is_long = observer.began.elapsed() >= LOAD_BALANCER_DELAY;', 'let is_long = false;']],
+  },
+  {
+    name: 'a contested name kept for a service that cannot be read',
+    seeds: 20_000,
+    edits: [
+      [
+        'domain/check.rs',
+        '|change: &NameChange| change.removes_the_name() && contested.contains(&change.at());',
+        '|change: &NameChange| contested.contains(&change.at());',
+      ],
+    ],
+  },
+  {
+    name: 'the zone of another VPC used',
+    edits: [['domain/config.rs', 'self.zones.get(vpc)', 'self.zones.get(vpc).or_else(|| self.zones.values().next())']],
+  },
+  {
+    name: 'a public zone used',
+    test: onTheWire('a_zone_that_is_public_or_another_one_is_refused_at_deployment_and_in_full_passes'),
+    edits: [
+      [
+        'observe.rs',
+        'for (zone, problem) in wrong_zones {',
+        'for (zone, problem) in wrong_zones.into_iter().take(0) {',
+      ],
+    ],
+  },
+  {
+    name: 'a whole name in a tag taken for a relative one',
+    test: inLibrary('domain::desired::tests::tags_choose_name_ttl_record_and_load_balancer'),
+    edits: [['domain/config.rs', 'DnsName::in_zone(zone.relative(name), zone)', 'DnsName::in_zone(name, zone)']],
+  },
+  {
+    name: 'the tag of the load balancer ignored',
+    edits: [
+      [
+        'domain/desired.rs',
+        'tags.load_balancer.as_ref().is_none_or(|name| *name == balancer.name)',
+        'tags.load_balancer.as_ref().is_none_or(|name| *name == balancer.name || true)',
+      ],
+    ],
+  },
+  {
+    name: "load balancers taken in the order of AWS's answer",
+    edits: [['domain/world.rs', 'let arns: BTreeSet<_> = arns.map_err', 'let arns: Vec<_> = arns.map_err']],
+  },
+  {
+    name: 'values of others at a marker deleted with it',
+    edits: [['domain/marker.rs', '(!values.is_empty())', '(false && !values.is_empty())']],
+  },
+  {
+    name: 'records of external-dns adopted',
+    edits: [['domain/zone.rs', 'if is_external_dns(&rrset) {', 'if false && is_external_dns(&rrset) {']],
+  },
+  {
+    name: 'records with another target adopted',
+    edits: [
+      [
+        'domain/desired.rs',
+        '&& rrsets.iter().all(|rrset| rrset.leads_to().as_ref() == Some(&self.target))',
+        '&& rrsets.iter().all(|rrset| rrset.leads_to().is_some())',
+      ],
+    ],
+  },
+  {
+    name: 'an alias that evaluates the health of its target left as it is',
+    seeds: 20_000,
+    edits: [
+      [
+        'domain/desired.rs',
+        'Some((zone.clone(), *evaluates_health))',
+        'Some((zone.clone(), *evaluates_health && false))',
+      ],
+    ],
   },
   {
     name: 'a failed load balancer used',

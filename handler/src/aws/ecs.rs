@@ -44,7 +44,11 @@ const LIST_CLUSTERS: &str = "ecs:ListClusters";
 const LIST_SERVICES: &str = "ecs:ListServices";
 
 /// A deployment without any change for this time does not keep a record from moving.
-const MAX_DEPLOYMENT_DURATION: Duration = Duration::from_secs(3_600);
+const MAX_DEPLOYMENT_PAUSE: Duration = Duration::from_secs(3_600);
+
+/// A deployment that began before this time does not keep a record from moving, even if ECS starts one task after the
+/// other.
+const MAX_DEPLOYMENT_DURATION: Duration = Duration::from_secs(24 * 3_600);
 
 /// The pause before a missing service is described again.
 const CONFIRMATION_DELAY: Duration = Duration::from_secs(1);
@@ -346,21 +350,25 @@ fn describe(
 /// Whether the present deployment has not reached its number of tasks, or has failed to: a failed one may be
 /// rolled back. With the controllers CODE_DEPLOY and EXTERNAL, the primary task set keeps its load balancer until
 /// its successor takes over, so only a primary task set that is not stable yet counts. A deployment that has not
-/// changed for a long time does not.
+/// changed for a long time, or that takes very long, does not.
 fn is_deploying(service: &aws_sdk_ecs::types::Service, now: SystemTime) -> bool {
-    let is_recent = |changed: Option<&DateTime>| {
-        let changed = changed.and_then(|at| SystemTime::try_from(*at).ok());
-        changed.is_some_and(|at| at + MAX_DEPLOYMENT_DURATION > now)
+    let is_within = |limit: Duration, at: &DateTime| {
+        let at = SystemTime::try_from(*at).ok();
+        at.and_then(|at| at.checked_add(limit)).is_some_and(|end| end > now)
+    };
+    let is_recent = |changed: Option<&DateTime>, began: Option<&DateTime>| {
+        changed.is_some_and(|at| is_within(MAX_DEPLOYMENT_PAUSE, at))
+            && began.is_none_or(|at| is_within(MAX_DEPLOYMENT_DURATION, at))
     };
     let deployment = service.deployments().iter().find(|one| one.status() == Some("PRIMARY"));
     let task_set = service.task_sets().iter().find(|set| set.status() == Some("PRIMARY"));
     deployment.is_some_and(|deployment| {
         let unfinished = [DeploymentRolloutState::InProgress, DeploymentRolloutState::Failed];
         deployment.rollout_state().is_some_and(|state| unfinished.contains(state))
-            && is_recent(deployment.updated_at())
+            && is_recent(deployment.updated_at(), deployment.created_at())
     }) || task_set.is_some_and(|set| {
         set.stability_status() == Some(&StabilityStatus::Stabilizing)
-            && is_recent(set.stability_status_at())
+            && is_recent(set.stability_status_at(), set.created_at())
     })
 }
 

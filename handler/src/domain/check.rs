@@ -127,18 +127,20 @@ impl Plan {
         SafePlan { groups, outcomes, former_names, unfinished, managed }
     }
 
-    /// Keeps contested names, because not all services that should have them could be read.
-    pub fn keep_contested(&mut self) {
+    /// Keeps contested names that nobody would have any more, because not all services that should have them could
+    /// be read. A name that passes to a service which was read does so: that service is alive. Returns whether a name
+    /// stays.
+    pub fn keep_contested(&mut self) -> bool {
         let contested = std::mem::take(&mut self.contested);
-        self.refuse(
-            |change| contested.contains(&change.at()),
-            Status::Failed,
-            |_| {
-                "the name is contested, and not all services that should have it could be read, so it \
+        let is_kept =
+            |change: &NameChange| change.removes_the_name() && contested.contains(&change.at());
+        let is_any = self.changes.iter().any(is_kept);
+        self.refuse(is_kept, Status::Failed, |_| {
+            "the name is contested, and not all services that should have it could be read, so it \
                  stays"
-                    .into()
-            },
-        );
+                .into()
+        });
+        is_any
     }
 
     /// Removes the changes that remove names. A service that gets another name keeps the former one, too.
@@ -509,9 +511,14 @@ mod tests {
         scene.apply(&scene.plan().check(&LossPolicy::All)).expect("the marker becomes contested");
         scene.desired.clear();
         let scene = scene.service("holder", gone()).service("web", gone());
+        // A service that was read gets the name.
+        let known = scene.clone().service("rival", record("shop", "lb2"));
+        let mut plan = known.plan();
+        assert!(!plan.keep_contested());
+        assert_eq!(plan.changes, known.plan().changes);
         let mut plan = scene.plan();
         assert_eq!(plan.contested().len(), 1);
-        plan.keep_contested();
+        assert!(plan.keep_contested());
         assert_snapshot!(show_plan(&plan.check(&LossPolicy::All)), @r#"
         - web.internal CNAME lb2.elb.amazonaws.com
         - _discovery.web.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/web,records=CNAME"

@@ -593,6 +593,7 @@ mod tests {
         let one = || Balancers::new("tg", "lb", "vpc-1", Scheme::Internal);
         let with = |tags: &[(&str, &str)]| tagged("dev/orders", &["tg"], one(), tags);
         assert_snapshot!(with(&[("name", "Shop.eu")]), @"shop.eu.internal -> lb.elb.amazonaws.com in Z1");
+        assert_snapshot!(with(&[("name", "shop.eu.internal")]), @"shop.eu.internal -> lb.elb.amazonaws.com in Z1");
         assert_snapshot!(with(&[("record", "ALIAS")]), @"orders.dev.internal -> lb.elb.amazonaws.com in Z1, A alias to lb.elb.amazonaws.com.");
         assert_snapshot!(with(&[("enabled", "false")]), @"nothing: the tag discovery:enabled is false");
         let dualstack = Balancers::new("tg", "lb-6", "vpc-1", Scheme::Internal);

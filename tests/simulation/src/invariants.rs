@@ -680,7 +680,7 @@ pub fn check_zones(
             && payloads
                 .any(|(name, payload)| *name == environment.name && payload.contains(service))
     };
-    // Without all reads, nobody knows the heir of a contested name.
+    // Without all reads, nobody knows whether a contested name has an heir.
     let keeps_contested = simulation.faults.denied.as_ref().is_some_and(|denied| {
         denied.is_permanent && denied.operation != "ChangeResourceRecordSets"
     });
@@ -724,16 +724,19 @@ pub fn check_zones(
                 }
             };
             // The name of a service that is gone passes to another one in one change, for which the zone has no room.
-            let has_heir = all_expected.iter().any(|(heir, expected)| {
-                *heir != holder
+            let heirs = all_expected.iter().filter(|(heir, expected)| {
+                **heir != holder
                     && matches!(expected, Expected::Record { zone, name: wanted, .. }
                         if zone == id && wanted == name)
             });
+            let heirs: Vec<&ServiceName> = heirs.map(|(heir, _)| heir).collect();
+            let has_heir = !heirs.is_empty();
+            let has_known_heir = heirs.iter().any(|heir| !is_stuck(heir, id, name));
             let is_excused = is_exempt(name)
                 || (simulation.is_full(id) && has_heir)
                 || is_stuck(&holder, id, name)
                 || is_of_former_version(&holder)
-                || (keeps_contested && current.is_contested());
+                || (keeps_contested && current.is_contested() && !has_known_heir);
             if is_wrong && !is_excused {
                 return Some(Violation::new(
                     invariant,
