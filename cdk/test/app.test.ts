@@ -4,7 +4,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { App, type Environment, Stack } from 'aws-cdk-lib';
 import { describe, expect, test } from 'vitest';
-import { EnvironmentError } from '../lib/environment.js';
+import { DiscoveryStack } from '../lib/discovery-stack.js';
+import { EnvironmentError, parseEnvironments } from '../lib/environment.js';
 import { EcsServiceDiscovery } from '../lib/index.js';
 import { root, VPC } from './stacks.js';
 
@@ -54,6 +55,41 @@ test('an environment that is there twice is reported without a stack trace, and 
     'The context key environments is invalid:\n  qa: expected each key once; found it in line 1, and again in line 1\n',
   );
   expect({ status, templates }).toEqual({ status: 1, templates: [] });
+});
+
+test('a settings file with a key that is there twice is reported with its lines, and nothing is synthesised', () => {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'discovery-'));
+  try {
+    writeFileSync(
+      path.join(folder, 'cdk.json'),
+      '{ "app": "x",\n  "context": { "environments": { "qa": {},\n  "qa": {} } } }',
+    );
+    const run = spawnSync(path.join(root, 'node_modules/.bin/tsx'), [path.join(root, 'cdk/bin/app.ts')], {
+      cwd: folder,
+      encoding: 'utf8',
+      env: { ...process.env, CDK_OUTDIR: path.join(folder, 'out') },
+    });
+    expect(run.stderr).toBe(
+      'cdk.json is invalid:\n  context.environments.qa: expected each key once; found it in line 2, and again in line 3\n',
+    );
+    expect(run.status).toBe(1);
+    expect(readdirSync(folder)).toEqual(['cdk.json']);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+test('a stack whose zones stay refuses to be deleted, unless the environment says otherwise', () => {
+  const isProtected = (options: object) => {
+    const environments = parseEnvironments({ qa: { ...valid, ...options } });
+    if (environments.qa === undefined) throw new Error('no environment');
+    return new DiscoveryStack(new App(), 'qa', environments.qa).terminationProtection;
+  };
+  expect(isProtected({})).toBe(true);
+  expect(isProtected({ removalPolicy: 'retain' })).toBe(true);
+  expect(isProtected({ removalPolicy: 'destroy' })).toBe(false);
+  expect(isProtected({ removalPolicy: 'destroy', terminationProtection: true })).toBe(true);
+  expect(isProtected({ terminationProtection: false })).toBe(false);
 });
 
 test('the context handlerCode deploys a prebuilt handler in every environment, without a build', () => {
