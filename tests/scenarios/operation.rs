@@ -366,6 +366,13 @@ pub(crate) async fn each_alarm_fires(system: &System) -> Result<()> {
     Ok(())
 }
 
+async fn stack_resources(system: &System, environment: &str) -> Result<Vec<Value>> {
+    let stack = format!("EcsDiscovery-{environment}");
+    let command = ["cloudformation", "describe-stack-resources", "--stack-name", &stack];
+    let found = system.aws.cli(&command).await?;
+    Ok(found["StackResources"].as_array().context("no resources")?.clone())
+}
+
 async fn state(system: &System, environment: &str, alarm: &str) -> Result<String> {
     // MiniStack evaluates its alarms when it receives a metric.
     let command = ["cloudwatch", "put-metric-data", "--namespace", "Nothing"];
@@ -373,16 +380,14 @@ async fn state(system: &System, environment: &str, alarm: &str) -> Result<String
         .aws
         .cli(&[command.as_slice(), &["--metric-name", "Nothing", "--value", "0"]].concat())
         .await?;
-    let stack = format!("EcsDiscovery-{environment}");
-    let command = ["cloudformation", "describe-stack-resources", "--stack-name", &stack];
-    let found = system.aws.cli(&command).await?;
-    let mut resources = found["StackResources"].as_array().into_iter().flatten();
+    let resources = stack_resources(system, environment).await?;
+    let mut resources = resources.iter();
     let is_alarm = |resource: &&Value| {
         let id = resource["LogicalResourceId"].as_str();
         id.is_some_and(|id| id.starts_with(&format!("DiscoveryAlarms{alarm}")))
     };
     let name = resources.find(is_alarm).and_then(|found| found["PhysicalResourceId"].as_str());
-    let name = name.with_context(|| format!("the stack {stack} has no alarm {alarm}"))?;
+    let name = name.with_context(|| format!("the stack of {environment} has no alarm {alarm}"))?;
     let command = ["cloudwatch", "describe-alarms", "--alarm-names", name];
     let found = system.aws.cli(&command).await?;
     let state = found["MetricAlarms"][0]["StateValue"].as_str();
@@ -564,12 +569,32 @@ pub(crate) async fn an_environment_is_deployed_changed_renamed_and_removed(
     data["onDestroy"] = "deregister".into();
     deploy::discovery(aws, &json!({ "moved": data })).await?;
 
-    // The removal of the environment deletes its records, and only those.
+    // The removal of the environment deletes its records, and only those, also after somebody stopped everything.
     aws.create_record(&given, "person.internal", "A", "10.0.0.7").await?;
+    stop_everything(system, "moved").await?;
     deploy::destroy(aws, &json!({ "moved": data })).await?;
     ensure!(aws.records(&given, "person.internal").await?.len() == 1);
     for name in ["fixed.internal", "orders.mover.internal"] {
         ensure!(aws.records(&given, name).await?.is_empty(), "records of {name} are left");
+    }
+    Ok(())
+}
+
+/// Follows the section "Stop everything" of the documents.
+async fn stop_everything(system: &System, environment: &str) -> Result<()> {
+    let all = stack_resources(system, environment).await?;
+    let of = |kind: &str| -> Vec<String> {
+        let found = all.iter().filter(|resource| resource["ResourceType"] == kind);
+        found.filter_map(|one| Some(one["PhysicalResourceId"].as_str()?.to_owned())).collect()
+    };
+    let (rules, mappings) = (of("AWS::Events::Rule"), of("AWS::Lambda::EventSourceMapping"));
+    ensure!(rules.len() > 1 && !mappings.is_empty(), "{rules:?}, {mappings:?}");
+    for rule in rules {
+        system.aws.cli(&["events", "disable-rule", "--name", &rule]).await?;
+    }
+    for mapping in mappings {
+        let command = ["lambda", "update-event-source-mapping", "--no-enabled", "--uuid", &mapping];
+        system.aws.cli(&command).await?;
     }
     Ok(())
 }
