@@ -38,6 +38,9 @@ const LARGE_ACCOUNTS: [(usize, usize, u128); 4] =
 /// The events over which the processor time of one is measured, because the system counts it in hundredths of a second.
 const MEASURED_EVENTS: usize = 100;
 
+/// The load balancers that the handler reads ahead for an event.
+const PREFETCHED: usize = 20;
+
 /// The events over which the time of one is measured with each size of memory.
 const TIMED_EVENTS: usize = 40;
 
@@ -513,33 +516,41 @@ fn processes(table: &mut Table, handler: &Path, noop: &Path) -> Result<(), Strin
     Ok(())
 }
 
+/// The median time of the first event and of the later ones, with a share of a processor. If the system does not allow
+/// shares, the times are without a limit.
+fn timed(
+    handler: &Path,
+    load_balancers: usize,
+    records: usize,
+    memory: u64,
+) -> Result<(Result<(), String>, Duration, Duration), String> {
+    let mut account = fleet_behind(load_balancers, load_balancers + 1 + TIMED_EVENTS);
+    add_records(&mut account, "tenant-", "internal", records);
+    let mut process = Process::start(handler, account)?;
+    let limited = process.limit_to(memory);
+    let first = process.invoke(&created(load_balancers, true))?.took;
+    let mut later = Vec::new();
+    for number in 1..=TIMED_EVENTS {
+        later.push(process.invoke(&created(load_balancers + number, true))?.took);
+    }
+    Ok((limited, first, median(later)))
+}
+
 /// The time of an event with the share of a processor that Lambda gives a function of several sizes of memory.
 fn shares(table: &mut Table, handler: &Path) -> Result<(), String> {
     table.section("The release binary with Lambda's share of a processor");
     for (load_balancers, records, _) in [LARGE_ACCOUNTS[0], LARGE_ACCOUNTS[3]] {
-        let mut account = fleet_behind(load_balancers, load_balancers + 1 + TIMED_EVENTS);
-        add_records(&mut account, "tenant-", "internal", records);
         let mut whole = None;
         for memory in [1_769, 512, MEMORY, 128] {
-            let mut process = Process::start(handler, account.clone())?;
-            let mut later = Vec::new();
-            let limited = process.limit_to(memory);
-            let first = process.invoke(&created(load_balancers, true))?.took;
-            for number in 1..=TIMED_EVENTS {
-                later.push(process.invoke(&created(load_balancers + number, true))?.took);
-            }
-            let later = median(later);
+            let (limited, first, later) = timed(handler, load_balancers, records, memory)?;
             let (whole_first, whole_later) = *whole.get_or_insert((first, later));
             let over = ratio(later, whole_later);
-            let measured = match &limited {
-                Ok(()) => format!(
-                    "first event {:.0} ms, another one {:.0} ms: {:.2} and {over:.2} times the times with 1,769 MiB",
-                    millis(first),
-                    millis(later),
-                    ratio(first, whole_first),
-                ),
-                Err(error) => format!("not measured: {error}"),
-            };
+            let measured = format!(
+                "first event {:.0} ms, another one {:.0} ms: {:.2} and {over:.2} times the times with 1,769 MiB",
+                millis(first),
+                millis(later),
+                ratio(first, whole_first),
+            );
             let (goal, is_met) = if memory == MEMORY {
                 ("1.25 times for another event", over <= 1.25)
             } else {
@@ -549,11 +560,30 @@ fn shares(table: &mut Table, handler: &Path) -> Result<(), String> {
                 format!(
                     "new service, {load_balancers} load balancers, {records} records, {memory} MiB"
                 ),
-                measured,
+                limited
+                    .clone()
+                    .map_or_else(|error| format!("not measured: {error}"), |()| measured),
                 goal,
                 is_met && limited.is_ok(),
             );
         }
+    }
+    // The most load balancers that are read ahead, and one more, for which an event takes a third round trip.
+    let mut small = None;
+    for load_balancers in [PREFETCHED, PREFETCHED + 1] {
+        let (limited, _, later) = timed(handler, load_balancers, 0, MEMORY)?;
+        let before = *small.get_or_insert(later);
+        let measured = format!("another event {:.0} ms", millis(later));
+        table.row(
+            format!("new service, {load_balancers} load balancers, {MEMORY} MiB"),
+            limited.clone().map_or_else(|error| format!("not measured: {error}"), |()| measured),
+            if load_balancers == PREFETCHED {
+                "for comparison"
+            } else {
+                "more: reading ahead saves the round trip"
+            },
+            limited.is_ok() && (load_balancers == PREFETCHED || later > before),
+        );
     }
     Ok(())
 }
