@@ -435,15 +435,17 @@ impl Reconciler {
                         // The answer about an heir may contradict an event.
                         let is_unsure = !candidates.errors.is_empty()
                             || heirs.into_iter().any(|heir| is_unknown(&desired, heir));
-                        if is_unsure && plan.keep_contested() {
-                            progress.read_errors.extend(candidates.errors.iter().cloned());
+                        if is_unsure {
+                            plan.keep_contested(candidates.errors.first().map(String::as_str));
                         }
                     }
                 }
-                Task::Reconcile(Scope::FullPass(_)) if !world.all_read_errors().is_empty() => {
-                    plan.keep_contested();
+                Task::Reconcile(Scope::FullPass(_)) => {
+                    if let Some(error) = world.service_read_errors().first() {
+                        plan.keep_contested(Some(error));
+                    }
                 }
-                Task::Reconcile(_) | Task::Deregister(_) => {}
+                Task::Deregister(_) => {}
             }
             return (world, plan);
         }
@@ -577,7 +579,8 @@ impl Progress {
         self.read_errors.extend(world.read_errors.iter().cloned());
         for service in &targets.services {
             let reach = targets.reach.get(service).copied().unwrap_or(Reach::Anywhere);
-            let concealed = world.concealed_name(service, identity);
+            let is_concealed = reach != Reach::Unattached;
+            let concealed = is_concealed.then(|| world.concealed_name(service, identity)).flatten();
             let error = concealed.or_else(|| world.unread_zone(service, reach, config));
             if let Some(error) = error.filter(|_| !self.outcomes.has_failed(service)) {
                 self.outcomes.fail(service, &format!("{error}; the service may have a name there"));

@@ -346,8 +346,8 @@ export const mutations = [
     edits: [
       [
         'domain/check.rs',
-        '|change: &NameChange| change.removes_the_name() && contested.contains(&change.at());',
-        '|change: &NameChange| contested.contains(&change.at());',
+        '|change| change.removes_the_name() && contested.contains(&change.at())',
+        '|change| contested.contains(&change.at())',
       ],
     ],
   },

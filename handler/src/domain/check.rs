@@ -128,19 +128,20 @@ impl Plan {
     }
 
     /// Keeps contested names that nobody would have any more, because not all services that should have them could
-    /// be read. A name that passes to a service which was read does so: that service is alive. Returns whether a name
-    /// stays.
-    pub fn keep_contested(&mut self) -> bool {
+    /// be read, with the first error. A name that passes to a service which was read does so: that service is alive.
+    pub fn keep_contested(&mut self, error: Option<&str>) {
         let contested = std::mem::take(&mut self.contested);
-        let is_kept =
-            |change: &NameChange| change.removes_the_name() && contested.contains(&change.at());
-        let is_any = self.changes.iter().any(is_kept);
-        self.refuse(is_kept, Status::Failed, |_| {
-            "the name is contested, and not all services that should have it could be read, so it \
-                 stays"
-                .into()
-        });
-        is_any
+        let error = error.map_or(String::new(), |error| format!(": {error}"));
+        self.refuse(
+            |change| change.removes_the_name() && contested.contains(&change.at()),
+            Status::Failed,
+            |_| {
+                format!(
+                    "the name is contested, and not all services that should have it could be read, so it \
+                     stays{error}"
+                )
+            },
+        );
     }
 
     /// Removes the changes that remove names. A service that gets another name keeps the former one, too.
@@ -514,15 +515,15 @@ mod tests {
         // A service that was read gets the name.
         let known = scene.clone().service("rival", record("shop", "lb2"));
         let mut plan = known.plan();
-        assert!(!plan.keep_contested());
+        plan.keep_contested(None);
         assert_eq!(plan.changes, known.plan().changes);
         let mut plan = scene.plan();
         assert_eq!(plan.contested().len(), 1);
-        assert!(plan.keep_contested());
+        plan.keep_contested(Some("ecs:DescribeServices failed"));
         assert_snapshot!(show_plan(&plan.check(&LossPolicy::All)), @r#"
         - web.internal CNAME lb2.elb.amazonaws.com
         - _discovery.web.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/web,records=CNAME"
-        holder failed: the name is contested, and not all services that should have it could be read, so it stays
+        holder failed: the name is contested, and not all services that should have it could be read, so it stays: ecs:DescribeServices failed
         web deregistered: ECS reports MISSING
         "#);
     }

@@ -17,6 +17,7 @@
 //! | managed, holder renamed, it has its new name in the same zone already | none | the name is deleted in one batch with a change of the other marker, which proves that the holder has it: `updated` |
 //! | managed, holder renamed, it has its new name in another zone already | none | the name is deleted: `updated` |
 //! | managed, holder renamed, its new name free in another zone | none | the name stays until the holder has the new one; the next round deletes it |
+//! | managed, holder renamed, its deployment in progress, the record's load balancer exists | any service | `waiting`: the holder keeps the name, and gets the other one when the deployment is completed |
 //! | managed, holder renamed, its new name taken, or failed to read | any service | the holder keeps the name; the candidates are a `conflict` |
 //! | managed, holder gone, opted out, or leaving as above | other services | the first is `registered` in one change; the others are a `conflict` |
 //! | managed, holder `waiting`, `invalid`, failed to read, or not read in this run | none | the record stays |
@@ -179,13 +180,17 @@ pub fn plan(
     identity: &EnvironmentIdentity,
     nonce: Nonce,
 ) -> Plan {
-    let cases = cases(desired, zones, identity);
+    let mut cases = cases(desired, zones, identity);
+    let set_aside = set_aside_waiting(&mut cases, desired);
     let winners = Winners::decide(&cases, desired);
     let mut changes = Vec::new();
     let mut decisions: BTreeMap<ServiceArn, Decision> = BTreeMap::new();
     let mut former_names: BTreeMap<ServiceArn, Vec<DnsName>> = BTreeMap::new();
     let mut unfinished = BTreeSet::new();
     let mut contested = BTreeSet::new();
+    for (service, present) in set_aside {
+        decisions.entry(service).or_default().result = Some(present);
+    }
 
     let is_removed = |at: &ZoneName, case: &Case<'_>| {
         winners.at(at).is_none()
@@ -431,9 +436,8 @@ impl<'a> Case<'a> {
         marker: impl Fn(&ServiceArn, &[Rrset], bool) -> Rrset,
     ) -> Option<(Vec<Rrset>, Vec<Rrset>)> {
         let holder = self.holder();
-        let was_contested =
-            holder.is_some_and(|held| held.is_contested && owner == Some(&held.service));
-        // Other candidates may be outside of the run's scope, so the marker of a holder stays contested.
+        // Other candidates may be outside of the run's scope, or not all could be read, so the marker stays contested.
+        let was_contested = holder.is_some_and(|held| held.is_contested);
         let is_contested =
             was_contested || self.candidates.iter().any(|one| Some(one.service) != owner);
         match (winner, holder) {
@@ -575,6 +579,33 @@ fn cases<'a>(
     cases
 }
 
+/// Removes the candidates that keep a former name until their deployment is completed. They get the other name in
+/// exchange for it, so that a service that is deleted meanwhile leaves no second name behind.
+fn set_aside_waiting(
+    cases: &mut BTreeMap<ZoneName, Case<'_>>,
+    desired: &BTreeMap<ServiceArn, Desired>,
+) -> BTreeMap<ServiceArn, (Status, Option<String>)> {
+    let mut waits = BTreeMap::new();
+    let mut has_it = BTreeSet::new();
+    for (at, case) in cases.iter() {
+        let Some(holder) = case.holder() else { continue };
+        let Some(DesiredState::Record(record)) = desired.get(&holder.service).map(|one| &one.state)
+        else {
+            continue;
+        };
+        if record.at() == *at {
+            has_it.insert(holder.service.clone());
+        } else if record.waits_for_deployment(&holder.records) {
+            waits.insert(holder.service.clone(), waiting(&case.current));
+        }
+    }
+    waits.retain(|service, _| !has_it.contains(service));
+    for case in cases.values_mut() {
+        case.candidates.retain(|candidate| !waits.contains_key(candidate.service));
+    }
+    waits
+}
+
 /// Whether a holder that is no candidate keeps its name: it was not read, or its desired state is unknown.
 fn may_keep(desired: &BTreeMap<ServiceArn, Desired>, holder: &ServiceArn) -> bool {
     match desired.get(holder).map(|desired| &desired.state) {
@@ -647,9 +678,15 @@ fn outcome(service: &ServiceArn, state: &DesiredState, decision: Decision) -> Ou
                 {
                     (status, Some(format!("{reason}; the service keeps {}", names(&kept))))
                 }
+                (Status::Waiting, Some(reason)) if !kept.is_empty() => {
+                    (Status::Waiting, Some(format!("{reason}; the service keeps {}", names(&kept))))
+                }
                 (status, _) if !kept.is_empty() => {
-                    let reason = "which is in another zone, is deleted when this record exists";
-                    (status, Some(format!("{}, {reason}", names(&kept))))
+                    let reason = match kept.iter().any(|(zone, _)| *zone != record.zone) {
+                        true => ", which is in another zone, is deleted when this record exists",
+                        false => " is deleted when the deployment is completed",
+                    };
+                    (status, Some(format!("{}{reason}", names(&kept))))
                 }
                 result => result,
             };
@@ -762,6 +799,37 @@ mod tests {
         + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
         orders registered
         "#);
+    }
+
+    #[test]
+    fn a_service_that_is_renamed_during_its_deployment_waits_with_its_former_name() {
+        let deploying = |existing: &[&str]| match record("shop", "new") {
+            DesiredState::Record(record) => {
+                let kept_targets = Arc::new(existing.iter().map(|text| balancer(text)).collect());
+                DesiredState::Record(Record { kept_targets, ..record })
+            }
+            other => other,
+        };
+        let held = Scene::default().managed("orders", "orders", "old");
+        let waits = held.clone().service("orders", deploying(&["old", "new"]));
+        assert_snapshot!(check(waits.clone()), @"orders waiting: the deployment is in progress; the record is still CNAME old.elb.amazonaws.com; the service keeps orders.internal");
+        // Meanwhile another service can get the name.
+        assert_snapshot!(check(waits.service("shop", record("shop", "lb"))), @r#"
+        + shop.internal CNAME lb.elb.amazonaws.com
+        + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/shop,records=CNAME"
+        orders waiting: the deployment is in progress; the record is still CNAME old.elb.amazonaws.com; the service keeps orders.internal
+        shop registered
+        "#);
+        assert_snapshot!(check(held.clone().service("orders", deploying(&["new"]))), @r#"
+        + shop.internal CNAME new.elb.amazonaws.com
+        + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
+        - orders.internal CNAME old.elb.amazonaws.com
+        - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
+        orders updated: renamed from orders.internal
+        "#);
+        // It has the name already.
+        let both = held.managed("shop", "orders", "new");
+        assert_snapshot!(check(both.service("orders", deploying(&["old", "new"]))), @"orders unchanged: orders.internal is deleted when the deployment is completed");
     }
 
     #[test]

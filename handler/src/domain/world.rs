@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::config::Config;
+use crate::domain::config::{Config, Register};
 use crate::domain::dns::{DnsName, Rrset};
 use crate::domain::service::{
     ClassicName, Gone, HostedZoneId, LoadBalancer, LoadBalancerArn, LoadBalancerRef, ReadError,
@@ -266,6 +266,9 @@ impl World {
         if self.may_hold_any_name(scope) || self.may_hold_another_name(scope, &reads, identity) {
             reads.zones.extend(config.zones().into_keys());
         }
+        if reads.names.is_empty() {
+            reads.zones.extend(self.zones_with_former_names(scope, config, identity));
+        }
         let was_listed =
             |zone: &HostedZoneId| self.zones.get(zone).is_some_and(ZoneView::was_listed);
         reads.zones.retain(|zone| !was_listed(zone));
@@ -415,6 +418,37 @@ impl World {
             })
     }
 
+    /// The zones in which a service may have a name that it kept during a deployment: its deployment is completed, and
+    /// it has no name where it should have one. In a large environment a name in a zone that the service has left waits
+    /// for the next full pass.
+    fn zones_with_former_names(
+        &self,
+        scope: &ReadScope,
+        config: &Config,
+        identity: &EnvironmentIdentity,
+    ) -> BTreeSet<HostedZoneId> {
+        let is_nameless = |arn: &&ServiceArn| {
+            let Some(Ok(Service::Live { tags, .. })) = self.services.get(*arn) else {
+                return false;
+            };
+            let is_enabled = Tags::parse(tags)
+                .is_ok_and(|tags| tags.enabled.unwrap_or(config.register == Register::All));
+            is_enabled
+                && scope.reach.get(*arn) == Some(&Reach::Unmoved)
+                && !self.holds_a_name(arn, identity)
+        };
+        let mut zones = BTreeSet::new();
+        for service in scope.services.iter().filter(is_nameless) {
+            let Some(Ok(live)) = self.services.get(service) else { continue };
+            let own = self.zones_of(live, config);
+            if !own.is_empty() && config.zones().len() <= MAX_ZONES_AHEAD {
+                return config.zones().into_keys().collect();
+            }
+            zones.extend(own.into_keys());
+        }
+        zones
+    }
+
     /// The possible names of a service: the one from the template, which needs no read, and the one from
     /// its tag. A service outside of the scope holds a name that a service in the scope may need, so only the name
     /// that it should have instead matters. Otherwise each name from a template would lead to another holder.
@@ -461,6 +495,7 @@ impl World {
         match (reach, self.services.get(arn)) {
             _ if scope.full_pass => names_in(zones),
             (Reach::Unmoved, None | Some(Err(_))) => BTreeSet::new(),
+            (Reach::Unattached, _) if !reads_ahead => BTreeSet::new(),
             _ if reads_ahead => names_in(zones),
             (Reach::New, None | Some(Err(_))) => BTreeSet::new(),
             (Reach::New | Reach::Unmoved, Some(Ok(service @ Service::Live { .. }))) => {

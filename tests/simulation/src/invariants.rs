@@ -322,7 +322,7 @@ pub fn check_change(
                 ));
             }
         }
-        if new_holder == old_holder && was.is_contested() && !is.is_contested() {
+        if new_holder.is_some() && was.is_contested() && !is.is_contested() {
             return Some(Violation::new(
                 10,
                 format!("{at}: the new marker of {new_holder:?} is not contested any more"),
@@ -713,12 +713,14 @@ pub fn check_zones(
                             let holder = (environment.name.clone(), holder.clone());
                             exemptions.renamed_without_name.contains(&holder)
                         });
-                        // It stays until its deployment is completed. The event of that reads the names of the
-                        // service in the zone of its load balancer only.
+                        // It stays until its deployment is completed. In an environment with many zones the event of
+                        // that reads the zone of its load balancer only.
                         let stays = *is_deploying && stays(simulation, &current, rrsets);
                         let service = account.ecs.services.get(&holder);
                         let was_deployed = service.is_some_and(|one| one.deployment.is_some());
-                        let is_excused = is_former || exemptions.is_some() && was_deployed;
+                        let has_many_zones = environment.zones.len() > 3;
+                        let is_excused =
+                            is_former || exemptions.is_some() && was_deployed && has_many_zones;
                         has_other && !stays && !is_excused
                     }
                 }
