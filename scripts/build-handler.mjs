@@ -4,9 +4,10 @@
  * it. The CDK runs this when it publishes the handler. It reads the standard output, so the progress of cargo goes to the
  * standard error.
  */
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { readArguments, refuse } from './lib/arguments.mjs';
-import { capture, execute, local, run } from './lib/commands.mjs';
+import { capture, execute, local, root, run } from './lib/commands.mjs';
 import { Failure } from './lib/failure.mjs';
 
 const USAGE = `usage: node scripts/build-handler.mjs x86_64|arm64
@@ -16,19 +17,45 @@ Builds the handler for AWS Lambda, and prints the path of an archive with it.`;
 const architecture = readArguments(USAGE, {}, { positionals: 1 }).positionals[0];
 if (architecture !== 'x86_64' && architecture !== 'arm64') refuse(USAGE, 'expected x86_64 or arm64');
 
+// Settings of the user's shell would change the handler, but not its hash.
+const SETTINGS =
+  /^(RUSTUP_TOOLCHAIN|(CARGO_(ENCODED_|BUILD_|TARGET_.*_)?)?RUSTFLAGS|CARGO_BUILD_RUSTC.*|CARGO_TARGET_.*_LINKER|CARGO_PROFILE_.*)$/;
+const names = Object.keys(process.env).filter((name) => SETTINGS.test(name));
+const env = Object.fromEntries(names.map((name) => [name, undefined]));
+
+/**
+ * @param {string} file
+ * @param {RegExp} pattern
+ */
+function pinned(file, pattern) {
+  return pattern.exec(readFileSync(path.join(root, file), 'utf8'))?.[1] ?? '';
+}
+
+/**
+ * Fails unless a tool has the version that the hash of the handler contains.
+ *
+ * @param {string} name
+ * @param {string[]} command
+ * @param {string} expected
+ */
+async function check(name, [command = '', ...args], expected) {
+  const missing = { status: 1, stdout: '', stderr: '' };
+  const tool = await capture(command, [...args, '--version'], { env }).catch(() => missing);
+  const found = /\d+\.\d+\.\d+/.exec(tool.stdout)?.[0];
+  if (tool.status === 0 && found === expected) return;
+  const problem = tool.status === 0 ? `is ${found ?? 'unknown'} instead of ${expected}` : 'is missing';
+  throw new Failure(
+    `The handler cannot be built, because ${name} ${problem}. Install it with \`npm run setup\`, or deploy a prebuilt handler with \`-c handlerCode=FOLDER\`.\n${tool.stderr}`,
+  );
+}
+
 await run(async () => {
-  const tool = await capture('cargo', ['lambda', '--version']).catch(() => ({ status: 1, stderr: '' }));
-  if (tool.status !== 0) {
-    throw new Failure(
-      `The handler cannot be built, because cargo-lambda is missing. Install it with \`npm run setup\`, or deploy a prebuilt handler with \`-c handlerCode=FOLDER\`.\n${tool.stderr}`,
-    );
-  }
+  await check('cargo-lambda', ['cargo', 'lambda'], pinned('scripts/requirements.txt', /^cargo-lambda==([\d.]+)/m));
+  await check('Rust', ['rustc'], pinned('rust-toolchain.toml', /^channel = "([\d.]+)"/m));
   const folder = path.join(local, 'handler', architecture);
   const target = architecture === 'arm64' ? '--arm64' : '--x86-64';
   const flags = ['--release', '--locked', target, '--bin', 'handler'];
   const args = ['lambda', 'build', ...flags, '--output-format', 'zip', '--lambda-dir', folder];
-  // Flags of the user's shell would change the handler, but not its hash.
-  const env = { RUSTFLAGS: undefined, CARGO_ENCODED_RUSTFLAGS: undefined, CARGO_BUILD_RUSTFLAGS: undefined };
   const output = (/** @type {Buffer} */ chunk) => void process.stderr.write(chunk);
   const status = await execute('cargo', args, { env, output });
   if (status !== 0) throw new Failure(`cargo-lambda failed with the exit status ${status}.`);

@@ -119,7 +119,7 @@ export class EcsServiceDiscovery extends Construct {
     });
     const kept = lifecycle.keep(zones.zones, zones.distinct, discovery.onDestroy);
     for (const zone of zones.distinct) {
-      if (zone.isCreated) lifecycle.setNegativeTtl(zone, discovery.negativeTtlSeconds);
+      if (zone.isCreated) lifecycle.setNegativeTtl(zone, discovery.negativeTtlSeconds, discovery.mode);
     }
     const triggers = new Triggers(this, 'Triggers', {
       environment,
@@ -159,13 +159,14 @@ export class EcsServiceDiscovery extends Construct {
 
   /** @throws EnvironmentError if another construct of the app makes something of which there can only be one */
   private claim({ trail, vpcs }: Discovery): void {
-    const { account, region } = Stack.of(this);
+    const { account, region, node } = Stack.of(this);
     // Two stacks whose accounts are known only at deployment may be deployed into different ones.
-    if (Token.isUnresolved(account) || Token.isUnresolved(region)) return;
+    const isKnown = !Token.isUnresolved(account) && !Token.isUnresolved(region);
+    const place = isKnown ? `${account} ${region}` : `the stack ${node.path}`;
     const claimed = CLAIMS.get(this.node.root) ?? new Map<string, string>();
     CLAIMS.set(this.node.root, claimed);
     const claim = (what: string, problem: (other: string) => string) => {
-      const key = [account, region, what].join(' ');
+      const key = [place, what].join(' ');
       const other = claimed.get(key);
       if (other !== undefined) throw EnvironmentError.ofProperties(this.node.path, problem(other));
       claimed.set(key, this.node.path);

@@ -438,6 +438,8 @@ function at(data: unknown, path: readonly PropertyKey[]): unknown {
 
 /** A value as an error message shows it. */
 export function show(value: unknown): string {
+  // A number or a list can be a token, too.
+  if (Token.isUnresolved(value)) return 'a value that is known only at deployment';
   const text = value === undefined ? 'nothing' : JSON.stringify(value);
   // A token is a text, or a part of one, that stands for the value.
   return /[$#]\{Token\[/.test(text) ? 'a value that is known only at deployment' : text;

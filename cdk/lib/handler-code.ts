@@ -169,5 +169,7 @@ function locked(packages: readonly LockedPackage[], direct: readonly string[]): 
     needed.add(found);
     pending.push(...(found.dependencies ?? []));
   }
-  return [...needed].sort((a, b) => `${a.name} ${a.version}`.localeCompare(`${b.name} ${b.version}`));
+  // `localeCompare` depends on the language of the machine.
+  const key = ({ name, version }: LockedPackage) => `${name} ${version}`;
+  return [...needed].sort((a, b) => (key(a) < key(b) ? -1 : 1));
 }

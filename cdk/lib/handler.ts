@@ -79,7 +79,8 @@ export class Handler extends Construct {
       ...(discovery.mode === 'sync' ? {} : { mode: discovery.mode }),
     };
     this.checkSize(configuration);
-    this.generation = this.hash(configuration, props.code.hash);
+    // Other permissions need a full pass, too.
+    this.generation = this.hash(configuration, props.code.hash, discovery.permissionsBoundary);
     const { generation } = this;
     const made = new LambdaFunction(this, 'Function', {
       description: `Registers the ECS services of ${environment} in Route 53`,
@@ -128,10 +129,12 @@ export class Handler extends Construct {
     );
   }
 
-  private hash(configuration: object, codeHash: string): string {
+  private hash(configuration: object, codeHash: string, permissionsBoundary: string | undefined): string {
     // Tokens have other numbers in each synthesis.
     const resolved: unknown = Stack.of(this).resolve(configuration);
-    const parts = [this.node.path, codeHash, JSON.stringify(resolved)];
+    const boundary =
+      permissionsBoundary === undefined ? [] : [JSON.stringify(Stack.of(this).resolve(permissionsBoundary))];
+    const parts = [this.node.path, codeHash, JSON.stringify(resolved), ...boundary];
     return createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16);
   }
 

@@ -6,6 +6,7 @@ import type { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Provider } from 'aws-cdk-lib/custom-resources';
 import { Construct, type IDependable } from 'constructs';
+import type { Discovery } from './environment.js';
 import type { Handler } from './handler.js';
 import type { VpcZone } from './zones.js';
 import type { ZonePermissions } from './zone-permissions.js';
@@ -123,14 +124,16 @@ export class Lifecycle extends Construct {
     return Stack.of(this).getLogicalId(this.names.node.defaultChild as CfnElement);
   }
 
-  /** Makes the handler set the negative TTL of a zone, which is part of the zone's SOA record. */
-  setNegativeTtl(zone: VpcZone, seconds: number): void {
+  /**
+   * Makes the handler set the negative TTL of a zone, which is part of the zone's SOA record. While the mode is `observe`
+   * the handler does not, so that another mode has to update the resource.
+   */
+  setNegativeTtl(zone: VpcZone, seconds: number, mode: Discovery['mode']): void {
     const scope = new Construct(this, `${zone.id}-negative-ttl`);
     const request = { negativeTtl: { hostedZoneId: zone.hostedZoneId, seconds } };
-    const negativeTtl = this.resource(scope, 'NegativeTtl', 'Custom::EcsDiscoveryNegativeTtl', {
-      Create: request,
-      Update: request,
-    });
+    const requests = { Create: request, Update: request };
+    const more = mode === 'observe' ? { Mode: mode } : {};
+    const negativeTtl = this.resource(scope, 'NegativeTtl', 'Custom::EcsDiscoveryNegativeTtl', requests, more);
     negativeTtl.node.addDependency(this.permissions);
   }
 

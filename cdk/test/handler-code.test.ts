@@ -115,10 +115,11 @@ describe('a handler that is built from its sources', () => {
 
   test('can be built during synthesis, so that its archive is a part of the output', () => {
     const cargo = path.join(folder, 'cargo');
+    const version = /^cargo-lambda==(\S+)/m.exec(readFileSync(path.join(root, 'scripts/requirements.in'), 'utf8'))?.[1];
     // It writes its arguments into the archive.
-    const script = `while [ "$1" != --lambda-dir ] && [ $# -gt 0 ]; do all="$all $1"; shift; done
+    const script = `if [ "$2" = --version ]; then echo "cargo-lambda ${version}"; exit; fi
+while [ "$1" != --lambda-dir ] && [ $# -gt 0 ]; do all="$all $1"; shift; done
 [ $# -gt 0 ] && mkdir -p "$2/handler" && echo "$all" > "$2/handler/bootstrap.zip"
-exit 0
 `;
     writeFileSync(cargo, `#!/bin/sh\n${script}`, { mode: 0o755 });
     const before = process.env.PATH;

@@ -230,8 +230,16 @@ impl Reconciler {
                 notes.push(note);
             }
         }
-        if self.is_observing() && !zones.is_empty() {
-            notes.push("the mode is observe, so no name is deleted".to_owned());
+        let mode = match self.config.mode {
+            Mode::Observe => Some("observe"),
+            Mode::CreateAndUpdate => Some("create-and-update"),
+            Mode::Sync => None,
+        };
+        if let Some(mode) = mode.filter(|_| !zones.is_empty()) {
+            notes.push(format!("the mode is {mode}, so no name is deleted"));
+        }
+        if self.config.mode == Mode::CreateAndUpdate {
+            zones.clear();
         }
         let task = Task::Deregister(zones);
         let mut report = self.carry_out(&task, ReportScope::Deregister, options, invocation).await;
@@ -382,7 +390,7 @@ impl Reconciler {
             now_ms: millis(invocation.now),
         });
         let identity = self.identity(invocation);
-        let turns = Turns::new(&self.aws.route53, version, &identity, self.config.zones());
+        let turns = Turns::new(&self.aws.route53, version, identity, self.config.zones());
         match task {
             Task::Reconcile(_) => turns,
             Task::Deregister(_) => turns.without_proof(),

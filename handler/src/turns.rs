@@ -31,6 +31,7 @@ pub(crate) struct Turns<'a> {
     route53: &'a Route53,
     /// `None` if the configuration has no generation: then every version may change the zones.
     version: Option<Version>,
+    identity: EnvironmentIdentity,
     names: BTreeMap<HostedZoneId, DnsName>,
     /// A zone that is missing here belongs to this version, as far as the run knows.
     read: RefCell<BTreeMap<HostedZoneId, Turn>>,
@@ -40,15 +41,15 @@ impl<'a> Turns<'a> {
     pub(crate) fn new(
         route53: &'a Route53,
         version: Option<Version>,
-        identity: &EnvironmentIdentity,
+        identity: EnvironmentIdentity,
         zones: BTreeMap<HostedZoneId, DnsName>,
     ) -> Turns<'a> {
         let names = zones.into_iter().filter_map(|(zone, name)| {
-            let name = record_name(identity, &name)?;
+            let name = record_name(&identity, &name)?;
             Some((zone, name))
         });
         let names = names.collect();
-        Turns { route53, version, names, read: RefCell::default() }
+        Turns { route53, version, identity, names, read: RefCell::default() }
     }
 
     /// For a run that may change the zones whatever version they belong to.
@@ -151,23 +152,44 @@ impl<'a> Turns<'a> {
         zone: &HostedZoneId,
         deadline: Deadline,
     ) -> Result<(), LeaveError> {
-        let Some(name) = self.names.get(zone).filter(|_| self.version.is_some()) else {
+        if self.version.is_none() {
             return Ok(());
-        };
+        }
         let priority = Priority::Background;
-        let rrsets = match self.route53.list(zone, Some(name), priority, deadline).await {
-            Ok(rrsets) => rrsets,
-            Err(ListError::NoSuchZone(_)) => return Ok(()),
+        let records = async {
+            let Some(name) = self.name_in(zone, priority, deadline).await? else {
+                return Ok(None);
+            };
+            let rrsets = self.route53.list(zone, Some(&name), priority, deadline).await?;
+            Ok(Some((name, rrsets)))
+        };
+        let (name, rrsets) = match records.await {
+            Ok(Some(records)) => records,
+            Ok(None) | Err(ListError::NoSuchZone(_)) => return Ok(()),
             Err(error @ ListError::Rejected(_)) => {
                 return Err(LeaveError::Rejected(error.to_string()));
             }
             Err(error @ ListError::Failed(_)) => return Err(LeaveError::Failed(error.to_string())),
         };
-        let Some(change) = removal(zone, name, rrsets) else { return Ok(()) };
+        let Some(change) = removal(zone, &name, rrsets) else { return Ok(()) };
         let sent = self.route53.change(None, &[&change], priority, deadline).await;
         sent.map_err(|error| match error {
             ChangeError::Rejected { .. } => LeaveError::Rejected(error.to_string()),
             _ => LeaveError::Failed(error.to_string()),
         })
+    }
+
+    /// The name of the record with the generation. The configuration does not have a zone that has left it.
+    async fn name_in(
+        &self,
+        zone: &HostedZoneId,
+        priority: Priority,
+        deadline: Deadline,
+    ) -> Result<Option<DnsName>, ListError> {
+        if let Some(name) = self.names.get(zone) {
+            return Ok(Some(name.clone()));
+        }
+        let apex = self.route53.apex(zone, priority, deadline).await?;
+        Ok(apex.and_then(|apex| record_name(&self.identity, &apex)))
     }
 }

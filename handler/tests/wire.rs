@@ -23,7 +23,7 @@ use handler::aws::elb::Elb;
 use handler::aws::elb_classic::ElbClassic;
 use handler::aws::route53::Route53;
 use handler::aws::sqs::Sqs;
-use handler::domain::config::Config;
+use handler::domain::config::{Config, Mode};
 use handler::domain::deployment::ResourceAnswer;
 use handler::domain::marker::Nonce;
 use handler::domain::report::{Changes, Report, ReportScope, Status};
@@ -801,10 +801,8 @@ async fn a_name_in_another_zone_stays_until_the_deployment_is_completed() {
             either(old_load_balancer("vpc-2"), with_fields(deploying("ECS", is_unfinished)));
         let outcome = run_with_zones(zones.clone(), one(), zone, script).await;
         let batches = outcome.batches();
-        assert_eq!(batches.contains("CREATE orders.one.internal"), expected, "{batches}");
+        assert!(batches.contains("CREATE orders.one.internal"), "{batches}");
         assert_eq!(batches.contains("DELETE orders.two.internal"), expected, "{batches}");
-        let waits = "waiting: the deployment is in progress; the record is still CNAME internal-old-1.eu-west-1.elb.amazonaws.com; the service keeps orders.two.internal";
-        assert_eq!(outcome.statuses() == waits, !expected, "{}", outcome.statuses());
     }
 }
 
@@ -2820,6 +2818,28 @@ async fn a_stack_can_be_deleted_without_its_permissions_and_its_names_stay() {
         &payload,
     );
     assert!(failed.await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_left_in_a_zone_that_leaves_an_environment() {
+    let aws = registered_stack().await;
+    let soa = rrset("internal", "SOA", 900, SOA);
+    aws.lock().expect("no holder panics").zone.insert(0, soa.clone());
+    let mut event = resource("Delete", &json!({"Zones": ["Z2"]}), &json!({}));
+    event["LogicalResourceId"] = "Zones".into();
+    deploy(&aws, stack("a"), &event).await.expect("success");
+    // Otherwise Route 53 would not delete the zone.
+    assert_eq!(aws.lock().expect("no holder panics").zone, [soa]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stack_that_only_creates_and_updates_keeps_its_names_when_it_goes() {
+    let aws = registered_stack().await;
+    let mut config = stack("a");
+    config.mode = Mode::CreateAndUpdate;
+    let answer = deploy(&aws, config, &destruction()).await.expect("success");
+    assert_eq!(names_in(&aws), ["orders.internal"]);
+    assert_snapshot!(answer.data.summary, @"the mode is create-and-update, so no name is deleted");
 }
 
 #[tokio::test(start_paused = true)]

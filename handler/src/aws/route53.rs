@@ -296,6 +296,20 @@ impl Route53 {
         Listing::new(self, zone, &subject, priority, deadline).page(None, 1).await.map(drop)
     }
 
+    /// The name of a zone. Route 53 lists the records at it first, and they always exist.
+    pub async fn apex(
+        &self,
+        zone: &HostedZoneId,
+        priority: Priority,
+        deadline: Deadline,
+    ) -> Result<Option<DnsName>, ListError> {
+        let subject = || format!("the zone {zone}");
+        let mut listing = Listing::new(self, zone, &subject, priority, deadline);
+        listing.page(None, 2).await?;
+        let soa = listing.rrsets.into_iter().find(|one| one.record_type.as_str() == "SOA");
+        Ok(soa.map(|soa| soa.name))
+    }
+
     /// The SOA record of a zone.
     pub async fn soa(
         &self,

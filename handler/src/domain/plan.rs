@@ -17,7 +17,7 @@
 //! | managed, holder renamed, it has its new name in the same zone already | none | the name is deleted in one batch with a change of the other marker, which proves that the holder has it: `updated` |
 //! | managed, holder renamed, it has its new name in another zone already | none | the name is deleted: `updated` |
 //! | managed, holder renamed, its new name free in another zone | none | the name stays until the holder has the new one; the next round deletes it |
-//! | managed, holder renamed, its deployment in progress, the record's load balancer exists | any service | `waiting`: the holder keeps the name, and gets the other one when the deployment is completed |
+//! | managed, holder renamed in the same zone, its deployment in progress, the record's load balancer exists | any service | `waiting`: the holder keeps the name, and gets the other one when the deployment is completed |
 //! | managed, holder renamed, its new name taken, or failed to read | any service | the holder keeps the name; the candidates are a `conflict` |
 //! | managed, holder gone, opted out, or leaving as above | other services | the first is `registered` in one change; the others are a `conflict` |
 //! | managed, holder `waiting`, `invalid`, failed to read, or not read in this run | none | the record stays |
@@ -579,8 +579,8 @@ fn cases<'a>(
     cases
 }
 
-/// Removes the candidates that keep a former name until their deployment is completed. They get the other name in
-/// exchange for it, so that a service that is deleted meanwhile leaves no second name behind.
+/// Removes the candidates that keep a former name of the same zone until their deployment is completed. They get the
+/// other name in exchange for it, so that a service that is deleted meanwhile leaves no second name behind.
 fn set_aside_waiting(
     cases: &mut BTreeMap<ZoneName, Case<'_>>,
     desired: &BTreeMap<ServiceArn, Desired>,
@@ -595,7 +595,7 @@ fn set_aside_waiting(
         };
         if record.at() == *at {
             has_it.insert(holder.service.clone());
-        } else if record.waits_for_deployment(&holder.records) {
+        } else if record.zone == at.0 && record.waits_for_deployment(&holder.records) {
             waits.insert(holder.service.clone(), waiting(&case.current));
         }
     }

@@ -211,7 +211,11 @@ pub fn check_change(
     let heirs = LazyCell::new(|| {
         let mut heirs: BTreeMap<String, &ServiceName> = BTreeMap::new();
         for service in described.services.keys().filter(|service| !is_ending(service)) {
-            if let Expected::Record { zone: at, name, .. } = justified(service)
+            let expected = justified(service);
+            if keeps_former_name(simulation, environment, before, zone, service, &expected) {
+                continue;
+            }
+            if let Expected::Record { zone: at, name, .. } = expected
                 && at == zone
             {
                 heirs.entry(name).or_insert(service);
@@ -357,7 +361,11 @@ pub fn check_change(
             };
             let older = described.services.keys().find(|other| {
                 let should_have_it = matches!(justified(other), Expected::Record { zone: at, name: other, .. } if at == zone && other == name);
-                should_have_it && !is_ending(other) && age(other) < age(winner)
+                let waits = || {
+                    let expected = justified(other);
+                    keeps_former_name(simulation, environment, before, zone, other, &expected)
+                };
+                should_have_it && !is_ending(other) && age(other) < age(winner) && !waits()
             });
             if let (true, true, Some(older), false) =
                 (is_full_pass, was.is_empty(), older, described.is_incomplete)
@@ -439,6 +447,29 @@ fn waits(
         }
         _ => false,
     }
+}
+
+/// Whether a service that should have another name in the zone keeps its former one until its deployment is completed.
+/// It gets the other one in exchange.
+fn keeps_former_name(
+    simulation: &Simulation,
+    environment: &EnvironmentConfig,
+    zone: &HostedZone,
+    id: &str,
+    service: &ServiceName,
+    expected: &Expected,
+) -> bool {
+    let Expected::Record { zone: at, name: wanted, rrsets, is_deploying } = expected else {
+        return false;
+    };
+    let mut names = zone.all().map(|(rrset, _)| name_of(rrset)).filter(|name| name != wanted);
+    *is_deploying
+        && at == id
+        && names.any(|name| {
+            let current = NameRecords::read(zone, name);
+            current.holder(environment).as_ref() == Some(service)
+                && stays(simulation, &current, rrsets)
+        })
 }
 
 /// Whether the records lead to load balancers that exist, other than the expected one.
@@ -762,6 +793,10 @@ pub fn check_zones(
         }
         let Some(zone) = account.zones.get(id) else { continue };
         let current = NameRecords::read(zone, name);
+        let waits = keeps_former_name(simulation, environment, zone, id, service, expected);
+        if waits && current.holder(environment).as_ref() != Some(service) {
+            continue;
+        }
         match current.holder(environment) {
             Some(holder) if holder == *service => {}
             Some(holder) => {
