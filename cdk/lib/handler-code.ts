@@ -87,7 +87,8 @@ class CodeFromSources extends Code {
 
   /** Copies the archive into the output of synthesis, which then needs nothing else. */
   private copy(scope: Construct, archive: string): string {
-    const name = `asset.${this.hash}`;
+    // The CDK would add what follows a dot to the key.
+    const name = `asset-${this.hash}`;
     copyFileSync(archive, path.join(Stage.of(scope)?.assetOutdir ?? '', name));
     return name;
   }

@@ -101,7 +101,12 @@ describe('a handler that is built from its sources', () => {
     writeFileSync(cargo, '#!/bin/sh\necho "no such command: lambda" >&2\nexit 101\n', { mode: 0o755 });
     // The script prefers the project's own tools.
     mkdirSync(path.join(folder, 'scripts'));
-    for (const part of ['scripts/lib', 'scripts/build-handler.mjs']) {
+    for (const part of [
+      'scripts/lib',
+      'scripts/build-handler.mjs',
+      'scripts/requirements.txt',
+      'rust-toolchain.toml',
+    ]) {
       cpSync(path.join(root, part), path.join(folder, part), { recursive: true });
     }
     const { status, stdout, stderr } = spawnSync('node', [path.join(folder, 'scripts/build-handler.mjs'), 'arm64'], {
@@ -111,6 +116,27 @@ describe('a handler that is built from its sources', () => {
     expect(stderr).toContain('The handler cannot be built, because cargo-lambda is missing.');
     expect(stderr).toContain('`npm run setup`');
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+
+    // With another version the binary would differ from one with the same hash.
+    writeFileSync(cargo, '#!/bin/sh\necho "cargo-lambda 1.0.0"\n', { mode: 0o755 });
+    const other = spawnSync('node', [path.join(folder, 'scripts/build-handler.mjs'), 'arm64'], {
+      encoding: 'utf8',
+      env: { ...process.env, PATH: `${folder}:${process.env.PATH ?? ''}` },
+    });
+    expect(other.stderr).toMatch(/because cargo-lambda is 1\.0\.0 instead of \d+\.\d+\.\d+\. Install it with/);
+    expect(other.status).toBe(1);
+  });
+
+  test('has the same hash whatever the language of the machine', () => {
+    const code = `import { sourceHash } from '${path.join(root, 'cdk/lib/handler-code.ts')}'; console.log(sourceHash('arm64'));`;
+    const hashes = ['C', 'cs_CZ.UTF-8', 'da_DK.UTF-8'].map((LC_ALL) => {
+      const run = spawnSync(path.join(root, 'node_modules/.bin/tsx'), ['--input-type=module', '-e', code], {
+        encoding: 'utf8',
+        env: { ...process.env, LC_ALL },
+      });
+      return run.stdout.trim() || run.stderr;
+    });
+    expect(new Set(hashes)).toEqual(new Set([sourceHash('arm64')]));
   });
 
   test('can be built during synthesis, so that its archive is a part of the output', () => {
@@ -132,7 +158,7 @@ while [ "$1" != --lambda-dir ] && [ $# -gt 0 ]; do all="$all $1"; shift; done
       }
       const output = made.synth();
       const hash = sourceHash('arm64');
-      expect(readFileSync(path.join(output.directory, `asset.${hash}`), 'utf8')).toBe(
+      expect(readFileSync(path.join(output.directory, `asset-${hash}`), 'utf8')).toBe(
         ' lambda build --release --locked --arm64 --bin handler --output-format zip\n',
       );
       // The key does not depend on when the handler is built.
