@@ -173,12 +173,21 @@ describe('the construct', () => {
   });
 
   test('creates no second trail in an account and region', () => {
-    const create = { trail: 'create' };
+    const create = { trail: 'create' as const };
     const other = { ...create, vpcs: [{ vpcId: 'vpc-1a1b2c3d', zoneName: 'shop.internal' }] };
     expect(problem({ props: create }, { props: other })).toBe(
       'The properties of Shop1/Discovery are invalid:\n  trail: expected existing, because Shop0/Discovery creates a trail in this account and region, and AWS charges for the events of a second one; found "create"',
     );
     expect(problem({ props: create }, { props: { ...other, trail: 'existing' } })).toBe('ok');
+    // Constructs of one stack are in the same account, even if nobody knows it yet.
+    const stack = new Stack(new App(), 'Shop', { env: { region: 'eu-west-1' } });
+    new EcsServiceDiscovery(stack, 'A', { ...given, ...create });
+    expect(() => new EcsServiceDiscovery(stack, 'B', { ...given, ...other })).toThrow(
+      /trail: expected existing, because Shop\/A creates a trail/,
+    );
+    expect(() => new EcsServiceDiscovery(stack, 'C', given)).toThrow(
+      /vpcs\[0\]\.zoneName: expected another name, because Shop\/A creates this zone for the same VPC/,
+    );
     // Each may be deployed into an account of its own.
     const anywhere = { env: { region: 'eu-west-1' } };
     expect(problem({ ...anywhere, props: create }, { ...anywhere, props: other })).toBe('ok');

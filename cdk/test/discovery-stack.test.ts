@@ -564,6 +564,14 @@ describe('a deployment', () => {
     expect(new Set([...ids, before]).size).toBe(changes.length + 1);
   });
 
+  test('runs a full pass when the permissions boundary changes', () => {
+    const generation = (options: object) =>
+      properties(template(options), 'Custom::EcsDiscoveryFullPass').Properties.Generation;
+    const boundaries = ['one', 'two'].map((name) => `arn:aws:iam::111122223333:policy/${name}`);
+    const all = [{}, ...boundaries.map((permissionsBoundary) => ({ permissionsBoundary }))].map(generation);
+    expect(new Set(all).size).toBe(3);
+  });
+
   test('outputs what its full pass did', () => {
     const made = template();
     const pass = idOf(made, 'Custom::EcsDiscoveryFullPass', 'Discovery');
@@ -601,6 +609,9 @@ describe('a deployment', () => {
     const text = (options: object) =>
       JSON.stringify(properties(template(options), 'Custom::EcsDiscoveryNegativeTtl').Properties);
     expect(text({ negativeTtlSeconds: 30 })).toContain(String.raw`\"seconds\":30`);
+    // While the mode is `observe` the handler does not set it, so the next mode has to update the resource.
+    expect(text({ mode: 'observe' })).not.toEqual(text({}));
+    expect(text({ mode: 'create-and-update' })).toEqual(text({}));
   });
 
   test('waits 15 minutes for the handler, not an hour', () => {

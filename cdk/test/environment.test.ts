@@ -1,4 +1,4 @@
-import { Fn } from 'aws-cdk-lib';
+import { Fn, Token } from 'aws-cdk-lib';
 import { describe, expect, test } from 'vitest';
 import { parseEnvironments } from '../lib/environment.js';
 
@@ -77,6 +77,7 @@ describe('an environment', () => {
     ['nameTemplate', `{service}-${Fn.importValue('suffix')}`],
     ['clusters', Fn.split(',', Fn.importValue('clusters'))],
     ['account', Fn.importValue('account')],
+    ['ttlSeconds', Token.asNumber(Fn.importValue('seconds'))],
   ])('shows no token where only a literal works, as in %s', (option, token) => {
     expect(check(option, token)).toMatch(/; found a value that is known only at deployment$/);
   });

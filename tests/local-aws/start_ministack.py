@@ -1,6 +1,7 @@
 """Starts MiniStack.
 
-Its CloudFormation makes every hosted zone a public one. AWS makes a zone with VPCs private, and so does this.
+Its CloudFormation makes every hosted zone a public one, and deletes a zone together with its records. AWS makes a zone
+with VPCs private, and deletes no zone that has records of its users. So does this.
 """
 
 from ministack.app import main
@@ -20,5 +21,12 @@ def create(logical_id, props, stack_name):
     return zone_id, attributes
 
 
+def delete(zone_id, props):
+    status, _, body = route53._delete_hosted_zone(zone_id)
+    if status >= 400 and zone_id in route53._zones:
+        raise ValueError(body)
+
+
 ZONES["create"] = create
+ZONES["delete"] = delete
 main()
