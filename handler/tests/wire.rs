@@ -806,6 +806,23 @@ async fn a_name_in_another_zone_stays_until_the_deployment_is_completed() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_deployment_renames_a_service_that_waited_with_its_former_name() {
+    for name in ["SERVICE_DEPLOYMENT_COMPLETED", "SERVICE_DEPLOYMENT_FAILED"] {
+        let event = json!({
+            "source": "aws.ecs", "detail-type": "ECS Deployment State Change",
+            "resources": [service_arn("orders")], "detail": {"eventName": name},
+        });
+        // Neither the template nor a tag gives this name any more.
+        let outcome = run(event.clone(), registered_as("shop", "orders"), usual()).await;
+        assert_eq!(outcome.statuses(), "updated: renamed from shop.internal", "{name}");
+        // A service that has its name needs no search.
+        let outcome = run(event, registered_as("orders", "orders"), usual()).await;
+        assert_eq!(outcome.statuses(), "unchanged", "{name}");
+        assert_eq!(outcome.count("ListResourceRecordSets"), 1, "{name}");
+    }
+}
+
 /// ECS's answer about a service that it does not find.
 fn missing() -> MockResponse {
     let arn = service_arn("orders");

@@ -89,12 +89,12 @@ fn ecs_event(event: &Value, location: &AwsLocation) -> Trigger {
         return Trigger::ignore(format!("the event {name} of ECS changes no name"));
     }
     match service_event(event, location) {
-        // If a deployment fails, ECS may give the service its former load balancers back, without any call.
-        Trigger::Reconcile { scope: Scope::Services(mut targets), options }
-            if name.is_some_and(|name| name != DEPLOYMENT_FAILED) =>
-        {
+        Trigger::Reconcile { scope: Scope::Services(mut targets), options } => {
+            // If a deployment fails, ECS may give the service its former load balancers back, without any call.
+            let is_unmoved = name.is_some_and(|name| name != DEPLOYMENT_FAILED);
+            let reach = if is_unmoved { Reach::Unmoved } else { Reach::Anywhere };
             let services = targets.services.iter();
-            targets.reach = services.map(|service| (service.clone(), Reach::Unmoved)).collect();
+            targets.reach = services.map(|service| (service.clone(), reach)).collect();
             Trigger::Reconcile { scope: Scope::Services(targets), options }
         }
         other => other,
@@ -541,8 +541,8 @@ mod tests {
             }))
         };
         assert_eq!(ended(json!("SERVICE_DEPLOYMENT_COMPLETED")), Some(Reach::Unmoved));
-        assert_eq!(ended(json!("SERVICE_DEPLOYMENT_FAILED")), None, "anywhere");
-        assert_eq!(ended(json!(null)), None, "anywhere");
+        assert_eq!(ended(json!("SERVICE_DEPLOYMENT_FAILED")), Some(Reach::Anywhere));
+        assert_eq!(ended(json!(null)), Some(Reach::Anywhere));
     }
 
     #[test]

@@ -418,9 +418,9 @@ impl World {
             })
     }
 
-    /// The zones in which a service may have a name that it kept during a deployment: its deployment is completed, and
-    /// it has no name where it should have one. In a large environment a name in a zone that the service has left waits
-    /// for the next full pass.
+    /// The zones in which a service may have a former name, which it kept while its new one had no load balancer: it is not
+    /// new, and has no name where it should have one. In a large environment a name in a zone that the service has left
+    /// waits for the next full pass.
     fn zones_with_former_names(
         &self,
         scope: &ReadScope,
@@ -434,7 +434,7 @@ impl World {
             let is_enabled = Tags::parse(tags)
                 .is_ok_and(|tags| tags.enabled.unwrap_or(config.register == Register::All));
             is_enabled
-                && scope.reach.get(*arn) == Some(&Reach::Unmoved)
+                && matches!(scope.reach.get(*arn), Some(Reach::Unmoved | Reach::Anywhere))
                 && !self.holds_a_name(arn, identity)
         };
         let mut zones = BTreeSet::new();

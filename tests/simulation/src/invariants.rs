@@ -751,7 +751,7 @@ pub fn check_zones(
                         let was_deployed = service.is_some_and(|one| one.deployment.is_some());
                         let has_many_zones = environment.zones.len() > 3;
                         let is_excused =
-                            is_former || exemptions.is_some() && was_deployed && has_many_zones;
+                            has_many_zones && (is_former || exemptions.is_some() && was_deployed);
                         has_other && !stays && !is_excused
                     }
                 }
