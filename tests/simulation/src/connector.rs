@@ -135,6 +135,12 @@ impl SdkConnector {
                     format!("a {operation} request was sent {left:?} before the deadline");
                 simulation.violate(Violation::new(11, message));
             }
+            if simulation.is_denied(&request)
+                && let Some(log) =
+                    simulation.invocations.get_mut(&self.invocation.load(Ordering::Relaxed))
+            {
+                log.described.is_incomplete = true;
+            }
             let (there, back) = (simulation.latency(), simulation.latency());
             (there, back, Fate::of(&request, &mut simulation))
         };

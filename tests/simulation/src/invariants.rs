@@ -744,14 +744,12 @@ pub fn check_zones(
                             let holder = (environment.name.clone(), holder.clone());
                             exemptions.renamed_without_name.contains(&holder)
                         });
-                        // It stays until its deployment is completed. In an environment with many zones the event of
-                        // that reads the zone of its load balancer only.
+                        // It stays until its deployment is completed. Two runs at once may register both names, and the
+                        // event of the deployment's end finds the new one.
                         let stays = *is_deploying && stays(simulation, &current, rrsets);
                         let service = account.ecs.services.get(&holder);
                         let was_deployed = service.is_some_and(|one| one.deployment.is_some());
-                        let has_many_zones = environment.zones.len() > 3;
-                        let is_excused =
-                            has_many_zones && (is_former || exemptions.is_some() && was_deployed);
+                        let is_excused = is_former || exemptions.is_some() && was_deployed;
                         has_other && !stays && !is_excused
                     }
                 }

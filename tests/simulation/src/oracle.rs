@@ -231,7 +231,8 @@ pub struct Described {
     pub missing: BTreeMap<ServiceName, Vec<Instant>>,
     pub target_groups: BTreeMap<String, Vec<String>>,
     pub load_balancers: BTreeMap<String, Option<StoredLoadBalancer>>,
-    /// Whether an answer lacked a service or a field, so that the state of some service was unknown in one round.
+    /// Whether an answer lacked a service or a field, or a request was denied, so that the state of some service was
+    /// unknown in one round.
     pub is_incomplete: bool,
     /// Whether two answers about a target group or a load balancer differ. Later rounds read the services of their
     /// changes again, but not those that had no load balancer in the first round.
