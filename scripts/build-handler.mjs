@@ -19,7 +19,7 @@ if (architecture !== 'x86_64' && architecture !== 'arm64') refuse(USAGE, 'expect
 
 // Settings of the user's shell would change the handler, but not its hash.
 const SETTINGS =
-  /^(RUSTUP_TOOLCHAIN|(CARGO_(ENCODED_|BUILD_|TARGET_.*_)?)?RUSTFLAGS|CARGO_BUILD_RUSTC.*|CARGO_TARGET_.*_LINKER|CARGO_PROFILE_.*)$/;
+  /^(RUSTUP_TOOLCHAIN|RUSTC|(CARGO_(ENCODED_|BUILD_|TARGET_.*_)?)?RUSTFLAGS|CARGO_BUILD_RUSTC.*|CARGO_TARGET_.*_LINKER|CARGO_PROFILE_.*)$/;
 const names = Object.keys(process.env).filter((name) => SETTINGS.test(name));
 const env = Object.fromEntries(names.map((name) => [name, undefined]));
 
@@ -37,21 +37,24 @@ function pinned(file, pattern) {
  * @param {string} name
  * @param {string[]} command
  * @param {string} expected
+ * @param {string} remedy
  */
-async function check(name, [command = '', ...args], expected) {
+async function check(name, [command = '', ...args], expected, remedy) {
   const missing = { status: 1, stdout: '', stderr: '' };
   const tool = await capture(command, [...args, '--version'], { env }).catch(() => missing);
   const found = /\d+\.\d+\.\d+/.exec(tool.stdout)?.[0];
   if (tool.status === 0 && found === expected) return;
   const problem = tool.status === 0 ? `is ${found ?? 'unknown'} instead of ${expected}` : 'is missing';
   throw new Failure(
-    `The handler cannot be built, because ${name} ${problem}. Install it with \`npm run setup\`, or deploy a prebuilt handler with \`-c handlerCode=FOLDER\`.\n${tool.stderr}`,
+    `The handler cannot be built, because ${name} ${problem}. ${remedy}, or deploy a prebuilt handler with \`-c handlerCode=FOLDER\`.\n${tool.stderr}`,
   );
 }
 
 await run(async () => {
-  await check('cargo-lambda', ['cargo', 'lambda'], pinned('scripts/requirements.txt', /^cargo-lambda==([\d.]+)/m));
-  await check('Rust', ['rustc'], pinned('rust-toolchain.toml', /^channel = "([\d.]+)"/m));
+  const cargoLambda = pinned('scripts/requirements.txt', /^cargo-lambda==([\d.]+)/m);
+  await check('cargo-lambda', ['cargo', 'lambda'], cargoLambda, 'Install it with `npm run setup`');
+  const rust = pinned('rust-toolchain.toml', /^channel = "([\d.]+)"/m);
+  await check('Rust', ['rustc'], rust, 'Install rustup, which uses the version in rust-toolchain.toml');
   const folder = path.join(local, 'handler', architecture);
   const target = architecture === 'arm64' ? '--arm64' : '--x86-64';
   const flags = ['--release', '--locked', target, '--bin', 'handler'];

@@ -89,8 +89,10 @@ class CodeFromSources extends Code {
   private copy(scope: Construct, archive: string): string {
     // The CDK would add what follows a dot to the key.
     const name = `asset-${this.hash}`;
-    copyFileSync(archive, path.join(Stage.of(scope)?.assetOutdir ?? '', name));
-    return name;
+    const stage = Stage.of(scope);
+    copyFileSync(archive, path.join(stage?.assetOutdir ?? '', name));
+    // The CDK reads it relative to the folder of the stage.
+    return path.join(path.relative(stage?.outdir ?? '', stage?.assetOutdir ?? ''), name);
   }
 }
 

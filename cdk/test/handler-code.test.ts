@@ -1,8 +1,8 @@
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { Stack } from 'aws-cdk-lib';
+import { Stack, Stage } from 'aws-cdk-lib';
 import { Match, Template } from 'aws-cdk-lib/assertions';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { DiscoveryStack } from '../lib/discovery-stack.js';
@@ -141,6 +141,8 @@ describe('a handler that is built from its sources', () => {
 
   test('can be built during synthesis, so that its archive is a part of the output', () => {
     const cargo = path.join(folder, 'cargo');
+    const rust = /^channel = "(.*)"/m.exec(readFileSync(path.join(root, 'rust-toolchain.toml'), 'utf8'))?.[1];
+    writeFileSync(path.join(folder, 'rustc'), `#!/bin/sh\necho "rustc ${rust}"\n`, { mode: 0o755 });
     const version = /^cargo-lambda==(\S+)/m.exec(readFileSync(path.join(root, 'scripts/requirements.in'), 'utf8'))?.[1];
     // It writes its arguments into the archive.
     const script = `if [ "$2" = --version ]; then echo "cargo-lambda ${version}"; exit; fi
@@ -161,6 +163,17 @@ while [ "$1" != --lambda-dir ] && [ $# -gt 0 ]; do all="$all $1"; shift; done
       expect(readFileSync(path.join(output.directory, `asset-${hash}`), 'utf8')).toBe(
         ' lambda build --release --locked --arm64 --bin handler --output-format zip\n',
       );
+      // In a stage of the app, the archive is in the same folder.
+      const staged = app();
+      const [first] = Object.values(environments);
+      if (first === undefined) throw new Error('no environment');
+      new DiscoveryStack(new Stage(staged, 'Prod'), 'dev', first, { buildHandler: 'synthesis' });
+      const nested = staged.synth().getNestedAssembly('assembly-Prod').directory;
+      const assets = readdirSync(nested).find((file) => file.endsWith('.assets.json')) ?? '';
+      const { files } = JSON.parse(readFileSync(path.join(nested, assets), 'utf8')) as {
+        files: Record<string, { source: { path?: string } }>;
+      };
+      expect(readFileSync(path.join(nested, files[hash]?.source.path ?? ''), 'utf8')).toContain('lambda build');
       // The key does not depend on when the handler is built.
       expect(deployed(Template.fromJSON(output.getStackByName('EcsDiscovery-dev').template as object)).asset).toBe(
         hash,

@@ -22,7 +22,7 @@ use crate::domain::desired::{Basis, Desired, DesiredState, desired};
 use crate::domain::dns::DnsName;
 use crate::domain::generation::Version;
 use crate::domain::marker::Nonce;
-use crate::domain::plan::{NameChange, Plan, plan};
+use crate::domain::plan::{NameChange, Plan, plan, plan_without_all_candidates};
 use crate::domain::report::{
     Changes, FullPass, FullZone, LongNegativeTtl, Outcome, Outcomes, Report, ReportScope, Status,
     UnreadableMarker,
@@ -230,16 +230,8 @@ impl Reconciler {
                 notes.push(note);
             }
         }
-        let mode = match self.config.mode {
-            Mode::Observe => Some("observe"),
-            Mode::CreateAndUpdate => Some("create-and-update"),
-            Mode::Sync => None,
-        };
-        if let Some(mode) = mode.filter(|_| !zones.is_empty()) {
-            notes.push(format!("the mode is {mode}, so no name is deleted"));
-        }
-        if self.config.mode == Mode::CreateAndUpdate {
-            zones.clear();
+        if self.is_observing() && !zones.is_empty() {
+            notes.push("the mode is observe, so no name is deleted".to_owned());
         }
         let task = Task::Deregister(zones);
         let mut report = self.carry_out(&task, ReportScope::Deregister, options, invocation).await;
@@ -418,7 +410,9 @@ impl Reconciler {
                 Task::Reconcile(_) => desired(&world, &self.config),
                 Task::Deregister(_) => nothing_desired(&world.zones, observer.identity),
             };
-            let mut plan = plan(&desired, &world.zones, observer.identity, nonce);
+            let (zones, identity) = (&world.zones, observer.identity);
+            let uncertain = || plan_without_all_candidates(&desired, zones, identity, nonce);
+            let mut plan = plan(&desired, zones, identity, nonce);
             match task {
                 Task::Reconcile(Scope::Services(targets)) => {
                     let is_older = !is_read && !plan.contested().is_empty();
@@ -444,12 +438,14 @@ impl Reconciler {
                         let is_unsure = !candidates.errors.is_empty()
                             || heirs.into_iter().any(|heir| is_unknown(&desired, heir));
                         if is_unsure {
+                            plan = uncertain();
                             plan.keep_contested(candidates.errors.first().map(String::as_str));
                         }
                     }
                 }
                 Task::Reconcile(Scope::FullPass(_)) => {
                     if let Some(error) = world.service_read_errors().first() {
+                        plan = uncertain();
                         plan.keep_contested(Some(error));
                     }
                 }

@@ -368,7 +368,7 @@ fn is_deploying(service: &aws_sdk_ecs::types::Service, now: SystemTime) -> bool 
             && is_recent(deployment.updated_at(), deployment.created_at())
     }) || task_set.is_some_and(|set| {
         set.stability_status() == Some(&StabilityStatus::Stabilizing)
-            && is_recent(set.stability_status_at(), None)
+            && is_recent(set.stability_status_at(), set.created_at())
     })
 }
 

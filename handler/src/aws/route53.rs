@@ -305,9 +305,8 @@ impl Route53 {
     ) -> Result<Option<DnsName>, ListError> {
         let subject = || format!("the zone {zone}");
         let mut listing = Listing::new(self, zone, &subject, priority, deadline);
-        listing.page(None, 2).await?;
-        let soa = listing.rrsets.into_iter().find(|one| one.record_type.as_str() == "SOA");
-        Ok(soa.map(|soa| soa.name))
+        listing.page(None, 1).await?;
+        Ok(listing.rrsets.into_iter().next().map(|first| first.name))
     }
 
     /// The SOA record of a zone.

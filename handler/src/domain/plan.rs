@@ -17,7 +17,7 @@
 //! | managed, holder renamed, it has its new name in the same zone already | none | the name is deleted in one batch with a change of the other marker, which proves that the holder has it: `updated` |
 //! | managed, holder renamed, it has its new name in another zone already | none | the name is deleted: `updated` |
 //! | managed, holder renamed, its new name free in another zone | none | the name stays until the holder has the new one; the next round deletes it |
-//! | managed, holder renamed in the same zone, its deployment in progress, the record's load balancer exists | any service | `waiting`: the holder keeps the name, and gets the other one when the deployment is completed |
+//! | managed, holder renamed, its deployment in progress, the record's load balancer exists | none | the name stays beside the new one until the deployment is completed |
 //! | managed, holder renamed, its new name taken, or failed to read | any service | the holder keeps the name; the candidates are a `conflict` |
 //! | managed, holder gone, opted out, or leaving as above | other services | the first is `registered` in one change; the others are a `conflict` |
 //! | managed, holder `waiting`, `invalid`, failed to read, or not read in this run | none | the record stays |
@@ -150,6 +150,8 @@ struct Case<'a> {
     current: NameState,
     /// The first one has the best claim.
     candidates: Vec<Candidate<'a>>,
+    /// Whether all services were read that may want the name, if it is contested.
+    all_are_known: bool,
 }
 
 /// A service that should have the name.
@@ -173,25 +175,42 @@ struct Decision {
 
 /// Compares the desired records with the current ones. The order of the input never changes the plan.
 ///
-/// Every name that a service in `desired` should have must have been read.
+/// Every name that a service in `desired` should have must have been read, and so must have been the services that may
+/// want a contested name whose holder goes.
 pub fn plan(
     desired: &BTreeMap<ServiceArn, Desired>,
     zones: &BTreeMap<HostedZoneId, ZoneView>,
     identity: &EnvironmentIdentity,
     nonce: Nonce,
 ) -> Plan {
-    let mut cases = cases(desired, zones, identity);
-    let set_aside = set_aside_waiting(&mut cases, desired);
+    decide(desired, zones, identity, nonce, true)
+}
+
+/// Like [`plan`], but services that could not be read may want a contested name, so it stays contested on its way to
+/// another service.
+pub fn plan_without_all_candidates(
+    desired: &BTreeMap<ServiceArn, Desired>,
+    zones: &BTreeMap<HostedZoneId, ZoneView>,
+    identity: &EnvironmentIdentity,
+    nonce: Nonce,
+) -> Plan {
+    decide(desired, zones, identity, nonce, false)
+}
+
+fn decide(
+    desired: &BTreeMap<ServiceArn, Desired>,
+    zones: &BTreeMap<HostedZoneId, ZoneView>,
+    identity: &EnvironmentIdentity,
+    nonce: Nonce,
+    all_are_known: bool,
+) -> Plan {
+    let cases = cases(desired, zones, identity, all_are_known);
     let winners = Winners::decide(&cases, desired);
     let mut changes = Vec::new();
     let mut decisions: BTreeMap<ServiceArn, Decision> = BTreeMap::new();
     let mut former_names: BTreeMap<ServiceArn, Vec<DnsName>> = BTreeMap::new();
     let mut unfinished = BTreeSet::new();
     let mut contested = BTreeSet::new();
-    for (service, present) in set_aside {
-        decisions.entry(service).or_default().result = Some(present);
-    }
-
     let is_removed = |at: &ZoneName, case: &Case<'_>| {
         winners.at(at).is_none()
             && case
@@ -436,8 +455,10 @@ impl<'a> Case<'a> {
         marker: impl Fn(&ServiceArn, &[Rrset], bool) -> Rrset,
     ) -> Option<(Vec<Rrset>, Vec<Rrset>)> {
         let holder = self.holder();
-        // Other candidates may be outside of the run's scope, or not all could be read, so the marker stays contested.
-        let was_contested = holder.is_some_and(|held| held.is_contested);
+        // Other candidates may be outside of the run's scope, so the marker of a holder stays contested.
+        let was_contested = holder.is_some_and(|held| {
+            held.is_contested && (owner == Some(&held.service) || !self.all_are_known)
+        });
         let is_contested =
             was_contested || self.candidates.iter().any(|one| Some(one.service) != owner);
         match (winner, holder) {
@@ -549,12 +570,16 @@ fn cases<'a>(
     desired: &'a BTreeMap<ServiceArn, Desired>,
     zones: &BTreeMap<HostedZoneId, ZoneView>,
     identity: &EnvironmentIdentity,
+    all_are_known: bool,
 ) -> BTreeMap<(HostedZoneId, DnsName), Case<'a>> {
     let mut cases = BTreeMap::new();
     for (zone, view) in zones {
         for (name, managed) in view.managed(identity) {
             let current = NameState::Managed(managed);
-            cases.insert((zone.clone(), name.clone()), Case { current, candidates: Vec::new() });
+            cases.insert(
+                (zone.clone(), name.clone()),
+                Case { current, candidates: Vec::new(), all_are_known },
+            );
         }
     }
     for (service, desired) in desired {
@@ -568,6 +593,7 @@ fn cases<'a>(
                         NameState::ReadFailed(ReadError("the name was not read".into()))
                     }),
                     candidates: Vec::new(),
+                    all_are_known,
                 })
                 .candidates
                 .push(Candidate { created_at_ms: desired.created_at_ms, service, record });
@@ -577,33 +603,6 @@ fn cases<'a>(
         case.candidates.sort_by_key(|candidate| (candidate.created_at_ms, candidate.service));
     }
     cases
-}
-
-/// Removes the candidates that keep a former name of the same zone until their deployment is completed. They get the
-/// other name in exchange for it, so that a service that is deleted meanwhile leaves no second name behind.
-fn set_aside_waiting(
-    cases: &mut BTreeMap<ZoneName, Case<'_>>,
-    desired: &BTreeMap<ServiceArn, Desired>,
-) -> BTreeMap<ServiceArn, (Status, Option<String>)> {
-    let mut waits = BTreeMap::new();
-    let mut has_it = BTreeSet::new();
-    for (at, case) in cases.iter() {
-        let Some(holder) = case.holder() else { continue };
-        let Some(DesiredState::Record(record)) = desired.get(&holder.service).map(|one| &one.state)
-        else {
-            continue;
-        };
-        if record.at() == *at {
-            has_it.insert(holder.service.clone());
-        } else if record.zone == at.0 && record.waits_for_deployment(&holder.records) {
-            waits.insert(holder.service.clone(), waiting(&case.current));
-        }
-    }
-    waits.retain(|service, _| !has_it.contains(service));
-    for case in cases.values_mut() {
-        case.candidates.retain(|candidate| !waits.contains_key(candidate.service));
-    }
-    waits
 }
 
 /// Whether a holder that is no candidate keeps its name: it was not read, or its desired state is unknown.
@@ -677,9 +676,6 @@ fn outcome(service: &ServiceArn, state: &DesiredState, decision: Decision) -> Ou
                     if !kept.is_empty() =>
                 {
                     (status, Some(format!("{reason}; the service keeps {}", names(&kept))))
-                }
-                (Status::Waiting, Some(reason)) if !kept.is_empty() => {
-                    (Status::Waiting, Some(format!("{reason}; the service keeps {}", names(&kept))))
                 }
                 (status, _) if !kept.is_empty() => {
                     let reason = match kept.iter().any(|(zone, _)| *zone != record.zone) {
@@ -802,7 +798,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_is_renamed_during_its_deployment_waits_with_its_former_name() {
+    fn a_service_that_is_renamed_during_its_deployment_keeps_its_former_name_beside_the_new_one() {
         let deploying = |existing: &[&str]| match record("shop", "new") {
             DesiredState::Record(record) => {
                 let kept_targets = Arc::new(existing.iter().map(|text| balancer(text)).collect());
@@ -811,25 +807,20 @@ mod tests {
             other => other,
         };
         let held = Scene::default().managed("orders", "orders", "old");
-        let waits = held.clone().service("orders", deploying(&["old", "new"]));
-        assert_snapshot!(check(waits.clone()), @"orders waiting: the deployment is in progress; the record is still CNAME old.elb.amazonaws.com; the service keeps orders.internal");
-        // Meanwhile another service can get the name.
-        assert_snapshot!(check(waits.service("shop", record("shop", "lb"))), @r#"
-        + shop.internal CNAME lb.elb.amazonaws.com
-        + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/shop,records=CNAME"
-        orders waiting: the deployment is in progress; the record is still CNAME old.elb.amazonaws.com; the service keeps orders.internal
-        shop registered
-        "#);
-        assert_snapshot!(check(held.clone().service("orders", deploying(&["new"]))), @r#"
+        let both = held.clone().managed("shop", "orders", "new");
+        assert_snapshot!(check(held.service("orders", deploying(&["old", "new"]))), @r#"
         + shop.internal CNAME new.elb.amazonaws.com
+        + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
+        orders registered: orders.internal is deleted when the deployment is completed
+        "#);
+        assert_snapshot!(check(both.clone().service("orders", deploying(&["old", "new"]))), @"orders unchanged: orders.internal is deleted when the deployment is completed");
+        assert_snapshot!(check(both.service("orders", deploying(&["new"]))), @r#"
+        - _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
         + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
         - orders.internal CNAME old.elb.amazonaws.com
         - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
         orders updated: renamed from orders.internal
         "#);
-        // It has the name already.
-        let both = held.managed("shop", "orders", "new");
-        assert_snapshot!(check(both.service("orders", deploying(&["old", "new"]))), @"orders unchanged: orders.internal is deleted when the deployment is completed");
     }
 
     #[test]

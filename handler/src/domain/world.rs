@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::domain::config::{Config, Register};
+use crate::domain::config::{Config, Mode, Register};
 use crate::domain::dns::{DnsName, Rrset};
 use crate::domain::service::{
     ClassicName, Gone, HostedZoneId, LoadBalancer, LoadBalancerArn, LoadBalancerRef, ReadError,
@@ -427,6 +427,13 @@ impl World {
         config: &Config,
         identity: &EnvironmentIdentity,
     ) -> BTreeSet<HostedZoneId> {
+        if config.mode == Mode::Observe {
+            return BTreeSet::new();
+        }
+        let is_free = |(zone, name): &ZoneName| {
+            let state = self.zones.get(zone).and_then(|view| view.state(name, identity));
+            matches!(state, Some(NameState::Free))
+        };
         let is_nameless = |arn: &&ServiceArn| {
             let Some(Ok(Service::Live { tags, .. })) = self.services.get(*arn) else {
                 return false;
@@ -436,6 +443,8 @@ impl World {
             is_enabled
                 && matches!(scope.reach.get(*arn), Some(Reach::Unmoved | Reach::Anywhere))
                 && !self.holds_a_name(arn, identity)
+                // Without its new name the service keeps the former one.
+                && self.names(arn, scope, config, identity).iter().any(is_free)
         };
         let mut zones = BTreeSet::new();
         for service in scope.services.iter().filter(is_nameless) {

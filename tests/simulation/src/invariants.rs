@@ -211,11 +211,7 @@ pub fn check_change(
     let heirs = LazyCell::new(|| {
         let mut heirs: BTreeMap<String, &ServiceName> = BTreeMap::new();
         for service in described.services.keys().filter(|service| !is_ending(service)) {
-            let expected = justified(service);
-            if keeps_former_name(simulation, environment, before, zone, service, &expected) {
-                continue;
-            }
-            if let Expected::Record { zone: at, name, .. } = expected
+            if let Expected::Record { zone: at, name, .. } = justified(service)
                 && at == zone
             {
                 heirs.entry(name).or_insert(service);
@@ -326,7 +322,7 @@ pub fn check_change(
                 ));
             }
         }
-        if new_holder.is_some() && was.is_contested() && !is.is_contested() {
+        if new_holder == old_holder && was.is_contested() && !is.is_contested() {
             return Some(Violation::new(
                 10,
                 format!("{at}: the new marker of {new_holder:?} is not contested any more"),
@@ -361,11 +357,7 @@ pub fn check_change(
             };
             let older = described.services.keys().find(|other| {
                 let should_have_it = matches!(justified(other), Expected::Record { zone: at, name: other, .. } if at == zone && other == name);
-                let waits = || {
-                    let expected = justified(other);
-                    keeps_former_name(simulation, environment, before, zone, other, &expected)
-                };
-                should_have_it && !is_ending(other) && age(other) < age(winner) && !waits()
+                should_have_it && !is_ending(other) && age(other) < age(winner)
             });
             if let (true, true, Some(older), false) =
                 (is_full_pass, was.is_empty(), older, described.is_incomplete)
@@ -447,29 +439,6 @@ fn waits(
         }
         _ => false,
     }
-}
-
-/// Whether a service that should have another name in the zone keeps its former one until its deployment is completed.
-/// It gets the other one in exchange.
-fn keeps_former_name(
-    simulation: &Simulation,
-    environment: &EnvironmentConfig,
-    zone: &HostedZone,
-    id: &str,
-    service: &ServiceName,
-    expected: &Expected,
-) -> bool {
-    let Expected::Record { zone: at, name: wanted, rrsets, is_deploying } = expected else {
-        return false;
-    };
-    let mut names = zone.all().map(|(rrset, _)| name_of(rrset)).filter(|name| name != wanted);
-    *is_deploying
-        && at == id
-        && names.any(|name| {
-            let current = NameRecords::read(zone, name);
-            current.holder(environment).as_ref() == Some(service)
-                && stays(simulation, &current, rrsets)
-        })
 }
 
 /// Whether the records lead to load balancers that exist, other than the expected one.
@@ -638,8 +607,8 @@ pub fn check_losses(
 pub struct Exemptions {
     /// Names that a person changed. They may have to wait for the next full pass.
     pub names: BTreeSet<String>,
-    /// Services that got another name while no load balancer of theirs could have it, by environment. When an event
-    /// registers the new name, nobody knows the former one, which the next full pass deletes.
+    /// Services that got another name while no load balancer of theirs could have it, or during a deployment, by
+    /// environment. When an event registers the new name, nobody knows the former one, which the next full pass deletes.
     pub renamed_without_name: BTreeSet<(String, ServiceName)>,
     /// Whether a tag or the settings changed.
     pub has_renamed: bool,
@@ -656,7 +625,10 @@ impl Exemptions {
         for environment in &simulation.environments {
             for (name, service) in &account.ecs.services {
                 let expected = expected(environment, name, Some(service), account, now);
-                if matches!(expected, Expected::NoZone | Expected::Unchanged | Expected::Unknown) {
+                let is_deploying = matches!(expected, Expected::Record { is_deploying: true, .. });
+                let has_no_name =
+                    matches!(expected, Expected::NoZone | Expected::Unchanged | Expected::Unknown);
+                if is_deploying || has_no_name {
                     self.renamed_without_name.insert((environment.name.clone(), name.clone()));
                 }
             }
@@ -713,7 +685,7 @@ pub fn check_zones(
     };
     // Without all reads, nobody knows whether a contested name has an heir.
     let keeps_contested = simulation.faults.denied.as_ref().is_some_and(|denied| {
-        denied.is_permanent && denied.operation != "ChangeResourceRecordSets"
+        denied.is_permanent && !denied.operation.ends_with("ResourceRecordSets")
     });
 
     for (id, zone) in &account.zones {
@@ -724,8 +696,12 @@ pub fn check_zones(
         for name in names {
             let current = NameRecords::read(zone, name);
             let Some(holder) = current.holder(environment) else { continue };
+            let is_former = exemptions.is_some_and(|exemptions| {
+                let holder = (environment.name.clone(), holder.clone());
+                exemptions.renamed_without_name.contains(&holder)
+            });
             let is_wrong = match all_expected.get(&holder) {
-                None | Some(Expected::Nothing) => true,
+                None | Some(Expected::Nothing) => !is_former,
                 Some(Expected::NoZone) => exemptions.is_none(),
                 Some(Expected::Unchanged | Expected::Unknown) => false,
                 Some(Expected::Record { zone: at, name: other, rrsets, is_deploying }) => {
@@ -740,10 +716,6 @@ pub fn check_zones(
                             account.zones.get(at).map(|zone| NameRecords::read(zone, other));
                         let has_other = other
                             .is_some_and(|other| other.holder(environment) == Some(holder.clone()));
-                        let is_former = exemptions.is_some_and(|exemptions| {
-                            let holder = (environment.name.clone(), holder.clone());
-                            exemptions.renamed_without_name.contains(&holder)
-                        });
                         // It stays until its deployment is completed. Two runs at once may register both names, and the
                         // event of the deployment's end finds the new one.
                         let stays = *is_deploying && stays(simulation, &current, rrsets);
@@ -791,10 +763,6 @@ pub fn check_zones(
         }
         let Some(zone) = account.zones.get(id) else { continue };
         let current = NameRecords::read(zone, name);
-        let waits = keeps_former_name(simulation, environment, zone, id, service, expected);
-        if waits && current.holder(environment).as_ref() != Some(service) {
-            continue;
-        }
         match current.holder(environment) {
             Some(holder) if holder == *service => {}
             Some(holder) => {
