@@ -1,11 +1,5 @@
 import { Duration, Tags } from 'aws-cdk-lib';
-import {
-  Alarm,
-  type AlarmProps,
-  ComparisonOperator,
-  MathExpression,
-  TreatMissingData,
-} from 'aws-cdk-lib/aws-cloudwatch';
+import { Alarm, type AlarmProps, ComparisonOperator, TreatMissingData } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import type { IFunction } from 'aws-cdk-lib/aws-lambda';
 import { Topic } from 'aws-cdk-lib/aws-sns';
@@ -25,21 +19,6 @@ export interface DiscoveryAlarmsProps {
   readonly metrics: HandlerMetrics;
   /** The full pass of the deployment. No alarm may miss a full pass before it. */
   readonly firstFullPass: IDependable;
-}
-
-/**
- * The dead letters of one interval between full passes. The full pass after an event does its work, so the alarm ends
- * although the message is still in the queue. The maximum of an interval does not change when somebody receives a
- * message and it becomes visible again.
- */
-function newDeadLetters(queue: IQueue, interval: Duration): MathExpression {
-  const visible = queue.metricApproximateNumberOfMessagesVisible({ period: interval, statistic: 'Maximum' });
-  return new MathExpression({
-    expression: 'DIFF(FILL(visible, 0))',
-    usingMetrics: { visible },
-    label: 'new dead letters',
-    period: interval,
-  });
 }
 
 type Watched = Omit<AlarmProps, 'alarmName' | 'alarmDescription'>;
@@ -94,9 +73,12 @@ export class DiscoveryAlarms extends Construct {
     this.deadLetters = this.alarm(
       'DeadLetters',
       'warning',
-      'At least one more event could not be processed and is in the dead-letter queue. Names may be outdated until the next full pass.',
+      'At least one event could not be processed and is in the dead-letter queue. Names may be outdated until the next full pass.',
       {
-        metric: newDeadLetters(deadLetterQueue, Duration.minutes(Math.max(5, discovery.fullPassMinutes))),
+        metric: deadLetterQueue.metricApproximateNumberOfMessagesVisible({
+          period: Duration.minutes(1),
+          statistic: 'Maximum',
+        }),
         threshold: 1,
         evaluationPeriods: 1,
       },

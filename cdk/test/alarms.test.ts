@@ -14,18 +14,13 @@ interface Alarm {
   Namespace: string;
   MetricName: string;
   Dimensions: { Name: string; Value: unknown }[];
-  Period?: number;
+  Period: number;
   Statistic?: string;
   EvaluationPeriods: number;
   DatapointsToAlarm?: number;
   Threshold: number;
   TreatMissingData: string;
   Tags: { Key: string; Value: string }[];
-  Metrics?: {
-    Expression?: string;
-    MetricStat?: { Metric: { MetricName: string }; Period: number; Stat: string };
-    ReturnData: boolean;
-  }[];
 }
 
 /** The alarms by their names in the construct, which their logical ids contain. */
@@ -139,8 +134,7 @@ test.each([1, 15, 480])(
 test.each([1, 15, 59, 60, 480])(
   'no alarm evaluates longer than CloudWatch allows with a full pass every %i minutes',
   (fullPassMinutes) => {
-    for (const { Metrics = [], EvaluationPeriods, ...alarm } of Object.values(alarms({ fullPassMinutes }))) {
-      const Period = Math.max(...Metrics.map(({ MetricStat }) => MetricStat?.Period ?? 0), alarm.Period ?? 0);
+    for (const { Period, EvaluationPeriods } of Object.values(alarms({ fullPassMinutes }))) {
       // A day, or a week if the period has at least an hour.
       expect(Period * EvaluationPeriods).toBeLessThanOrEqual(Period < 3_600 ? 86_400 : 604_800);
     }
@@ -158,23 +152,6 @@ test.each([1, 15, 480])(
       EvaluationPeriods: 4,
       TreatMissingData: 'ignore',
     });
-  },
-);
-
-test.each([
-  [1, 300],
-  [15, 900],
-])(
-  'a new dead letter raises an alarm until a full pass has done its work, every %i minutes',
-  (fullPassMinutes, Period) => {
-    const { DeadLetters } = alarms({ fullPassMinutes });
-    expect(DeadLetters).toMatchObject({ Threshold: 1, EvaluationPeriods: 1, TreatMissingData: 'notBreaching' });
-    const [returned, ...depths] = DeadLetters?.Metrics ?? [];
-    expect(returned?.Expression).toBe('DIFF(FILL(visible, 0))');
-    // A message that somebody receives and leaves in the queue is no new one.
-    expect(depths.map(({ MetricStat }) => MetricStat)).toMatchObject([
-      { Metric: { MetricName: 'ApproximateNumberOfMessagesVisible' }, Period, Stat: 'Maximum' },
-    ]);
   },
 );
 
