@@ -136,10 +136,11 @@ impl SdkConnector {
                 simulation.violate(Violation::new(11, message));
             }
             if simulation.is_denied(&request)
+                && request.operation != "ChangeResourceRecordSets"
                 && let Some(log) =
                     simulation.invocations.get_mut(&self.invocation.load(Ordering::Relaxed))
             {
-                log.described.is_incomplete = true;
+                log.described.was_denied = true;
             }
             let (there, back) = (simulation.latency(), simulation.latency());
             (there, back, Fate::of(&request, &mut simulation))

@@ -359,8 +359,9 @@ pub fn check_change(
                 let should_have_it = matches!(justified(other), Expected::Record { zone: at, name: other, .. } if at == zone && other == name);
                 should_have_it && !is_ending(other) && age(other) < age(winner)
             });
-            if let (true, true, Some(older), false) =
-                (is_full_pass, was.is_empty(), older, described.is_incomplete)
+            let is_certain = !described.is_incomplete && !described.was_denied;
+            if let (true, true, Some(older), true) =
+                (is_full_pass, was.is_empty(), older, is_certain)
             {
                 let message = format!("{at}: {winner:?} got it although {older:?} is older");
                 return Some(Violation::new(3, message));
@@ -607,15 +608,19 @@ pub fn check_losses(
 pub struct Exemptions {
     /// Names that a person changed. They may have to wait for the next full pass.
     pub names: BTreeSet<String>,
-    /// Services that got another name while no load balancer of theirs could have it, or during a deployment, by
-    /// environment. When an event registers the new name, nobody knows the former one, which the next full pass deletes.
+    /// Services that got another name while no load balancer of theirs could have it, by environment. When an event
+    /// registers the new name, nobody knows the former one, which the next full pass deletes.
     pub renamed_without_name: BTreeSet<(String, ServiceName)>,
+    /// The zones and names that services had while they should have another name, and kept for their deployment. The
+    /// deletion of such a service finds only its other name.
+    pub kept_for_deployment: BTreeSet<(String, String, ServiceName)>,
     /// Whether a tag or the settings changed.
     pub has_renamed: bool,
 }
 
 impl Exemptions {
-    /// Notes the services that could not have a name when a tag or the settings changed, or later.
+    /// Notes the services that could not have a name when a tag or the settings changed, or later, and the names that
+    /// deployments kept.
     pub(crate) fn note_renamed(&mut self, act: &Act, simulation: &Simulation) {
         self.has_renamed |= matches!(act, Act::Tag { .. } | Act::Configure { .. });
         if !self.has_renamed {
@@ -625,15 +630,37 @@ impl Exemptions {
         for environment in &simulation.environments {
             for (name, service) in &account.ecs.services {
                 let expected = expected(environment, name, Some(service), account, now);
-                let is_deploying = matches!(expected, Expected::Record { is_deploying: true, .. });
-                let has_no_name =
-                    matches!(expected, Expected::NoZone | Expected::Unchanged | Expected::Unknown);
-                if is_deploying || has_no_name {
-                    self.renamed_without_name.insert((environment.name.clone(), name.clone()));
+                match expected {
+                    Expected::NoZone | Expected::Unchanged | Expected::Unknown => {
+                        self.renamed_without_name.insert((environment.name.clone(), name.clone()));
+                    }
+                    Expected::Record { zone, name: wanted, is_deploying: true, .. } => {
+                        let other = names_of(simulation, environment, name)
+                            .filter(|at| *at != (zone.clone(), wanted.clone()));
+                        let kept = other.map(|(zone, held)| (zone, held, name.clone()));
+                        self.kept_for_deployment.extend(kept);
+                    }
+                    Expected::Record { .. } | Expected::Nothing => {}
                 }
             }
         }
     }
+}
+
+/// The zones and names that a service has.
+fn names_of<'a>(
+    simulation: &'a Simulation,
+    environment: &'a EnvironmentConfig,
+    service: &'a ServiceName,
+) -> impl Iterator<Item = (String, String)> + 'a {
+    let zones = simulation.account.zones.iter().filter(|(id, _)| environment.has_zone(id));
+    zones.flat_map(move |(id, zone)| {
+        let names = managed(zone, environment);
+        let held = names.filter(move |name| {
+            NameRecords::read(zone, name).holder(environment).as_ref() == Some(service)
+        });
+        held.map(move |name| (id.clone(), name))
+    })
 }
 
 /// Checks that an environment's zones match ECS. With `exemptions` they match as after the runs of events,
@@ -696,12 +723,11 @@ pub fn check_zones(
         for name in names {
             let current = NameRecords::read(zone, name);
             let Some(holder) = current.holder(environment) else { continue };
-            let is_former = exemptions.is_some_and(|exemptions| {
-                let holder = (environment.name.clone(), holder.clone());
-                exemptions.renamed_without_name.contains(&holder)
-            });
             let is_wrong = match all_expected.get(&holder) {
-                None | Some(Expected::Nothing) => !is_former,
+                None | Some(Expected::Nothing) => !exemptions.is_some_and(|exemptions| {
+                    let kept = (id.clone(), name.to_owned(), holder.clone());
+                    exemptions.kept_for_deployment.contains(&kept)
+                }),
                 Some(Expected::NoZone) => exemptions.is_none(),
                 Some(Expected::Unchanged | Expected::Unknown) => false,
                 Some(Expected::Record { zone: at, name: other, rrsets, is_deploying }) => {
@@ -716,6 +742,10 @@ pub fn check_zones(
                             account.zones.get(at).map(|zone| NameRecords::read(zone, other));
                         let has_other = other
                             .is_some_and(|other| other.holder(environment) == Some(holder.clone()));
+                        let is_former = exemptions.is_some_and(|exemptions| {
+                            let holder = (environment.name.clone(), holder.clone());
+                            exemptions.renamed_without_name.contains(&holder)
+                        });
                         // It stays until its deployment is completed. Two runs at once may register both names, and the
                         // event of the deployment's end finds the new one.
                         let stays = *is_deploying && stays(simulation, &current, rrsets);

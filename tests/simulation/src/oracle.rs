@@ -231,9 +231,10 @@ pub struct Described {
     pub missing: BTreeMap<ServiceName, Vec<Instant>>,
     pub target_groups: BTreeMap<String, Vec<String>>,
     pub load_balancers: BTreeMap<String, Option<StoredLoadBalancer>>,
-    /// Whether an answer lacked a service or a field, or a request was denied, so that the state of some service was
-    /// unknown in one round.
+    /// Whether an answer lacked a service or a field, so that the state of some service was unknown in one round.
     pub is_incomplete: bool,
+    /// Whether a read was denied. A service that is known now may have been unknown when a name was given.
+    pub was_denied: bool,
     /// Whether two answers about a target group or a load balancer differ. Later rounds read the services of their
     /// changes again, but not those that had no load balancer in the first round.
     pub balancers_changed: bool,
@@ -270,6 +271,7 @@ impl Described {
         self.load_balancers.extend(more.load_balancers);
         self.rrsets.extend(more.rrsets);
         self.is_incomplete |= more.is_incomplete;
+        self.was_denied |= more.was_denied;
     }
 }
 
