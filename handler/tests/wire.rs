@@ -23,7 +23,7 @@ use handler::aws::elb::Elb;
 use handler::aws::elb_classic::ElbClassic;
 use handler::aws::route53::Route53;
 use handler::aws::sqs::Sqs;
-use handler::domain::config::Config;
+use handler::domain::config::{Config, Mode};
 use handler::domain::deployment::ResourceAnswer;
 use handler::domain::marker::Nonce;
 use handler::domain::report::{Changes, Report, ReportScope, Status};
@@ -817,10 +817,44 @@ async fn the_end_of_a_deployment_renames_a_service_that_waited_with_its_former_n
         let outcome = run(event.clone(), registered_as("shop", "orders"), usual()).await;
         assert_eq!(outcome.statuses(), "updated: renamed from shop.internal", "{name}");
         // A service that has its name needs no search.
-        let outcome = run(event, registered_as("orders", "orders"), usual()).await;
+        let outcome = run(event.clone(), registered_as("orders", "orders"), usual()).await;
         assert_eq!(outcome.statuses(), "unchanged", "{name}");
         assert_eq!(outcome.count("ListResourceRecordSets"), 1, "{name}");
+        // Without its new name, a service keeps the former one.
+        let mut taken = registered_as("shop", "orders");
+        taken.push(rrset("orders.internal", "A", 300, "10.0.0.7"));
+        let outcome = run(event.clone(), taken, usual()).await;
+        assert!(outcome.statuses().starts_with("conflict"), "{}", outcome.statuses());
+        assert_eq!(outcome.count("ListResourceRecordSets"), 1, "{name}");
+        // A stack that only observes has no names.
+        let aws = mock(vec![], usual());
+        let mut observing = reconciler(&aws);
+        observing.config.mode = Mode::Observe;
+        let time = Duration::from_secs(300);
+        let report = observing.run(&trigger_of(&event), &invocation(time)).await;
+        let outcome = TestRun { report, aws };
+        assert_eq!(outcome.statuses(), "registered", "{name}");
+        assert_eq!(outcome.count("ListResourceRecordSets"), 1, "{name}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deletion_of_a_service_without_load_balancers_reads_no_name_in_a_large_environment() {
+    let mut event = deleted("orders");
+    event["detail"]["responseElements"] = json!({"service": {"loadBalancers": []}});
+    let zone = |number: usize| json!({"vpcId": format!("vpc-{number}"), "hostedZoneId": format!("Z{number}"), "name": format!("z{number}.internal")});
+    let run = async |zones: usize, script: Script| {
+        let zones: Vec<Value> = (1..=zones).map(zone).collect();
+        let gone = with_status(|_| "DRAINING");
+        run_with_zones(zones.into(), event.clone(), vec![], either(script, gone)).await
+    };
+    let outcome = run(4, usual()).await;
+    assert_eq!(outcome.count("ListResourceRecordSets"), 0);
+    assert_eq!(run(3, usual()).await.count("ListResourceRecordSets"), 3);
+    // It lost its name before, so a zone that cannot be read does not matter.
+    let denied: Script = Box::new(|call| call.path.contains("/Z2/").then(access_denied));
+    let outcome = run(3, denied).await;
+    assert!(outcome.statuses().starts_with("unchanged"), "{}", outcome.statuses());
 }
 
 /// ECS's answer about a service that it does not find.
@@ -2463,28 +2497,38 @@ async fn a_service_waits_for_another_attempt_if_the_one_that_should_get_its_name
     assert_eq!(answer.batch_item_failures.len(), 2);
 }
 
+/// The contested name `shop`, which `old` has.
+fn contested_shop() -> Vec<String> {
+    let rrsets = registered_as("shop", "old");
+    rrsets.iter().map(|rrset| rrset.replace("dev/old&", "dev/old,contested&")).collect()
+}
+
+/// Services that should all have the name `shop`. `old` and `orders` are deleted, and `denied` cannot be read.
+fn all_want_shop(call: &Call) -> Option<MockResponse> {
+    let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+    (call.operation == "DescribeServices").then(|| {
+        let all = requested(&request);
+        if all.iter().any(|(name, _)| *name == "denied") {
+            let body = json!({"__type": "AccessDeniedException", "message": "not you"});
+            return (400, body.to_string());
+        }
+        let status = |name| if matches!(name, "old" | "orders") { "DRAINING" } else { "ACTIVE" };
+        let all = all.into_iter().map(|(name, _)| (name, status(name)));
+        let mut answer: Value =
+            serde_json::from_str(&services(&all.collect::<Vec<_>>())).expect("JSON");
+        for service in answer["services"].as_array_mut().expect("services") {
+            service["tags"] = json!([{"key": "discovery:name", "value": "shop"}]);
+        }
+        (200, answer.to_string())
+    })
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_event_of_a_deleted_holder_passes_its_contested_name_to_the_other_service() {
-    let tagged = |call: &Call| {
-        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
-        (call.operation == "DescribeServices").then(|| {
-            let status = |name| if name == "old" { "DRAINING" } else { "ACTIVE" };
-            let all = requested(&request).into_iter().map(|(name, _)| (name, status(name)));
-            let mut answer: Value =
-                serde_json::from_str(&services(&all.collect::<Vec<_>>())).expect("JSON");
-            for service in answer["services"].as_array_mut().expect("services") {
-                service["tags"] = json!([{"key": "discovery:name", "value": "shop"}]);
-            }
-            (200, answer.to_string())
-        })
-    };
-    let zone: Vec<String> = registered_as("shop", "old")
-        .iter()
-        .map(|rrset| rrset.replace("dev/old&", "dev/old,contested&"))
-        .collect();
+    let zone = contested_shop();
     let mut all = zone.clone();
     all.extend(registered_as("web", "new"));
-    let outcome = run(deleted("old"), zone, either(Box::new(tagged), fleet(["new"]))).await;
+    let outcome = run(deleted("old"), zone, either(Box::new(all_want_shop), fleet(["new"]))).await;
     assert_snapshot!(outcome.batches(), @r#"
     DELETE shop.internal 60 CNAME internal-orders-1.eu-west-1.elb.amazonaws.com
     DELETE _discovery.shop.internal 300 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/old,contested"
@@ -2492,54 +2536,30 @@ async fn the_event_of_a_deleted_holder_passes_its_contested_name_to_the_other_se
     CREATE _discovery.shop.internal 301 TXT "heritage=ecs-discovery,version=1,environment=dev,service=arn:aws:ecs:eu-west-1:111122223333:service/dev/new,records=CNAME"
     "#);
     // The other service loses the name that it kept until now.
-    let outcome = run(deleted("old"), all, either(Box::new(tagged), fleet(["new"]))).await;
+    let outcome = run(deleted("old"), all, either(Box::new(all_want_shop), fleet(["new"]))).await;
     let names: Vec<String> = outcome.zone().iter().map(|rrset| text(rrset, "Name")).collect();
     assert_eq!(names, ["shop.internal", "_discovery.shop.internal"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_contested_name_passes_on_although_another_service_cannot_be_read() {
-    let described = |call: &Call| {
-        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
-        (call.operation == "DescribeServices").then(|| {
-            let all = requested(&request);
-            if all.iter().any(|(name, _)| *name == "denied") {
-                return (
-                    400,
-                    json!({"__type": "AccessDeniedException", "message": "not you"}).to_string(),
-                );
-            }
-            let status =
-                |name| if matches!(name, "old" | "orders") { "DRAINING" } else { "ACTIVE" };
-            let all = all.into_iter().map(|(name, _)| (name, status(name)));
-            let mut answer: Value =
-                serde_json::from_str(&services(&all.collect::<Vec<_>>())).expect("JSON");
-            for service in answer["services"].as_array_mut().expect("services") {
-                service["tags"] = json!([{"key": "discovery:name", "value": "shop"}]);
-            }
-            (200, answer.to_string())
-        })
-    };
-    let zone: Vec<String> = registered_as("shop", "old")
-        .iter()
-        .map(|rrset| rrset.replace("dev/old&", "dev/old,contested&"))
-        .collect();
+    let zone = contested_shop();
     for event in [deleted("old"), json!({"reconcile": "all"})] {
-        let script = either(Box::new(described), fleet(["denied", "new"]));
+        let script = either(Box::new(all_want_shop), fleet(["denied", "new"]));
         let outcome = run(event.clone(), zone.clone(), script).await;
         let shop = outcome.zone().concat();
         // The service that cannot be read may want the name, so that the next holder's end needs another search.
         assert!(shop.contains("dev/new,records=CNAME,contested"), "{event}: {shop}");
         assert!(!outcome.statuses().contains("not all services"), "{}", outcome.statuses());
         // Without another service that was read, the name stays.
-        let script = either(Box::new(described), fleet(["denied"]));
+        let script = either(Box::new(all_want_shop), fleet(["denied"]));
         let outcome = run(event.clone(), zone.clone(), script).await;
         assert_eq!(outcome.zone(), zone, "{event}");
         assert!(outcome.statuses().contains("not all services"), "{}", outcome.statuses());
     }
     // Other messages of the batch do not fail for that.
     let payload = queued(&[deleted("old").to_string(), deleted("orders").to_string()]);
-    let aws = mock(zone, either(Box::new(described), fleet(["denied"])));
+    let aws = mock(zone, either(Box::new(all_want_shop), fleet(["denied"])));
     let now = std::time::SystemTime::now();
     let stop_at = Instant::now() + Duration::from_secs(300);
     let answer = answer_until(&reconciler(&aws), FUNCTION_ARN, now, stop_at, &payload).await;

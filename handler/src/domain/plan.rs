@@ -736,6 +736,17 @@ mod tests {
         DesiredState::Waiting { reason: "not there yet".into() }
     }
 
+    /// A record that leads to the load balancer `new`, while a deployment is in progress and these exist.
+    fn deploying(name: &str, existing: &[&str]) -> DesiredState {
+        match record(name, "new") {
+            DesiredState::Record(record) => {
+                let kept_targets = Arc::new(existing.iter().map(|text| balancer(text)).collect());
+                DesiredState::Record(Record { kept_targets, ..record })
+            }
+            other => other,
+        }
+    }
+
     fn check(scene: Scene) -> String {
         show_plan(&scene.plan().check(&LossPolicy::All))
     }
@@ -773,13 +784,7 @@ mod tests {
 
     #[test]
     fn a_record_moves_when_the_deployment_is_completed_or_its_load_balancer_is_gone() {
-        let deploying = |existing: &[&str]| match record("orders", "new") {
-            DesiredState::Record(record) => {
-                let kept_targets = Arc::new(existing.iter().map(|text| balancer(text)).collect());
-                DesiredState::Record(Record { kept_targets, ..record })
-            }
-            other => other,
-        };
+        let deploying = |existing: &[&str]| deploying("orders", existing);
         let held = || Scene::default().managed("orders", "orders", "old");
         assert_snapshot!(check(held().service("orders", deploying(&["old", "new"]))), @"orders waiting: the deployment is in progress; the record is still CNAME old.elb.amazonaws.com");
         assert_snapshot!(check(held().service("orders", deploying(&["new"]))), @r#"
@@ -799,13 +804,7 @@ mod tests {
 
     #[test]
     fn a_service_that_is_renamed_during_its_deployment_keeps_its_former_name_beside_the_new_one() {
-        let deploying = |existing: &[&str]| match record("shop", "new") {
-            DesiredState::Record(record) => {
-                let kept_targets = Arc::new(existing.iter().map(|text| balancer(text)).collect());
-                DesiredState::Record(Record { kept_targets, ..record })
-            }
-            other => other,
-        };
+        let deploying = |existing: &[&str]| deploying("shop", existing);
         let held = Scene::default().managed("orders", "orders", "old");
         let both = held.clone().managed("shop", "orders", "new");
         assert_snapshot!(check(held.service("orders", deploying(&["old", "new"]))), @r#"
