@@ -4,11 +4,11 @@
  * it. The CDK runs this when it publishes the handler. It reads the standard output, so the progress of cargo goes to the
  * standard error.
  */
-import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { readArguments, refuse } from './lib/arguments.mjs';
-import { capture, execute, local, root, run } from './lib/commands.mjs';
+import { capture, execute, local, run } from './lib/commands.mjs';
 import { Failure } from './lib/failure.mjs';
+import { cargoLambdaVersion, rustVersion } from './lib/pins.mjs';
 
 const USAGE = `usage: node scripts/build-handler.mjs x86_64|arm64
 
@@ -22,14 +22,6 @@ const SETTINGS =
   /^(RUSTUP_TOOLCHAIN|RUSTC|(CARGO_(ENCODED_|BUILD_|TARGET_.*_)?)?RUSTFLAGS|CARGO_BUILD_RUSTC.*|CARGO_TARGET_.*_LINKER|CARGO_PROFILE_.*)$/;
 const names = Object.keys(process.env).filter((name) => SETTINGS.test(name));
 const env = Object.fromEntries(names.map((name) => [name, undefined]));
-
-/**
- * @param {string} file
- * @param {RegExp} pattern
- */
-function pinned(file, pattern) {
-  return pattern.exec(readFileSync(path.join(root, file), 'utf8'))?.[1] ?? '';
-}
 
 /**
  * Fails unless a tool has the version that the hash of the handler contains.
@@ -51,10 +43,8 @@ async function check(name, [command = '', ...args], expected, remedy) {
 }
 
 await run(async () => {
-  const cargoLambda = pinned('scripts/requirements.txt', /^cargo-lambda==([\d.]+)/m);
-  await check('cargo-lambda', ['cargo', 'lambda'], cargoLambda, 'Install it with `npm run setup`');
-  const rust = pinned('rust-toolchain.toml', /^channel = "([\d.]+)"/m);
-  await check('Rust', ['rustc'], rust, 'Install rustup, which uses the version in rust-toolchain.toml');
+  await check('cargo-lambda', ['cargo', 'lambda'], cargoLambdaVersion(), 'Install it with `npm run setup`');
+  await check('Rust', ['rustc'], rustVersion(), 'Install rustup, which installs the version in rust-toolchain.toml');
   const folder = path.join(local, 'handler', architecture);
   const target = architecture === 'arm64' ? '--arm64' : '--x86-64';
   const flags = ['--release', '--locked', target, '--bin', 'handler'];

@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { readArguments } from './lib/arguments.mjs';
 import { capture, local, root, run, tools } from './lib/commands.mjs';
 import { Failure, remedy } from './lib/failure.mjs';
+import { rustVersion } from './lib/pins.mjs';
 import { exclusively } from './lib/lock.mjs';
 import { step } from './lib/steps.mjs';
 
@@ -54,13 +55,16 @@ function refuse(missing) {
 
 /** Checks the compilers, before any work. */
 export async function checkRust() {
-  const least = /rust-version = "([\d.]+)"/.exec(readFileSync(path.join(root, 'Cargo.toml'), 'utf8'))?.[1] ?? '1';
+  const expected = rustVersion();
   const [rust, cc] = await Promise.all([output('cargo', ['--version']), output(process.env.CC ?? 'cc', ['--version'])]);
   const known = remedy(rust.error);
   if (rust.text === undefined && known) throw new Failure(`Rust's toolchain could not be installed. ${known}`);
   const missing = [];
-  if (isOlder(rust.text, least)) {
-    missing.push(`Rust ${least} or later; found ${rust.text ?? 'none'} (install it from https://rustup.rs)`);
+  if (/\d+\.\d+\.\d+/.exec(rust.text ?? '')?.[0] !== expected) {
+    const found = rust.text ?? 'none';
+    missing.push(
+      `Rust ${expected}; found ${found} (install rustup from https://rustup.rs, which installs this version)`,
+    );
   }
   if (cc.text === undefined) {
     missing.push(

@@ -80,7 +80,8 @@ export class Handler extends Construct {
     };
     this.checkSize(configuration);
     // Other permissions need a full pass, too.
-    this.generation = this.hash(configuration, props.code.hash, discovery.permissionsBoundary);
+    const { permissionsBoundary } = discovery;
+    this.generation = this.hash({ ...configuration, permissionsBoundary }, props.code.hash);
     const { generation } = this;
     const made = new LambdaFunction(this, 'Function', {
       description: `Registers the ECS services of ${environment} in Route 53`,
@@ -129,12 +130,10 @@ export class Handler extends Construct {
     );
   }
 
-  private hash(configuration: object, codeHash: string, permissionsBoundary: string | undefined): string {
+  private hash(settings: object, codeHash: string): string {
     // Tokens have other numbers in each synthesis.
-    const resolved: unknown = Stack.of(this).resolve(configuration);
-    const boundary =
-      permissionsBoundary === undefined ? [] : [JSON.stringify(Stack.of(this).resolve(permissionsBoundary))];
-    const parts = [this.node.path, codeHash, JSON.stringify(resolved), ...boundary];
+    const resolved: unknown = Stack.of(this).resolve(settings);
+    const parts = [this.node.path, codeHash, JSON.stringify(resolved)];
     return createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 16);
   }
 

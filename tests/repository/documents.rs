@@ -469,8 +469,8 @@ fn the_costs_add_up() {
 
 #[test]
 fn the_documents_name_the_required_versions_of_rust_and_node() {
-    let workspace = read("Cargo.toml");
-    let rust = between(&workspace, "rust-version = \"", "\"")[0];
+    let toolchain = read("rust-toolchain.toml");
+    let rust = between(&toolchain, "channel = \"", "\"")[0];
     let package: serde_json::Value =
         serde_json::from_str(&read("package.json")).expect("package.json is JSON");
     let node = package["engines"]["node"].as_str().expect("a range");
