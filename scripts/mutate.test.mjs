@@ -8,6 +8,7 @@ import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { root } from './lib/commands.mjs';
 import { mutations, occurrences } from './lib/mutations.mjs';
+import { rustVersion } from './lib/pins.mjs';
 import { find } from './lib/processes.mjs';
 
 for (const { name, edits } of mutations) {
@@ -55,7 +56,7 @@ mkdirSync(at('bin'));
 writeFileSync(
   at('bin/cargo'),
   `#!/bin/sh
-if [ "$1" = --version ]; then echo cargo 99.0.0; exit; fi
+if [ "$1" = --version ]; then echo cargo ${rustVersion()}; exit; fi
 if [ "$HANG" ]; then echo $$ > "$HANG"; exec sleep 600; fi
 case "$*" in *--exact*) echo 'test result: FAILED. 0 passed; 1 failed; 0 ignored'; exit 101;; esac
 mkdir -p "$CARGO_TARGET_DIR/simulation"
