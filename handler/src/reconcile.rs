@@ -18,7 +18,7 @@ use crate::aws::route53::{CheckError, ListError};
 use crate::domain::check::{Earlier, LossPolicy, SafePlan};
 use crate::domain::config::{Config, Mode};
 use crate::domain::deployment::Departure;
-use crate::domain::desired::{Basis, Desired, DesiredState, desired};
+use crate::domain::desired::{Basis, Desired, DesiredState, desired, names_of_unread_balancers};
 use crate::domain::dns::DnsName;
 use crate::domain::generation::Version;
 use crate::domain::marker::Nonce;
@@ -451,6 +451,7 @@ impl Reconciler {
                 }
                 Task::Deregister(_) => {}
             }
+            plan.keep_wanted(&names_of_unread_balancers(&desired, &world, &self.config));
             return (world, plan);
         }
     }

@@ -2570,6 +2570,35 @@ async fn a_contested_name_passes_on_although_another_service_cannot_be_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_name_stays_while_the_load_balancers_of_a_service_that_should_have_it_cannot_be_read() {
+    let zone = registered_as("shop", "old");
+    let failing = || -> Script {
+        Box::new(|call| (call.operation == "DescribeTargetGroups").then(|| access_denied()))
+    };
+    let with_tag = || either(Box::new(all_want_shop), fleet(["new"]));
+    let with_name = || {
+        either(
+            with_status(|name| if name == "old" { "DRAINING" } else { "ACTIVE" }),
+            fleet(["shop"]),
+        )
+    };
+    for (name, script) in [("new", &with_tag as &dyn Fn() -> Script), ("shop", &with_name)] {
+        let mut event = created();
+        event["detail"]["requestParameters"]["serviceName"] = name.into();
+        for event in [event, json!({"reconcile": "all"})] {
+            let outcome = run(event.clone(), zone.clone(), either(failing(), script())).await;
+            assert_eq!(outcome.zone(), zone, "{event}");
+            let stays = "failed: a service that should have the name could not be read, so the name stays: ";
+            assert!(outcome.statuses().contains(stays), "{}", outcome.statuses());
+            // The next attempt moves it.
+            let outcome = run(event, zone.clone(), script()).await;
+            let service = format!("dev/{name},records=CNAME");
+            assert!(outcome.zone().concat().contains(&service), "{}", outcome.statuses());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wrong_vpc_in_the_configuration_deletes_no_names() {
     let zones = json!([{"vpcId": "vpc-2", "hostedZoneId": "Z1", "name": "internal"}]);
     let names = ["a", "b", "c", "orders"];

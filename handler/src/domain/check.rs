@@ -79,7 +79,7 @@ impl Plan {
             LossPolicy::Nothing => self.keep_names(),
             LossPolicy::ReportedByEcs => {
                 let is_refused = |change: &NameChange| change.loss == Some(Basis::Environment);
-                self.refuse(is_refused, Status::Waiting, |reason| {
+                self.refuse(is_refused, Status::Waiting, |_, reason| {
                     format!(
                         "{}; an event does not delete the name for that reason, but the next full pass \
                          does, within the delete limit",
@@ -92,7 +92,7 @@ impl Plan {
                 let losses =
                     lost + self.changes.iter().filter(|change| policy.counts(change)).count();
                 if losses > lost.max(*free) && losses * 100 > all * percent {
-                    self.refuse(|change| policy.counts(change), Status::Refused, |_| {
+                    self.refuse(|change| policy.counts(change), Status::Refused, |_, _| {
                         format!(
                             "the delete limit stopped this full pass: it would delete {losses} of \
                              {all} names, more than {free} and more than {percent} %, so it deletes \
@@ -135,10 +135,25 @@ impl Plan {
         self.refuse(
             |change| change.removes_the_name() && contested.contains(&change.at()),
             Status::Failed,
-            |_| {
+            |_, _| {
                 format!(
                     "the name is contested, and not all services that should have it could be read, so it \
                      stays{error}"
+                )
+            },
+        );
+    }
+
+    /// Keeps names that nobody would have any more, although a service should have them: its load balancers could not be
+    /// read. `wanted` has these names and the failed reads.
+    pub fn keep_wanted(&mut self, wanted: &BTreeMap<ZoneName, String>) {
+        self.refuse(
+            |change| change.removes_the_name() && wanted.contains_key(&change.at()),
+            Status::Failed,
+            |change, _| {
+                let read = wanted.get(&change.at()).map_or("", String::as_str);
+                format!(
+                    "a service that should have the name could not be read, so the name stays: {read}"
                 )
             },
         );
@@ -148,7 +163,7 @@ impl Plan {
     fn keep_names(&mut self) {
         const REASON: &str = "the mode create-and-update removes no name";
         let before = self.outcomes.clone();
-        self.refuse(NameChange::removes_the_record, Status::Ignored, |reason| {
+        self.refuse(NameChange::removes_the_record, Status::Ignored, |_, reason| {
             format!("{}; {REASON}", reason.unwrap_or("the service should have no name"))
         });
         for (outcome, before) in self.outcomes.iter_mut().zip(before) {
@@ -166,7 +181,7 @@ impl Plan {
         &mut self,
         is_refused: impl Fn(&NameChange) -> bool,
         status: Status,
-        reason: impl Fn(Option<&str>) -> String,
+        reason: impl Fn(&NameChange, Option<&str>) -> String,
     ) {
         let mut refused: BTreeMap<ZoneName, NameChange> = BTreeMap::new();
         loop {
@@ -207,7 +222,7 @@ impl Plan {
         for change in refused.values().filter(|change| is_refused(change)) {
             if let Some(outcome) = change.holder.as_ref().and_then(|one| outcomes.get_mut(one)) {
                 outcome.status = status;
-                outcome.reason = Some(reason(outcome.reason.as_deref()));
+                outcome.reason = Some(reason(change, outcome.reason.as_deref()));
             }
         }
     }
@@ -377,7 +392,7 @@ fn split(mut group: Vec<NameChange>) -> (Vec<NameChange>, Vec<NameChange>) {
 mod tests {
     use super::*;
     use crate::domain::desired::DesiredState;
-    use crate::domain::fixtures::{Scene, arn, record, show_plan};
+    use crate::domain::fixtures::{Scene, arn, name, record, show_plan};
     use crate::domain::service::Gone;
     use insta::assert_snapshot;
 
@@ -526,6 +541,32 @@ mod tests {
         holder failed: the name is contested, and not all services that should have it could be read, so it stays: ecs:DescribeServices failed
         web deregistered: ECS reports MISSING
         "#);
+    }
+
+    #[test]
+    fn a_name_stays_while_a_service_that_should_have_it_could_not_be_read() {
+        let gone = || DesiredState::Gone(Gone::Missing);
+        let scene = Scene::default()
+            .managed("shop", "holder", "lb1")
+            .managed("web", "web", "lb2")
+            .service("holder", gone())
+            .service("web", gone());
+        let at = |text: &str| (HostedZoneId::new("Z1"), name(text));
+        let read = "…/blue/shop: elasticloadbalancing:DescribeLoadBalancers failed".to_owned();
+        let wanted = BTreeMap::from([(at("shop"), read)]);
+        let mut plan = scene.plan();
+        plan.keep_wanted(&wanted);
+        assert_snapshot!(show_plan(&plan.check(&LossPolicy::All)), @r#"
+        - web.internal CNAME lb2.elb.amazonaws.com
+        - _discovery.web.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/web,records=CNAME"
+        holder failed: a service that should have the name could not be read, so the name stays: …/blue/shop: elasticloadbalancing:DescribeLoadBalancers failed
+        web deregistered: ECS reports MISSING
+        "#);
+        // A service that was read gets the name.
+        let known = scene.service("rival", record("shop", "lb3"));
+        let mut plan = known.plan();
+        plan.keep_wanted(&wanted);
+        assert_eq!(plan.changes, known.plan().changes);
     }
 
     #[test]

@@ -159,6 +159,27 @@ pub fn desired(world: &World, config: &Config) -> BTreeMap<ServiceArn, Desired> 
     world.services.iter().map(|(arn, service)| (arn.clone(), desired(arn, service))).collect()
 }
 
+/// The names that services should have whose load balancers could not be read, each with one of the failed reads. Such a
+/// name may be in any zone.
+pub fn names_of_unread_balancers(
+    desired: &BTreeMap<ServiceArn, Desired>,
+    world: &World,
+    config: &Config,
+) -> BTreeMap<ZoneName, String> {
+    let mut names = BTreeMap::new();
+    for (arn, desired) in desired {
+        let DesiredState::ReadFailed(error) = &desired.state else { continue };
+        let Some(Ok(Service::Live { tags, .. })) = world.services.get(arn) else { continue };
+        let label = Tags::parse(tags).ok().and_then(|tags| tags.name);
+        for (zone, zone_name) in config.zones() {
+            if let Ok(name) = config.name(arn, label.as_deref(), &zone_name) {
+                names.entry((zone, name)).or_insert_with(|| format!("{arn}: {error}"));
+            }
+        }
+    }
+    names
+}
+
 fn outside(arn: &ServiceArn) -> DesiredState {
     let cluster = arn.cluster();
     DesiredState::Nothing {
