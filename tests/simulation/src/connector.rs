@@ -158,7 +158,14 @@ impl SdkConnector {
         let invocation = self.invocation.load(Ordering::Relaxed);
         let (reply, described) = {
             let mut simulation = lock(&self.simulation);
+            let lost = simulation.losses(invocation).map(|losses| losses.lost);
             let (reply, described) = simulation.answer(&request, invocation);
+            // A handler that does not know what it deleted cannot count it.
+            if matches!(fate, Fate::DroppedAfter | Fate::Truncated)
+                && let (Some(lost), Some(losses)) = (lost, simulation.losses(invocation))
+            {
+                losses.lost = lost;
+            }
             let at = simulation.begun.elapsed();
             if let Some(trace) = &mut simulation.trace {
                 let operation = request.operation.clone();

@@ -464,13 +464,11 @@ pub struct Losses {
     pub(crate) is_full_pass: bool,
     /// Services that it names do not count if they are gone.
     payload: String,
-    lost: usize,
+    pub(crate) lost: usize,
     /// All names that were managed since the invocation began.
     managed: BTreeSet<(String, String)>,
     /// The names that services lost since then, because of any invocation.
     taken: BTreeSet<(String, String, ServiceName)>,
-    /// Whether the handler may not know what it changed, since a response was lost.
-    pub(crate) is_uncertain: bool,
 }
 
 impl Losses {
@@ -501,7 +499,6 @@ impl Losses {
             lost: 0,
             managed: BTreeSet::new(),
             taken: BTreeSet::new(),
-            is_uncertain: false,
         })
     }
 
@@ -593,14 +590,12 @@ pub fn check_losses(
     losses.lost += lost;
     let (free, percent) = environment.delete_limit;
     let (lost_all, all) = (losses.lost, losses.managed.len());
-    (lost > 0 && !losses.is_uncertain && lost_all > free && lost_all * 100 > all * percent).then(
-        || {
-            let message = format!(
-                "a full pass deleted {lost_all} of {all} names, the limit is {free} or {percent} %"
-            );
-            Violation::new(12, message)
-        },
-    )
+    (lost > 0 && lost_all > free && lost_all * 100 > all * percent).then(|| {
+        let message = format!(
+            "a full pass deleted {lost_all} of {all} names, the limit is {free} or {percent} %"
+        );
+        Violation::new(12, message)
+    })
 }
 
 /// The names for which invariant 2 makes no promise, collected while a history runs.

@@ -235,6 +235,10 @@ impl Simulation {
         self.account.zones.get(zone).is_some_and(|zone| zone.len() + 3 > zone.max_rrsets)
     }
 
+    pub(crate) fn losses(&mut self, invocation: u64) -> Option<&mut Losses> {
+        self.invocations.get_mut(&invocation)?.losses.as_mut()
+    }
+
     /// Whether a permission is denied for good without which nothing about a service or a name is decided.
     pub(crate) fn is_out_of_reach(&self, service: &ServiceName, zone: &str, name: &str) -> bool {
         let denied = self.faults.denied.as_ref().filter(|denied| denied.is_permanent);
