@@ -1,0 +1,30 @@
+/** Failures that a person can repair, in words, instead of a stack trace. */
+
+/** A failure with a complete explanation. */
+export class Failure extends Error {}
+
+/** What a person can do about an error of AWS or of its SDK. */
+export function explain(error: unknown, region: string | undefined): string {
+  if (error instanceof Failure) return error.message;
+  if (!(error instanceof Error)) return String(error);
+  const { name, message } = error;
+  if (/Credentials|SSO|Token(Refresh|Provider)/i.test(name) || /security token|credential|sso session/i.test(message)) {
+    return (
+      `AWS did not accept the credentials, or there are none: ${message}\n` +
+      'Log in (for example with `aws sso login`), or choose a profile with --profile.'
+    );
+  }
+  if (/Region is missing/i.test(message)) {
+    return 'No AWS region is set. Add --region, or set AWS_REGION.';
+  }
+  if (name.includes('AccessDenied')) {
+    return `A permission is missing: ${message}`;
+  }
+  if (/TooManyRequests|Throttl/i.test(name)) {
+    return `AWS throttled the request, or the function runs as often as its reserved concurrency allows: ${message}\nTry again in a minute.`;
+  }
+  if (/ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|TimeoutError/.test(`${name} ${message}`)) {
+    return `AWS could not be reached in ${region ?? 'the configured region'}: ${message}`;
+  }
+  return `${name}: ${message}`;
+}

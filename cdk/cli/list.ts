@@ -1,0 +1,80 @@
+/** The parts that several commands print: services in a table, trouble with its reasons. */
+import pc from 'picocolors';
+import { type Output, counted, sentence, table, wrap } from './output.js';
+import type { Service, Status } from './report.js';
+
+/** The name of a load balancer in its DNS name, as the console shows it. */
+export function loadBalancer(target: string | null): string {
+  const [label, ...rest] = target?.split('.') ?? [''];
+  const isElb = rest.includes('elb');
+  const name = /^(?:internal-|dualstack\.)?(.+)-[0-9a-z]+$/.exec(label ?? '')?.[1];
+  return isElb && name !== undefined ? name : (target ?? '');
+}
+
+/** Services with their names, as many as `limit` allows. */
+export function names(all: Service[], limit: number, output: Output): string {
+  const rows = all.slice(0, limit).map(({ name, service, target }) => [name ?? '', service, loadBalancer(target)]);
+  const text = table(['NAME', 'SERVICE', 'LOAD BALANCER'], rows, output);
+  return all.length > limit ? `${text}\n  … and ${all.length - limit} more; add --all to see them` : text;
+}
+
+const paint: Partial<Record<Status, 'red' | 'yellow'>> = {
+  failed: 'red',
+  rejected: 'red',
+  refused: 'red',
+  conflict: 'red',
+  invalid: 'red',
+  waiting: 'yellow',
+};
+
+/** Services with what is wrong, each with its reason below it. */
+export function troubles(all: Service[], limit: number, output: Output): string {
+  const colors = pc.createColors(output.colors);
+  const shown = all.slice(0, limit);
+  const column = Math.max(...shown.map(({ status }) => status.length)) + 2;
+  const blocks = shown.map(({ status, service, name, reason }) => {
+    const color = paint[status];
+    const label = color === undefined ? status : colors[color](status);
+    const title = `  ${label}${' '.repeat(column - status.length)}${service}${name === null ? '' : `  ${name}`}`;
+    return reason === null ? title : `${title}\n${wrap(sentence(reason), column + 2, output)}`;
+  });
+  if (all.length > limit) blocks.push(`  … and ${all.length - limit} more; add --all to see them`);
+  return blocks.join('\n');
+}
+
+const SIGNS = {
+  registered: ['+', 'green'],
+  adopted: ['~', 'yellow'],
+  updated: ['~', 'yellow'],
+  deregistered: ['-', 'red'],
+} as const;
+
+/** A diff: one line for each change, with its reason below it. */
+export function diff(changes: Service[], limit: number, output: Output): string {
+  const colors = pc.createColors(output.colors);
+  const lines = changes.slice(0, limit).map(({ status, name, service, target, reason }) => {
+    const [sign, color] = SIGNS[status as keyof typeof SIGNS];
+    const leads = target === null ? '' : ` → ${loadBalancer(target)}`;
+    const line = colors[color](`${sign} ${name ?? service}${leads}`);
+    const by = `  (${service})`;
+    return reason === null ? `  ${line}${by}` : `  ${line}${by}\n${wrap(sentence(reason), 6, output)}`;
+  });
+  if (changes.length > limit) lines.push(`  … and ${changes.length - limit} more; add --all to see them`);
+  return lines.join('\n');
+}
+
+/** Sentences, one below the other. */
+export function list(texts: string[], output: Output): string {
+  return texts.map((text) => wrap(sentence(text), 2, output)).join('\n');
+}
+
+/** `2 failed, 1 conflict`, in the order of the services. */
+export function counts(all: Service[]): string {
+  const numbers = new Map<string, number>();
+  for (const { status } of all) numbers.set(status, (numbers.get(status) ?? 0) + 1);
+  return [...numbers].map(([status, number]) => `${number.toLocaleString('en-US')} ${status}`).join(', ');
+}
+
+export const heading = (text: string, { colors }: Output) => pc.createColors(colors).bold(text);
+
+export const services = (count: number) => counted(count, 'service');

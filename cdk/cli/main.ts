@@ -1,0 +1,131 @@
+/** The command line: arguments, exit statuses, and errors in words. */
+import { createInterface } from 'node:readline/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import pc from 'picocolors';
+import packageJson from '../../package.json' with { type: 'json' };
+import { Discovery, type Place } from './discovery.js';
+import { explain } from './failure.js';
+import { type Output, wrap } from './output.js';
+import { apply, plan } from './plan.js';
+import { type Format, status } from './status.js';
+import { wait } from './wait.js';
+
+type ListOptions = Place & { output: Format; json: boolean; all: boolean };
+
+function seconds(value: string): number {
+  const number = Number(value);
+  if (!/^\d+$/.test(value) || number === 0) throw new InvalidArgumentError('Expected a whole number of seconds.');
+  return number;
+}
+
+/** What this process's terminal can show. */
+export function terminal(): Output {
+  const { stdout, stderr, stdin } = process;
+  return {
+    write: (text) => void stdout.write(text),
+    note: (text) => void stderr.write(text),
+    width: stdout.isTTY ? stdout.columns : 80,
+    colors: stdout.isTTY && pc.isColorSupported,
+    progress: stderr.isTTY,
+    sleep: (ms) => delay(ms),
+    confirm: async (question) => {
+      if (!stdin.isTTY) {
+        stderr.write('Nobody can answer here. Add --yes to go on without a question.\n');
+        return false;
+      }
+      const reader = createInterface({ input: stdin, output: stderr });
+      try {
+        return /^y(es)?$/i.test((await reader.question(`${question} [y/N] `)).trim());
+      } finally {
+        reader.close();
+      }
+    },
+  };
+}
+
+/** Runs the command line, and returns its exit status. */
+export async function main(args: string[], output: Output = terminal()): Promise<number> {
+  let exitStatus = 0;
+  let region: string | undefined;
+  const program = new Command('ecs-discovery')
+    .description('Shows which names ECS service discovery has registered, and what is not registered and why.')
+    .version(packageJson.version, '--version')
+    .configureOutput({
+      writeOut: (text) => {
+        output.write(text);
+      },
+      writeErr: (text) => {
+        output.note(text);
+      },
+    })
+    .configureHelp({ helpWidth: output.width, minWidthToWrap: 20 })
+    .showHelpAfterError('(add --help for the options)')
+    .exitOverride();
+
+  const command = (name: string, description: string) =>
+    program
+      .command(name)
+      .description(description)
+      .option('--stack <name>', "the environment's stack, if it is not EcsDiscovery-<environment>")
+      .option('--function <name>', "the environment's function, if the construct is in a stack of your own")
+      .option('--region <region>', 'the AWS region, by default that of cdk.json or of the AWS configuration')
+      .option('--profile <profile>', 'a profile of the AWS configuration');
+  const lists = (name: string, description: string) =>
+    command(name, description)
+      .argument('[environment]', 'a key of environments in cdk.json')
+      .option('--all', 'show everything instead of the first lines', false)
+      .addOption(new Option('--output <format>', 'the format').choices(['table', 'json', 'csv']).default('table'))
+      .option('--json', 'the same as --output json', false);
+  const find = (environment: string | undefined, place: Place) => {
+    const discovery = new Discovery(environment, place);
+    region = discovery.region;
+    return discovery;
+  };
+  const format = ({ json, output: format }: ListOptions): Format => (json ? 'json' : format);
+
+  lists('status', 'which services have which names, and what is not registered and why')
+    .addHelpText('after', '\nExit status: 0 if nothing needs attention, otherwise 1. Nothing is written.')
+    .action(async (environment: string | undefined, options: ListOptions) => {
+      exitStatus = await status(find(environment, options), { ...options, format: format(options) }, output);
+    });
+  lists('plan', 'what a full pass would change now')
+    .addHelpText('after', '\nExit status: 0 in sync, 2 changes pending, 1 trouble. Nothing is written.')
+    .action(async (environment: string | undefined, options: ListOptions) => {
+      exitStatus = await plan(find(environment, options), { ...options, format: format(options) }, output);
+    });
+  lists('apply', 'run a full pass, and show what it changed')
+    .option('--override-delete-limit', 'delete as many names as necessary, after showing them and asking', false)
+    .option('--yes', 'do not ask', false)
+    .addHelpText('after', '\nExit status: 0 if everything is in sync afterwards, otherwise 1.')
+    .action(
+      async (
+        environment: string | undefined,
+        options: ListOptions & { overrideDeleteLimit: boolean; yes: boolean },
+      ) => {
+        exitStatus = await apply(find(environment, options), { ...options, format: format(options) }, output);
+      },
+    );
+  command('wait', 'wait until a service or a name is registered')
+    .argument('<subject>', 'a service in the form cluster/service, or a name such as orders.dev.internal')
+    .argument('[environment]', 'a key of environments in cdk.json')
+    .option('--timeout <seconds>', 'how long', seconds, 300)
+    .option('--dns', "wait until this machine's DNS resolver finds the name, too (inside the VPC)", false)
+    .addHelpText('after', '\nExit status: 0 when it is registered, 1 if not. Nothing is written.')
+    .action(
+      async (subject: string, environment: string | undefined, options: Place & { timeout: number; dns: boolean }) => {
+        const { timeout, dns } = options;
+        exitStatus = await wait(find(environment, options), subject, { timeoutSeconds: timeout, dns }, output);
+      },
+    );
+
+  try {
+    await program.parseAsync(args, { from: 'user' });
+    return exitStatus;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode;
+    const lines = explain(error, region).split('\n');
+    output.note(`${lines.map((line) => wrap(line, 0, output)).join('\n')}\n`);
+    return 1;
+  }
+}

@@ -1,0 +1,104 @@
+/** The handler's answer, and what it says about each service. Decides nothing that the handler did not decide. */
+import { z } from 'zod';
+import { Failure } from './failure.js';
+
+/** Trouble comes first, the worst of it at the start. */
+const TROUBLE = ['failed', 'rejected', 'refused', 'conflict', 'invalid', 'waiting'] as const;
+const CHANGES = ['registered', 'updated', 'adopted', 'deregistered'] as const;
+const STATUSES = [...TROUBLE, ...CHANGES, 'unchanged', 'ignored'] as const;
+export type Status = (typeof STATUSES)[number];
+
+const answer = z.object({
+  environment: z.string(),
+  scope: z.string(),
+  dryRun: z.boolean(),
+  observed: z.boolean().default(false),
+  reason: z.string().optional(),
+  outcomes: z.array(
+    z.object({
+      service: z.string(),
+      name: z.string().nullable(),
+      zone: z.string().nullable(),
+      status: z.enum(STATUSES),
+      target: z.string().nullable(),
+      reason: z.string().nullable(),
+    }),
+  ),
+  readErrors: z.array(z.string()).default([]),
+  notes: z.array(z.string()).default([]),
+  changes: z.object({ created: z.number(), deleted: z.number() }),
+  fullPass: z
+    .object({
+      managedNames: z.number(),
+      unreadableMarkers: z.array(z.object({ name: z.string(), zone: z.string(), reason: z.string() })).default([]),
+      fullZones: z.array(z.object({ zone: z.string(), reason: z.string() })).default([]),
+    })
+    .optional(),
+});
+
+export type Answer = z.infer<typeof answer>;
+
+/** A service of an answer, with the columns of the tables. */
+export interface Service {
+  /** `cluster/service`. */
+  service: string;
+  arn: string;
+  /** Without the dot at its end. */
+  name: string | null;
+  zone: string | null;
+  status: Status;
+  /** The DNS name of the load balancer. */
+  target: string | null;
+  reason: string | null;
+}
+
+export function parseAnswer(text: string): Answer {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    throw new Failure(`The function's answer is not JSON: ${text.slice(0, 200)}`);
+  }
+  const result = answer.safeParse(json);
+  if (result.success) return result.data;
+  const issue = result.error.issues[0];
+  throw new Failure(
+    `The function's answer is not one of this version of the handler: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}\n` +
+      'Deploy the environment with the same version as this tool, or name its function with --function.',
+  );
+}
+
+/** `cluster/service` of a service's ARN. */
+function shortName(arn: string): string {
+  return arn.split(':service/').at(-1) ?? arn;
+}
+
+const withoutDot = (name: string | null) => name?.replace(/\.$/, '') ?? null;
+
+/** The services of an answer: trouble first, the worst of it at the start, then by name. */
+export function services({ outcomes }: Answer): Service[] {
+  const all = outcomes.map(({ service: arn, name, target, ...outcome }) => ({
+    service: shortName(arn),
+    arn,
+    name: withoutDot(name),
+    target: withoutDot(target),
+    ...outcome,
+  }));
+  const key = ({ name, service }: Service) => name ?? `~${service}`;
+  const order = (one: Service) => STATUSES.indexOf(one.status);
+  return all.sort((one, other) => order(one) - order(other) || (key(one) < key(other) ? -1 : 1));
+}
+
+export const isTrouble = ({ status }: Service) => (TROUBLE as readonly string[]).includes(status);
+/** Whether the run changed a name, or in a dry run would change it. */
+export const isChange = ({ status }: Service) => (CHANGES as readonly string[]).includes(status);
+
+/** What is wrong with an answer besides its services: failed reads, unreadable markers, full zones. */
+export function remarks({ readErrors, notes, fullPass }: Answer): string[] {
+  return [
+    ...readErrors,
+    ...(fullPass?.unreadableMarkers.map(({ name, reason }) => `${withoutDot(name) ?? name}: ${reason}`) ?? []),
+    ...(fullPass?.fullZones.map(({ zone, reason }) => `the zone ${zone} is full: ${reason}`) ?? []),
+    ...notes,
+  ];
+}

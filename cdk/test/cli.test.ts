@@ -1,0 +1,454 @@
+/** Tests of the command line tool, against a Lambda and a CloudFormation of this process. */
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { main } from '../cli/main.js';
+import type { Output } from '../cli/output.js';
+import packageJson from '../../package.json' with { type: 'json' };
+
+type Reply = Record<string, unknown> | ((command: Record<string, unknown>) => Record<string, unknown>);
+
+let server: Server;
+/** The answers of the function, in the order of the invocations. The last one repeats. */
+let answers: Reply[];
+/** The requests to the function. */
+let commands: unknown[];
+/** The answer about the stack. */
+let stack: { status: number; body: string };
+
+const OUTPUTS = `<Outputs><member><OutputKey>FunctionName</OutputKey><OutputValue>discovery</OutputValue></member></Outputs>`;
+const stacks = (outputs: string) => ({
+  status: 200,
+  body:
+    `<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>EcsDiscovery-dev</StackName>` +
+    `<CreationTime>2026-01-01T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus>${outputs}</member></Stacks></DescribeStacksResult></DescribeStacksResponse>`,
+});
+const cloudFormationError = (code: string, message: string) => ({
+  status: 400,
+  body: `<ErrorResponse><Error><Code>${code}</Code><Message>${message}</Message></Error></ErrorResponse>`,
+});
+
+beforeAll(async () => {
+  server = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+    request.on('end', () => {
+      if (!request.url?.includes('/functions/')) {
+        response.writeHead(stack.status, { 'content-type': 'text/xml' }).end(stack.body);
+        return;
+      }
+      const command = JSON.parse(body) as Record<string, unknown>;
+      commands.push(command);
+      const next = answers.length > 1 ? answers.shift() : answers[0];
+      const reply = typeof next === 'function' ? next(command) : (next ?? {});
+      if ('functionError' in reply) {
+        response.writeHead(200, { 'x-amz-function-error': 'Unhandled' });
+        response.end(JSON.stringify({ errorType: 'handler', errorMessage: reply.functionError }));
+      } else response.writeHead(200).end(JSON.stringify(reply));
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+});
+afterAll(() => {
+  server.close();
+  server.closeAllConnections();
+});
+beforeEach(() => {
+  answers = [];
+  commands = [];
+  stack = stacks(OUTPUTS);
+  vi.stubEnv('AWS_ENDPOINT_URL', `http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  vi.stubEnv('AWS_ACCESS_KEY_ID', 'k');
+  vi.stubEnv('AWS_SECRET_ACCESS_KEY', 's');
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+/** Runs the tool in a terminal of 80 columns without colours. */
+async function run(line: string, confirm = false) {
+  let [stdout, stderr] = ['', ''];
+  const output: Output = {
+    write: (text) => void (stdout += text),
+    note: (text) => void (stderr += text),
+    width: 80,
+    colors: false,
+    progress: false,
+    confirm: () => Promise.resolve(confirm),
+    sleep: () => Promise.resolve(),
+  };
+  const status = await main(line.split(' '), output);
+  for (const text of `${stdout}\n${stderr}`.split('\n')) {
+    const isWrapped = !/json|csv/.test(line) && !stderr.startsWith('error: ');
+    if (isWrapped) expect(text.length, text).toBeLessThanOrEqual(80);
+  }
+  return { status, stdout, stderr };
+}
+
+const ARN = 'arn:aws:ecs:eu-west-1:111122223333:service/dev/';
+
+function outcome(service: string, status: string, more: object = {}) {
+  return {
+    service: `${ARN}${service}`,
+    name: `${service}.dev.internal.`,
+    zone: 'Z1',
+    status,
+    target: `internal-${service}-1234567890.eu-west-1.elb.amazonaws.com.`,
+    reason: null,
+    applied: false,
+    ...more,
+  };
+}
+
+function answer(outcomes: object[], more: object = {}) {
+  return {
+    environment: 'dev',
+    scope: 'all',
+    dryRun: true,
+    outcomes,
+    changes: { created: 0, deleted: 0 },
+    apiCalls: { ecs: 3, elb: 2, route53: 1 },
+    throttles: { ecs: 0, elb: 0, route53: 0 },
+    fullPass: { managedNames: 2, zoneRecords: { Z1: 6 } },
+    ...more,
+  };
+}
+
+const CONFLICT = outcome('web', 'conflict', {
+  target: null,
+  reason:
+    'the name is held by arn:aws:ecs:eu-west-1:111122223333:service/blue/web; the service keeps web-old.dev.internal',
+});
+const IGNORED = outcome('batch', 'ignored', {
+  name: null,
+  zone: null,
+  target: null,
+  reason: 'the service has no load balancer',
+});
+
+describe('status', () => {
+  test('shows what needs attention with reasons before the names', async () => {
+    answers = [answer([outcome('orders', 'unchanged'), CONFLICT, IGNORED, outcome('basket', 'unchanged')])];
+    const { status, stdout, stderr } = await run('status dev');
+    expect(status).toBe(1);
+    expect(stderr).toBe('');
+    expect(commands).toEqual([{ reconcile: 'all', dryRun: true, overrideDeleteLimit: false }]);
+    expect(stdout).toMatchInlineSnapshot(`
+      "dev: 2 services registered; 1 conflict; 1 without a name on purpose
+
+      Needs attention
+        conflict  dev/web  web.dev.internal
+                  The name is held by blue/web; the service keeps
+                  web-old.dev.internal.
+
+      Registered
+        NAME                 SERVICE     LOAD BALANCER
+        basket.dev.internal  dev/basket  basket
+        orders.dev.internal  dev/orders  orders
+
+      To see the services without a name, too:
+        npx ecs-discovery status dev --all
+      "
+    `);
+  });
+
+  test('shows changes that wait for an event, and how to make them now', async () => {
+    const reason = 'ECS reports DRAINING';
+    answers = [answer([outcome('new', 'registered'), outcome('old', 'deregistered', { target: null, reason })])];
+    const { status, stdout } = await run('status dev');
+    expect(status).toBe(0);
+    expect(stdout).toMatchInlineSnapshot(`
+      "dev: 0 services registered; 2 about to change
+
+      About to change
+        + new.dev.internal → new  (dev/new)
+        - old.dev.internal  (dev/old)
+            ECS reports DRAINING.
+
+      The next event or full pass makes these changes. To make them now:
+        npx ecs-discovery apply dev
+      "
+    `);
+  });
+
+  test('shows the first names of a large environment, and all of them with --all', async () => {
+    const all = Array.from({ length: 5_000 }, (_, at) =>
+      outcome(`service-${String(at).padStart(4, '0')}`, 'unchanged'),
+    );
+    answers = [answer([...all, IGNORED])];
+    const { stdout } = await run('status dev');
+    expect(stdout).toMatch(/^dev: 5,000 services registered; 1 without a name on purpose\n/);
+    expect(stdout).toContain('\n  … and 4980 more; add --all to see them\n');
+    expect(stdout.split('\n').length).toBeLessThan(30);
+    const everything = await run('status dev --all');
+    expect(everything.stdout.match(/service-\d+\.dev\.internal/g)?.length).toBe(5_000);
+    expect(everything.stdout).toContain('The service has no load balancer.');
+  });
+
+  test('prints JSON and CSV for programs', async () => {
+    answers = [answer([outcome('orders', 'unchanged'), CONFLICT])];
+    const json = await run('status dev --json');
+    expect(json.status).toBe(1);
+    expect(JSON.parse(json.stdout)).toMatchInlineSnapshot(`
+      {
+        "dryRun": true,
+        "environment": "dev",
+        "remarks": [],
+        "services": [
+          {
+            "arn": "arn:aws:ecs:eu-west-1:111122223333:service/dev/web",
+            "name": "web.dev.internal",
+            "reason": "the name is held by arn:aws:ecs:eu-west-1:111122223333:service/blue/web; the service keeps web-old.dev.internal",
+            "service": "dev/web",
+            "status": "conflict",
+            "target": null,
+            "zone": "Z1",
+          },
+          {
+            "arn": "arn:aws:ecs:eu-west-1:111122223333:service/dev/orders",
+            "name": "orders.dev.internal",
+            "reason": null,
+            "service": "dev/orders",
+            "status": "unchanged",
+            "target": "internal-orders-1234567890.eu-west-1.elb.amazonaws.com",
+            "zone": "Z1",
+          },
+        ],
+      }
+    `);
+    const csv = await run('status dev --output csv');
+    expect(csv.stdout).toMatchInlineSnapshot(`
+      "service,name,zone,status,target,reason
+      dev/web,web.dev.internal,Z1,conflict,,the name is held by arn:aws:ecs:eu-west-1:111122223333:service/blue/web; the service keeps web-old.dev.internal
+      dev/orders,orders.dev.internal,Z1,unchanged,internal-orders-1234567890.eu-west-1.elb.amazonaws.com,
+      "
+    `);
+  });
+
+  test('reports failed reads, unreadable markers and full zones', async () => {
+    const fullPass = {
+      managedNames: 0,
+      zoneRecords: {},
+      unreadableMarkers: [{ name: 'shop.dev.internal.', zone: 'Z1', reason: 'the marker has no version' }],
+      fullZones: [{ zone: 'Z1', reason: 'HostedZoneNotFound' }],
+    };
+    answers = [answer([], { fullPass, readErrors: ['ecs:ListServices of dev failed: denied'], notes: ['a note'] })];
+    const { status, stdout } = await run('status dev');
+    expect(status).toBe(1);
+    expect(stdout).toMatchInlineSnapshot(`
+      "dev: 0 services registered
+
+      Problems
+        ecs:ListServices of dev failed: denied.
+        shop.dev.internal: the marker has no version.
+        The zone Z1 is full: HostedZoneNotFound.
+
+      Notes
+        A note.
+      "
+    `);
+  });
+
+  test('a long name does not break the columns', async () => {
+    const long = 'a-very-long-name-of-a-service-that-no-terminal-can-show-in-one-line-with-the-others';
+    answers = [answer([outcome(long, 'unchanged'), outcome('orders', 'unchanged')])];
+    const { stdout } = await run('status dev');
+    expect(stdout).toContain('…');
+    expect(stdout).toMatch(/^ {2}orders\.dev\.internal +dev\/orders +orders$/m);
+  });
+});
+
+describe('plan', () => {
+  test('shows a diff, and its exit status says whether changes are pending', async () => {
+    const updated = outcome('web', 'updated', { reason: 'it led to old-1.eu-west-1.elb.amazonaws.com' });
+    const gone = outcome('old', 'deregistered', { target: null, reason: 'ECS reports MISSING' });
+    answers = [answer([outcome('orders', 'unchanged'), updated, gone, outcome('new', 'registered')])];
+    const { status, stdout } = await run('plan dev');
+    expect(status).toBe(2);
+    expect(stdout).toMatchInlineSnapshot(`
+      "dev: a full pass would change 3 names: 1 registered, 1 updated, 1 deregistered
+
+        + new.dev.internal → new  (dev/new)
+        ~ web.dev.internal → web  (dev/web)
+            It led to old-1.eu-west-1.elb.amazonaws.com.
+        - old.dev.internal  (dev/old)
+            ECS reports MISSING.
+
+      To make the changes:
+        npx ecs-discovery apply dev
+      "
+    `);
+    answers = [answer([outcome('orders', 'unchanged')])];
+    expect(await run('plan dev')).toMatchObject({ status: 0, stdout: 'dev: a full pass would change nothing\n' });
+    answers = [answer([outcome('new', 'registered'), CONFLICT])];
+    expect((await run('plan dev')).status).toBe(1);
+  });
+
+  test('prints only changes and trouble for programs', async () => {
+    answers = [answer([outcome('orders', 'unchanged'), outcome('new', 'registered')])];
+    const { status, stdout } = await run('plan dev --output csv');
+    expect(status).toBe(2);
+    expect(stdout.split('\r\n').length).toBe(3);
+  });
+});
+
+describe('apply', () => {
+  test('runs a full pass and shows what it changed', async () => {
+    answers = [answer([outcome('new', 'registered'), outcome('orders', 'unchanged')], { dryRun: false })];
+    const { status, stdout } = await run('apply dev');
+    expect(commands).toEqual([{ reconcile: 'all', overrideDeleteLimit: false }]);
+    expect(status).toBe(0);
+    expect(stdout).toMatchInlineSnapshot(`
+      "dev: a full pass changed 1 name: 1 registered
+
+        + new.dev.internal → new  (dev/new)
+      "
+    `);
+  });
+
+  test('shows what is left to do if the full pass fails', async () => {
+    answers = [{ functionError: '1 service failed, for example dev/web: denied' }, answer([CONFLICT])];
+    const { status, stdout, stderr } = await run('apply dev');
+    expect(status).toBe(1);
+    expect(stderr).toBe(
+      'The full pass applied what it could, and failed: 1 service failed, for example\ndev/web: denied.\n\n',
+    );
+    expect(stdout).toContain('dev: a full pass would still change nothing\n');
+    expect(commands).toHaveLength(2);
+  });
+
+  test('lifts the delete limit only after it has shown the deletions and got a yes', async () => {
+    const gone = outcome('old', 'deregistered', { target: null, reason: 'ECS reports MISSING' });
+    const both = ({ dryRun = false }: Record<string, unknown>) => answer([gone], { dryRun });
+    answers = [both];
+    const refused = await run('apply dev --override-delete-limit');
+    expect(refused.status).toBe(1);
+    expect(refused.stderr).toMatchInlineSnapshot(`
+      "Without the delete limit, a full pass deletes 1 name:
+        - old.dev.internal  (dev/old)
+            ECS reports MISSING.
+      Nothing was changed.
+      "
+    `);
+    expect(commands).toEqual([{ reconcile: 'all', dryRun: true, overrideDeleteLimit: true }]);
+    commands = [];
+    expect((await run('apply dev --override-delete-limit', true)).status).toBe(0);
+    expect(commands).toHaveLength(2);
+    commands = [];
+    expect((await run('apply dev --override-delete-limit --yes')).status).toBe(0);
+    expect(commands).toEqual([{ reconcile: 'all', overrideDeleteLimit: true }]);
+  });
+});
+
+describe('wait', () => {
+  test('returns when the service is registered', async () => {
+    const missing = outcome('orders', 'ignored', { name: null, target: null, reason: 'ECS reports MISSING' });
+    answers = [answer([missing]), answer([outcome('orders', 'registered')]), answer([outcome('orders', 'unchanged')])];
+    const { status, stdout } = await run('wait dev/orders dev --timeout 60');
+    expect(status).toBe(0);
+    expect(commands).toHaveLength(3);
+    expect(commands[0]).toEqual({ reconcile: { cluster: 'dev', service: 'orders' }, dryRun: true });
+    expect(stdout).toBe(
+      'orders.dev.internal leads to\ninternal-orders-1234567890.eu-west-1.elb.amazonaws.com (dev/orders)\n',
+    );
+  });
+
+  test('waits for a name', async () => {
+    answers = [answer([outcome('basket', 'unchanged'), outcome('orders', 'unchanged')])];
+    expect((await run('wait Orders.dev.internal. dev')).status).toBe(0);
+    expect(commands).toEqual([{ reconcile: 'all', dryRun: true }]);
+  });
+
+  test('ends with the reason after its time, or when waiting cannot help', async () => {
+    answers = [answer([CONFLICT])];
+    const late = await run('wait dev/web dev --timeout 1');
+    expect(late.status).toBe(1);
+    expect(late.stderr).toMatchInlineSnapshot(`
+      "dev/web was not registered within 1 second. dev/web has the status conflict: The
+      name is held by blue/web; the service keeps web-old.dev.internal.
+      "
+    `);
+    answers = [answer([outcome('web', 'invalid', { reason: 'the tag discovery:ttl is "x"; expected 1 to 86400' })])];
+    const invalid = await run('wait dev/web dev');
+    expect(invalid.status).toBe(1);
+    expect(invalid.stderr).toBe('dev/web has the status invalid: The tag discovery:ttl is "x"; expected 1 to\n86400.\n');
+  });
+
+  test('refuses what is neither a name nor a service', async () => {
+    const { status, stderr } = await run('wait a/b/c dev');
+    expect(status).toBe(1);
+    expect(stderr).toBe('"a/b/c" is neither a name nor a service in the form cluster/service.\n');
+  });
+});
+
+describe('errors', () => {
+  test('name what is missing and what to do', async () => {
+    stack = cloudFormationError('ValidationError', 'Stack with id EcsDiscovery-dev does not exist');
+    const missing = await run('status dev --region eu-west-1');
+    expect(missing.status).toBe(1);
+    expect(missing.stderr).toMatchInlineSnapshot(`
+      "The stack EcsDiscovery-dev does not exist in eu-west-1. Deploy it with \`npx cdk
+      deploy EcsDiscovery-dev\`, or choose another account or region with --profile and
+      --region, or another stack with --stack.
+      "
+    `);
+    stack = cloudFormationError('AccessDenied', 'User: u is not authorized to perform: cloudformation:DescribeStacks');
+    expect((await run('status dev')).stderr).toMatchInlineSnapshot(`
+      "A permission is missing: User: u is not authorized to perform:
+      cloudformation:DescribeStacks
+      "
+    `);
+    stack = stacks('');
+    expect((await run('status dev')).stderr).toMatchInlineSnapshot(`
+      "The stack EcsDiscovery-dev has no output FunctionName, so it is not one of this
+      project's stacks. If your own stack contains the construct, name the function
+      with --function.
+      "
+    `);
+    stack = cloudFormationError('ExpiredToken', 'The security token included in the request is expired');
+    expect((await run('status dev')).stderr).toMatchInlineSnapshot(`
+      "AWS did not accept the credentials, or there are none: The security token
+      included in the request is expired
+      Log in (for example with \`aws sso login\`), or choose a profile with --profile.
+      "
+    `);
+    expect((await run('status')).stderr).toMatchInlineSnapshot(`
+      "Which environment? Name one (cdk.json has dev, test, prod), or its stack with
+      --stack, or its function with --function.
+      "
+    `);
+  });
+
+  test('an answer of another version, and a refused request, are explained', async () => {
+    answers = [{ answer: 42 }];
+    expect((await run('status --function discovery --region eu-west-1')).stderr).toMatchInlineSnapshot(`
+      "The function's answer is not one of this version of the handler: environment:
+      Invalid input: expected string, received undefined
+      Deploy the environment with the same version as this tool, or name its function
+      with --function.
+      "
+    `);
+    answers = [answer([], { scope: 'none', reason: 'unknown key "dryrun"' })];
+    expect((await run('status --function discovery --region eu-west-1')).stderr).toBe(
+      'The handler refused the request: unknown key "dryrun"\n',
+    );
+  });
+
+  test('wrong arguments are explained', async () => {
+    for (const line of [
+      'stauts',
+      'status dev --output xml',
+      'wait',
+      'wait dev/web dev --timeout soon',
+      'plan dev test',
+    ]) {
+      const { status, stderr } = await run(line);
+      expect(status, line).toBe(1);
+      expect(stderr, line).toMatch(/^error: .+\n/);
+    }
+  });
+
+  test('the version is that of the package', async () => {
+    expect(await run('--version')).toMatchObject({ status: 0, stdout: `${packageJson.version}\n` });
+  });
+});
