@@ -2,7 +2,7 @@
 import { type Discovery, HandlerError } from './discovery.js';
 import { counts, diff, heading, list, troubles } from './list.js';
 import { type Output, sentence, showing, wrap } from './output.js';
-import { type Answer, isChange, isTrouble, remarks, services } from './report.js';
+import { type Answer, isChange, isTrouble, notes, problems, services } from './report.js';
 import { type Format, forPrograms, readAll } from './status.js';
 
 /** Exit statuses of `plan`, like those of `terraform plan -detailed-exitcode` in another order. */
@@ -17,12 +17,13 @@ function show(answer: Answer, title: string, limit: number, output: Output): voi
   const all = services(answer);
   const changes = all.filter(isChange);
   const trouble = all.filter(isTrouble);
-  const wrong = remarks({ ...answer, notes: [] });
+  const wrong = problems(answer);
   const parts = [title];
   if (changes.length > 0) parts.push(diff(changes, limit, output));
   if (trouble.length > 0) parts.push(`${heading('Needs attention', output)}\n${troubles(trouble, limit, output)}`);
   if (wrong.length > 0) parts.push(`${heading('Problems', output)}\n${list(wrong, output)}`);
-  if (answer.notes.length > 0) parts.push(`${heading('Notes', output)}\n${list(answer.notes, output)}`);
+  const known = notes(answer);
+  if (known.length > 0) parts.push(`${heading('Notes', output)}\n${list(known, output)}`);
   output.write(`${parts.join('\n\n')}\n`);
 }
 
@@ -54,7 +55,7 @@ export async function plan(
     if (all.some(isChange))
       output.write(`\nTo make the changes:\n  npx ecs-discovery apply ${discovery.environment}\n`);
   }
-  if (all.some(isTrouble) || remarks({ ...answer, notes: [] }).length > 0) return TROUBLE;
+  if (all.some(isTrouble) || problems(answer).length > 0) return TROUBLE;
   return all.some(isChange) ? PENDING : IN_SYNC;
 }
 
@@ -95,5 +96,5 @@ export async function apply(
   }
   if (format === 'table') show(answer, title(answer, answer.observed ? 'would change' : 'changed'), limit, output);
   else output.write(forPrograms(format, answer, services(answer)));
-  return services(answer).some(isTrouble) || remarks({ ...answer, notes: [] }).length > 0 ? TROUBLE : IN_SYNC;
+  return services(answer).some(isTrouble) || problems(answer).length > 0 ? TROUBLE : IN_SYNC;
 }

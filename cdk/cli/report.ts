@@ -31,6 +31,7 @@ const answer = z.object({
     .object({
       managedNames: z.number(),
       unreadableMarkers: z.array(z.object({ name: z.string(), zone: z.string(), reason: z.string() })).default([]),
+      longNegativeTtls: z.array(z.object({ zone: z.string(), seconds: z.number(), command: z.string() })).default([]),
       fullZones: z.array(z.object({ zone: z.string(), reason: z.string() })).default([]),
     })
     .optional(),
@@ -94,11 +95,22 @@ export const isTrouble = ({ status }: Service) => (TROUBLE as readonly string[])
 export const isChange = ({ status }: Service) => (CHANGES as readonly string[]).includes(status);
 
 /** What is wrong with an answer besides its services: failed reads, unreadable markers, full zones. */
-export function remarks({ readErrors, notes, fullPass }: Answer): string[] {
+export function problems({ readErrors, fullPass }: Answer): string[] {
   return [
     ...readErrors,
     ...(fullPass?.unreadableMarkers.map(({ name, reason }) => `${withoutDot(name) ?? name}: ${reason}`) ?? []),
     ...(fullPass?.fullZones.map(({ zone, reason }) => `the zone ${zone} is full: ${reason}`) ?? []),
-    ...notes,
+  ];
+}
+
+/** What somebody should know although nothing is wrong. */
+export function notes(answer: Answer): string[] {
+  const slow = answer.fullPass?.longNegativeTtls ?? [];
+  return [
+    ...slow.map(
+      ({ zone, seconds, command }) =>
+        `in the zone ${zone}, resolvers remember for ${seconds} seconds that a name does not exist. To shorten that: ${command}`,
+    ),
+    ...answer.notes,
   ];
 }

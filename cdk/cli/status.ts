@@ -2,7 +2,7 @@
 import type { Discovery } from './discovery.js';
 import { counts, diff, heading, list, names, services as counted, troubles } from './list.js';
 import { type Output, csv, showing } from './output.js';
-import { type Answer, type Service, isChange, isTrouble, remarks, services } from './report.js';
+import { type Answer, type Service, isChange, isTrouble, notes, problems, services } from './report.js';
 
 export type Format = 'table' | 'json' | 'csv';
 
@@ -29,7 +29,7 @@ export function forPrograms(format: 'json' | 'csv', answer: Answer, all: Service
     environment: answer.environment,
     dryRun: answer.dryRun,
     services: all.map(({ arn, ...service }) => ({ ...service, arn })),
-    remarks: remarks(answer),
+    remarks: [...problems(answer), ...notes(answer)],
   };
   return `${JSON.stringify(document, null, 2)}\n`;
 }
@@ -43,7 +43,7 @@ export async function status(
   const answer = await readAll(discovery, output);
   const all = services(answer);
   const trouble = all.filter(isTrouble);
-  const wrong = remarks({ ...answer, notes: [] });
+  const wrong = problems(answer);
   const exitStatus = trouble.length + wrong.length === 0 ? 0 : 1;
   if (format !== 'table') {
     output.write(forPrograms(format, answer, all));
@@ -68,7 +68,8 @@ export async function status(
   if (ignored.length > 0 && showAll) {
     parts.push(`${heading('Without a name on purpose', output)}\n${troubles(ignored, limit, output)}`);
   }
-  if (answer.notes.length > 0) parts.push(`${heading('Notes', output)}\n${list(answer.notes, output)}`);
+  const known = notes(answer);
+  if (known.length > 0) parts.push(`${heading('Notes', output)}\n${list(known, output)}`);
   parts.push(next(answer.environment, pending.length, ignored.length > 0 && !showAll));
   output.write(`${parts.filter((part) => part !== '').join('\n\n')}\n`);
   return exitStatus;

@@ -231,6 +231,7 @@ describe('status', () => {
       zoneRecords: {},
       unreadableMarkers: [{ name: 'shop.dev.internal.', zone: 'Z1', reason: 'the marker has no version' }],
       fullZones: [{ zone: 'Z1', reason: 'HostedZoneNotFound' }],
+      longNegativeTtls: [{ zone: 'Z2', seconds: 900, command: 'aws route53 …' }],
     };
     answers = [answer([], { fullPass, readErrors: ['ecs:ListServices of dev failed: denied'], notes: ['a note'] })];
     const { status, stdout } = await run('status dev');
@@ -244,6 +245,8 @@ describe('status', () => {
         The zone Z1 is full: HostedZoneNotFound.
 
       Notes
+        In the zone Z2, resolvers remember for 900 seconds that a name does not exist.
+        To shorten that: aws route53 ….
         A note.
       "
     `);
@@ -371,7 +374,9 @@ describe('wait', () => {
     answers = [answer([outcome('web', 'invalid', { reason: 'the tag discovery:ttl is "x"; expected 1 to 86400' })])];
     const invalid = await run('wait dev/web dev');
     expect(invalid.status).toBe(1);
-    expect(invalid.stderr).toBe('dev/web has the status invalid: The tag discovery:ttl is "x"; expected 1 to\n86400.\n');
+    expect(invalid.stderr).toBe(
+      'dev/web has the status invalid: The tag discovery:ttl is "x"; expected 1 to\n86400.\n',
+    );
   });
 
   test('refuses what is neither a name nor a service', async () => {

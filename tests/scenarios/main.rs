@@ -3,6 +3,7 @@
 //!
 //! All scenarios share one local AWS and run concurrently, each with its own services.
 
+mod command_line;
 mod operation;
 mod resolution;
 
@@ -15,6 +16,7 @@ use aws_sdk_route53::error::ProvideErrorMetadata;
 use aws_sdk_route53::types::{
     Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
 };
+use command_line::the_command_line_tool_waits_plans_applies_and_shows;
 use futures_util::future::join_all;
 use libtest_mimic::{Arguments, Trial};
 use local_aws::fixtures::{LocalBalancer, LocalEnvironment, service_arn};
@@ -108,6 +110,8 @@ fn run(arguments: &Arguments, runtime: &Runtime, delivery: &str, permissions: Pe
         // A scenario makes each of its runs fail.
         ("stalled", json!({})),
         ("alarmed", json!({"deleteLimit": {"free": 1, "percent": 10}})),
+        // A scenario uses the command line tool here.
+        ("operator", json!({})),
     ]
     .into_iter()
     .map(|(name, mut options)| {
@@ -160,6 +164,7 @@ fn trials(delivery: &str, system: Option<&Arc<System>>, runtime: &Handle) -> Vec
         system,
         runtime,
         [
+            the_command_line_tool_waits_plans_applies_and_shows,
             a_created_service_resolves_only_in_its_vpc,
             two_environments_can_use_the_same_name,
             a_moved_service_resolves_to_its_new_load_balancer,

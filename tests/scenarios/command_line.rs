@@ -1,0 +1,98 @@
+//! The command line tool on the deployed stacks.
+
+use anyhow::{Context, Result, ensure};
+use local_aws::ministack::REGION;
+use local_aws::resolver::DnsAnswer::NoSuchName;
+use local_aws::system::System;
+use serde_json::Value;
+
+use super::{balancer, cname};
+
+/// What the tool printed, and its exit status.
+#[derive(Debug)]
+struct Printed {
+    status: Option<i32>,
+    output: String,
+    error: String,
+}
+
+async fn tool(system: &System, arguments: &[&str]) -> Result<Printed> {
+    let mut command = system.aws.command("node");
+    command.arg("cdk/bin/ecs-discovery.mjs").args(arguments).args(["--region", REGION]);
+    let ran = command.output().await.context("the tool did not start")?;
+    Ok(Printed {
+        status: ran.status.code(),
+        output: String::from_utf8(ran.stdout)?,
+        error: String::from_utf8(ran.stderr)?,
+    })
+}
+
+/// No other scenario uses the environment, so the lists are exact.
+pub(crate) async fn the_command_line_tool_waits_plans_applies_and_shows(
+    system: &System,
+) -> Result<()> {
+    let operator = system.environment("operator");
+    let orders = balancer(system, operator, "cli-orders").await?;
+    let basket = balancer(system, operator, "cli-basket").await?;
+
+    // It waits for a service that does not exist yet.
+    let wait = ["wait", "operator/orders", "operator", "--timeout", "120"];
+    let create = system.aws.create_service("operator", "orders", &[&orders.target_group]);
+    let (waited, created) = tokio::join!(tool(system, &wait), create);
+    created?;
+    let waited = waited?;
+    ensure!(waited.status == Some(0), "{waited:?}");
+    ensure!(waited.output.starts_with("orders.internal leads to"), "{waited:?}");
+    operator.resolves("orders.internal", &cname(&orders)).await?;
+
+    let in_sync = tool(system, &["plan", "operator"]).await?;
+    ensure!(in_sync.status == Some(0), "{in_sync:?}");
+    ensure!(in_sync.output == "operator: a full pass would change nothing\n", "{in_sync:?}");
+
+    // It shows what lost events would have done, does it, and shows the result.
+    system.relay.lose("basket");
+    system.aws.create_service("operator", "basket", &[&basket.target_group]).await?;
+    let pending = tool(system, &["plan", "operator"]).await?;
+    ensure!(pending.status == Some(2), "{pending:?}");
+    ensure!(
+        pending.output
+            == "operator: a full pass would change 1 name: 1 registered\n\n  \
+                + basket.internal → cli-basket  (operator/basket)\n\nTo make the changes:\n  \
+                npx ecs-discovery apply operator\n",
+        "{pending:?}"
+    );
+    ensure!(operator.resolver.query("basket.internal").await? == NoSuchName);
+    let applied = tool(system, &["apply", "operator"]).await?;
+    ensure!(applied.status == Some(0), "{applied:?}");
+    operator.resolves("basket.internal", &cname(&basket)).await?;
+    let shown = tool(system, &["status", "operator"]).await?;
+    ensure!(
+        shown.output
+            == "operator: 2 services registered\n\nRegistered\n  \
+                NAME             SERVICE          LOAD BALANCER\n  \
+                basket.internal  operator/basket  cli-basket\n  \
+                orders.internal  operator/orders  cli-orders\n",
+        "{shown:?}"
+    );
+    let json = tool(system, &["status", "operator", "--json"]).await?;
+    let json: Value = serde_json::from_str(&json.output)?;
+    ensure!(json["services"][1]["target"] == orders.dns_name.to_lowercase().as_str(), "{json}");
+
+    // It explains what waiting cannot repair.
+    let balancer = &orders.target_group;
+    system.aws.create_service("operator", "odd_", &[balancer]).await?;
+    let invalid = tool(system, &["wait", "operator/odd_", "operator"]).await?;
+    ensure!(invalid.status == Some(1), "{invalid:?}");
+    ensure!(invalid.error.starts_with("operator/odd_ has the status invalid: "), "{invalid:?}");
+    let shown = tool(system, &["status", "operator"]).await?;
+    ensure!(shown.status == Some(1), "{shown:?}");
+    ensure!(shown.output.contains("Needs attention\n  invalid  operator/odd_"), "{shown:?}");
+
+    let missing = tool(system, &["status", "nowhere"]).await?;
+    ensure!(missing.status == Some(1), "{missing:?}");
+    ensure!(
+        missing.error.starts_with("The stack EcsDiscovery-nowhere does not exist"),
+        "{missing:?}"
+    );
+    Ok(())
+}
