@@ -37,7 +37,8 @@ pub(crate) async fn the_command_line_tool_waits_plans_applies_and_shows(
 
     // It waits for a service that does not exist yet.
     let wait = ["wait", "operator/orders", "operator", "--timeout", "120"];
-    let create = system.aws.create_service("operator", "orders", &[&orders.target_group]);
+    let groups = [orders.target_group.as_str()];
+    let create = system.aws.create_service("operator", "orders", &groups);
     let (waited, created) = tokio::join!(tool(system, &wait), create);
     created?;
     let waited = waited?;
