@@ -606,8 +606,8 @@ pub struct Exemptions {
     /// Services that got another name while no load balancer of theirs could have it, by environment. When an event
     /// registers the new name, nobody knows the former one, which the next full pass deletes.
     pub renamed_without_name: BTreeSet<(String, ServiceName)>,
-    /// The zones and names that services had while they should have another name, and kept for their deployment. The
-    /// deletion of such a service finds only its other name.
+    /// The zones and names of services that kept a former name for their deployment: that one, and the name that they
+    /// should have. The deletion of such a service finds only one of them.
     pub kept_for_deployment: BTreeSet<(String, String, ServiceName)>,
     /// Whether a tag or the settings changed.
     pub has_renamed: bool,
@@ -630,10 +630,16 @@ impl Exemptions {
                         self.renamed_without_name.insert((environment.name.clone(), name.clone()));
                     }
                     Expected::Record { zone, name: wanted, is_deploying: true, .. } => {
-                        let other = names_of(simulation, environment, name)
-                            .filter(|at| *at != (zone.clone(), wanted.clone()));
-                        let kept = other.map(|(zone, held)| (zone, held, name.clone()));
-                        self.kept_for_deployment.extend(kept);
+                        let wanted = (zone, wanted);
+                        let mut names: Vec<_> = names_of(simulation, environment, name)
+                            .filter(|at| *at != wanted)
+                            .collect();
+                        if !names.is_empty() {
+                            names.push(wanted);
+                        }
+                        let names =
+                            names.into_iter().map(|(zone, held)| (zone, held, name.clone()));
+                        self.kept_for_deployment.extend(names);
                     }
                     Expected::Record { .. } | Expected::Nothing => {}
                 }
