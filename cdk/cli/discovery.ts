@@ -61,7 +61,8 @@ export class Discovery {
     this.place = { ...place, stack: place.stack ?? (name === undefined ? undefined : `EcsDiscovery-${name}`) };
   }
 
-  private config() {
+  /** The configuration of the SDK's clients. */
+  config(): Record<string, string> {
     const { profile } = this.place;
     return {
       ...(this.region === undefined ? {} : { region: this.region }),

@@ -5,7 +5,8 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import pc from 'picocolors';
 import packageJson from '../../package.json' with { type: 'json' };
 import { Discovery, type Place } from './discovery.js';
-import { explain } from './failure.js';
+import { explain } from './explain.js';
+import { explain as explainError } from './failure.js';
 import { type Output, wrap } from './output.js';
 import { apply, plan } from './plan.js';
 import { type Format, status } from './status.js';
@@ -106,6 +107,14 @@ export async function main(args: string[], output: Output = terminal()): Promise
         exitStatus = await apply(find(environment, options), { ...options, format: format(options) }, output);
       },
     );
+  command('explain', 'everything about one name or service, and what would have to change')
+    .argument('<subject>', 'a name such as orders.dev.internal, or a service in the form cluster/service')
+    .argument('[environment]', 'a key of environments in cdk.json')
+    .option('--json', 'print JSON', false)
+    .addHelpText('after', '\nExit status: 0 if nothing needs attention, otherwise 1. Nothing is written.')
+    .action(async (subject: string, environment: string | undefined, options: Place & { json: boolean }) => {
+      exitStatus = await explain(find(environment, options), subject, options, output);
+    });
   command('wait', 'wait until a service or a name is registered')
     .argument('<subject>', 'a service in the form cluster/service, or a name such as orders.dev.internal')
     .argument('[environment]', 'a key of environments in cdk.json')
@@ -124,7 +133,7 @@ export async function main(args: string[], output: Output = terminal()): Promise
     return exitStatus;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode;
-    const lines = explain(error, region).split('\n');
+    const lines = explainError(error, region).split('\n');
     output.note(`${lines.map((line) => wrap(line, 0, output)).join('\n')}\n`);
     return 1;
   }

@@ -1,9 +1,9 @@
 /** `wait`: returns when a service or a name is registered. A gate in a pipeline. */
 import { Resolver } from 'node:dns/promises';
 import type { Discovery } from './discovery.js';
-import { Failure } from './failure.js';
 import { type Output, counted, sentence, wrap } from './output.js';
 import { type Service, services } from './report.js';
+import { serviceOf } from './subject.js';
 
 export interface WaitOptions {
   timeoutSeconds: number;
@@ -15,16 +15,6 @@ export interface WaitOptions {
 const PAUSE_MS = 3_000;
 /** Nobody knows which service has a name, so all of them are read. */
 const PAUSE_ALL_MS = 10_000;
-
-/** `cluster/service`, or `undefined` for a name. */
-function service(subject: string): { cluster: string; service: string } | undefined {
-  const [cluster, name, ...rest] = subject.split('/');
-  if (name === undefined) return undefined;
-  if (!cluster || !name || rest.length > 0) {
-    throw new Failure(`${JSON.stringify(subject)} is neither a name nor a service in the form cluster/service.`);
-  }
-  return { cluster, service: name };
-}
 
 async function resolves(name: string): Promise<boolean> {
   try {
@@ -44,7 +34,7 @@ export async function wait(
   { timeoutSeconds, dns }: WaitOptions,
   output: Output,
 ): Promise<number> {
-  const one = service(subject);
+  const one = serviceOf(subject);
   const wanted = subject.replace(/\.$/, '').toLowerCase();
   const end = Date.now() + timeoutSeconds * 1_000;
   let last = `${discovery.environment} has no such name.`;

@@ -16,6 +16,69 @@ let commands: unknown[];
 /** The answer about the stack. */
 let stack: { status: number; body: string };
 
+/** What ECS, Elastic Load Balancing and Route 53 have, for `explain`. */
+let aws: {
+  service: object | undefined;
+  /** Rules of the listener `HTTPS:443`. The listener `HTTP:80` has none. */
+  rules: string;
+  protocol: string;
+  records: string;
+  marker: string;
+};
+
+const GROUP = 'arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/orders-tg/0123456789abcdef';
+const forward = `<Actions><member><Type>forward</Type><TargetGroupArn>${GROUP}</TargetGroupArn></member></Actions>`;
+const host = (pattern: string) =>
+  `<member><Conditions><member><Field>host-header</Field><HostHeaderConfig><Values><member>${pattern}</member></Values>` +
+  `</HostHeaderConfig></member></Conditions>${forward}</member>`;
+const elb = (action: string, result: string) =>
+  `<${action}Response><${action}Result>${result}</${action}Result></${action}Response>`;
+
+/** The answer of an API other than Lambda and CloudFormation. */
+function other(target: string | string[] | undefined, url: string, form: URLSearchParams): string | undefined {
+  if (String(target).endsWith('.DescribeServices')) {
+    return JSON.stringify({ services: aws.service === undefined ? [] : [aws.service] });
+  }
+  if (url.includes('/hostedzone/')) {
+    const isMarker = url.includes('name=_discovery');
+    return (
+      `<ListResourceRecordSetsResponse><ResourceRecordSets>${isMarker ? aws.marker : aws.records}</ResourceRecordSets>` +
+      '<IsTruncated>false</IsTruncated><MaxItems>10</MaxItems></ListResourceRecordSetsResponse>'
+    );
+  }
+  const action = form.get('Action') ?? '';
+  const isSecure = form.get('ListenerArn')?.endsWith('443') ?? false;
+  switch (action) {
+    case 'DescribeTargetGroups':
+      return elb(
+        action,
+        `<TargetGroups><member><TargetGroupArn>${GROUP}</TargetGroupArn><LoadBalancerArns><member>lb</member></LoadBalancerArns></member></TargetGroups>`,
+      );
+    case 'DescribeLoadBalancers':
+      return elb(
+        action,
+        '<LoadBalancers><member><LoadBalancerArn>lb</LoadBalancerArn><LoadBalancerName>orders</LoadBalancerName><Type>application</Type>' +
+          '<Scheme>internal</Scheme><State><Code>active</Code></State><VpcId>vpc-1</VpcId>' +
+          '<DNSName>internal-orders-1234567890.eu-west-1.elb.amazonaws.com</DNSName></member></LoadBalancers>',
+      );
+    case 'DescribeListeners':
+      return elb(
+        action,
+        ['80', '443']
+          .map((port) => {
+            const protocol = port === '80' ? aws.protocol : `${aws.protocol}S`;
+            return `<member><ListenerArn>listener-${port}</ListenerArn><Protocol>${protocol}</Protocol><Port>${port}</Port><DefaultActions>${forward.replace(/<\/?Actions>/g, '')}</DefaultActions></member>`;
+          })
+          .join('')
+          .replace(/^(.*)$/s, '<Listeners>$1</Listeners>'),
+      );
+    case 'DescribeRules':
+      return elb(action, `<Rules>${isSecure ? aws.rules : `<member>${forward}</member>`}</Rules>`);
+    default:
+      return undefined;
+  }
+}
+
 const OUTPUTS = `<Outputs><member><OutputKey>FunctionName</OutputKey><OutputValue>discovery</OutputValue></member></Outputs>`;
 const stacks = (outputs: string) => ({
   status: 200,
@@ -33,6 +96,11 @@ beforeAll(async () => {
     let body = '';
     request.on('data', (chunk: Buffer) => (body += chunk.toString()));
     request.on('end', () => {
+      const api = other(request.headers['x-amz-target'], request.url ?? '', new URLSearchParams(body));
+      if (api !== undefined) {
+        response.writeHead(200).end(api);
+        return;
+      }
       if (!request.url?.includes('/functions/')) {
         response.writeHead(stack.status, { 'content-type': 'text/xml' }).end(stack.body);
         return;
@@ -57,6 +125,29 @@ beforeEach(() => {
   answers = [];
   commands = [];
   stack = stacks(OUTPUTS);
+  aws = {
+    service: {
+      status: 'ACTIVE',
+      createdAt: 1_767_225_600,
+      runningCount: 2,
+      desiredCount: 2,
+      loadBalancers: [{ targetGroupArn: GROUP }],
+      deployments: [{ status: 'PRIMARY', rolloutState: 'COMPLETED' }],
+      tags: [
+        { key: 'discovery:ttl', value: '30' },
+        { key: 'team', value: 'shop' },
+      ],
+    },
+    rules: host('api.example.com'),
+    protocol: 'HTTP',
+    records:
+      '<ResourceRecordSet><Name>orders.dev.internal.</Name><Type>CNAME</Type><TTL>30</TTL><ResourceRecords><ResourceRecord>' +
+      '<Value>internal-orders-1234567890.eu-west-1.elb.amazonaws.com</Value></ResourceRecord></ResourceRecords></ResourceRecordSet>',
+    marker:
+      '<ResourceRecordSet><Name>_discovery.orders.dev.internal.</Name><Type>TXT</Type><TTL>300</TTL><ResourceRecords><ResourceRecord>' +
+      `<Value>"heritage=ecs-discovery,version=1,environment=dev,service=${ARN}orders,records=CNAME,contested"</Value>` +
+      '</ResourceRecord></ResourceRecords></ResourceRecordSet>',
+  };
   vi.stubEnv('AWS_ENDPOINT_URL', `http://127.0.0.1:${(server.address() as AddressInfo).port}`);
   vi.stubEnv('AWS_ACCESS_KEY_ID', 'k');
   vi.stubEnv('AWS_SECRET_ACCESS_KEY', 's');
@@ -340,6 +431,136 @@ describe('apply', () => {
     commands = [];
     expect((await run('apply dev --override-delete-limit --yes')).status).toBe(0);
     expect(commands).toEqual([{ reconcile: 'all', overrideDeleteLimit: true }]);
+  });
+});
+
+describe('explain', () => {
+  test('tells everything about a name that is in sync, with the listeners that do not answer to it', async () => {
+    answers = [answer([outcome('orders', 'unchanged'), outcome('basket', 'unchanged')])];
+    const { status, stdout } = await run('explain orders.dev.internal dev');
+    expect(status).toBe(0);
+    expect(commands).toEqual([{ reconcile: 'all', dryRun: true }]);
+    expect(stdout).toMatchInlineSnapshot(`
+      "orders.dev.internal
+        registered, and in sync.
+
+      Service        dev/orders, ACTIVE since 2026-01-01 00:00 UTC, 2 of 2 tasks
+                     deployments: PRIMARY COMPLETED
+                     tags: discovery:ttl=30
+      Target group   orders-tg
+      Load balancer  orders: application, internal, active, in vpc-1
+                     internal-orders-1234567890.eu-west-1.elb.amazonaws.com
+      Listeners      HTTP:80 for any host name
+                     HTTPS:443 for api.example.com, so not for orders.dev.internal:
+                     add it to the rule
+      Zone           Z1
+      Record         CNAME internal-orders-1234567890.eu-west-1.elb.amazonaws.com, TTL
+                     30 s
+      Marker         environment dev, service dev/orders; another service should have
+                     the name, too
+      "
+    `);
+    aws.rules = host('*.dev.internal');
+    expect((await run('explain orders.dev.internal dev')).stdout).toContain('HTTPS:443 for *.dev.internal\n');
+    // Network load balancers have no rules.
+    aws.protocol = 'TCP';
+    expect((await run('explain orders.dev.internal dev')).stdout).toContain('TCP:80 for any host name\n');
+    aws.service = { ...aws.service, loadBalancers: [{ loadBalancerName: 'old' }] };
+    expect((await run('explain orders.dev.internal dev')).stdout).toMatch(/^Load balancer +old: classic$/m);
+  });
+
+  test('names the service that holds the name of another one, and what to do', async () => {
+    const orders = outcome('orders', 'conflict', {
+      target: null,
+      reason: `the name is held by ${ARN.replace('/dev/', '/blue/')}orders`,
+    });
+    const holder = { ...outcome('orders', 'unchanged'), service: `${ARN.replace('/dev/', '/blue/')}orders` };
+    answers = [answer([orders]), answer([orders, holder])];
+    const { status, stdout } = await run('explain dev/orders dev');
+    expect(status).toBe(1);
+    expect(commands[0]).toEqual({ reconcile: { cluster: 'dev', service: 'orders' }, dryRun: true });
+    expect(stdout).toMatchInlineSnapshot(`
+      "orders.dev.internal
+        conflict: The name is held by blue/orders.
+
+      Service        dev/orders, ACTIVE since 2026-01-01 00:00 UTC, 2 of 2 tasks
+                     deployments: PRIMARY COMPLETED
+                     tags: discovery:ttl=30
+      Target group   orders-tg
+      Load balancer  orders: application, internal, active, in vpc-1
+                     internal-orders-1234567890.eu-west-1.elb.amazonaws.com
+      Listeners      HTTP:80 for any host name
+                     HTTPS:443 for api.example.com, so not for orders.dev.internal:
+                     add it to the rule
+      Zone           Z1
+      Record         CNAME internal-orders-1234567890.eu-west-1.elb.amazonaws.com, TTL
+                     30 s
+      Marker         environment dev, service dev/orders; another service should have
+                     the name, too
+      Held           by blue/orders
+
+      Give one of the two another name with the tag discovery:name, or delete the
+      other service or record. The name then passes to this service.
+      "
+    `);
+  });
+
+  test.each([
+    ['ignored', 'the service has no load balancer', 'create the service with a target group'],
+    ['ignored', 'the tag discovery:enabled is false', 'The tag discovery:enabled with the value true'],
+    ['ignored', 'ECS reports MISSING', 'Check the cluster'],
+    ['ignored', 'the cluster x does not belong to this environment', 'change what the reason names'],
+    ['invalid', 'the tag discovery:ttl is "x"', 'Correct the tag'],
+    ['waiting', 'the target group has no load balancer yet', 'check the load balancer'],
+    ['refused', 'the delete limit stopped this full pass', '--override-delete-limit'],
+    ['rejected', 'Route 53 refused the change', 'choose another name'],
+    ['failed', 'ecs:DescribeServices failed: denied', 'The handler tries again'],
+    ['registered', null, 'The next event of the service'],
+  ])('says what to do about the status %s because of %s', async (status, reason, next) => {
+    aws.service = undefined;
+    answers = [answer([outcome('orders', status, { target: null, reason })])];
+    const { stdout } = await run('explain dev/orders dev');
+    expect(stdout).toContain(`${status}${reason === null ? '.' : ': '}`);
+    expect(stdout.replaceAll('\n', ' ')).toContain(next);
+    expect(stdout).toContain('ECS does not know it');
+  });
+
+  test('says what it could not read, and tells the rest', async () => {
+    answers = [answer([outcome('orders', 'unchanged')])];
+    const rest = await run('explain dev/orders dev');
+    aws.records = '<broken';
+    aws.marker = '';
+    const { status, stdout } = await run('explain dev/orders dev');
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^Record +not read: .+$/m);
+    expect(stdout).toMatch(/^Marker +none$/m);
+    expect(rest.stdout).toMatch(/^Marker +environment dev, service dev\/orders; another/m);
+  });
+
+  test('an unknown name is an error, and JSON has all parts', async () => {
+    answers = [answer([outcome('orders', 'unchanged')])];
+    const { status, stderr } = await run('explain shop.dev.internal dev');
+    expect(status).toBe(1);
+    expect(stderr).toMatchInlineSnapshot(`
+      "No service of dev has or should have shop.dev.internal. To see all services: npx
+      ecs-discovery status dev --all
+      "
+    `);
+    const json = await run('explain dev/orders dev --json');
+    expect(Object.keys(JSON.parse(json.stdout) as object).sort()).toEqual([
+      'arn',
+      'ecs',
+      'loadBalancers',
+      'marker',
+      'name',
+      'reason',
+      'records',
+      'rivals',
+      'service',
+      'status',
+      'target',
+      'zone',
+    ]);
   });
 });
 

@@ -79,6 +79,17 @@ pub(crate) async fn the_command_line_tool_waits_plans_applies_and_shows(
     let json: Value = serde_json::from_str(&json.output)?;
     ensure!(json["services"][1]["target"] == orders.dns_name.to_lowercase().as_str(), "{json}");
 
+    let explained = tool(system, &["explain", "orders.internal", "operator"]).await?;
+    ensure!(explained.status == Some(0), "{explained:?}");
+    for text in [
+        "orders.internal\n  registered, and in sync.",
+        "Load balancer  cli-orders: application, internal, ",
+        &format!("CNAME {}", orders.dns_name),
+        "environment operator, service operator/orders",
+    ] {
+        ensure!(explained.output.contains(text), "no {text:?} in {explained:?}");
+    }
+
     // It explains what waiting cannot repair.
     let balancer = &orders.target_group;
     system.aws.create_service("operator", "odd_", &[balancer]).await?;

@@ -1,0 +1,236 @@
+/** `explain`: the whole story of one name or service. */
+import type { ResourceRecordSet } from '@aws-sdk/client-route-53';
+import pc from 'picocolors';
+import type { Discovery } from './discovery.js';
+import { Failure } from './failure.js';
+import { type Output, sentence, showing, wrap } from './output.js';
+import { type Balancer, type Read, balancers, ecsService, matchesHost, records } from './reads.js';
+import { type Answer, type Service, type Status, isTrouble, services } from './report.js';
+import { serviceOf } from './subject.js';
+
+/** What somebody can do about each status. */
+const NEXT: Partial<Record<Status, string>> = {
+  registered: 'The next event of the service or the next full pass makes this change.',
+  updated: 'The next event of the service or the next full pass makes this change.',
+  adopted: 'The next event of the service or the next full pass makes this change.',
+  deregistered: 'The next event of the service or the next full pass makes this change.',
+  conflict:
+    'Give one of the two another name with the tag discovery:name, or delete the other service or record. ' +
+    'The name then passes to this service.',
+  invalid: 'Correct the tag or the name of the service. The handler reads it again at once.',
+  waiting: 'If nothing is being deployed or created, check the load balancer and the target group of the service.',
+  refused:
+    'Check that the deletions are intended, with `npx ecs-discovery plan`. ' +
+    'Then run `npx ecs-discovery apply --override-delete-limit`.',
+  rejected: "Route 53 does not accept the record. Change what Route 53's message names, or choose another name.",
+  failed: 'The handler tries again. If the error stays, repair what it names.',
+};
+
+type Line = [string, string];
+
+/** Everything about `subject`, a name or `cluster/service`. Returns 0 if nothing needs attention. */
+export async function explain(
+  discovery: Discovery,
+  subject: string,
+  { json }: { json: boolean },
+  output: Output,
+): Promise<number> {
+  const one = serviceOf(subject);
+  const command = { reconcile: one ?? 'all', dryRun: true } as const;
+  const answer = await showing(`Reading ${subject}`, output, discovery.invoke(command));
+  const wanted = subject.replace(/\.$/, '').toLowerCase();
+  const all = services(answer);
+  const concerned = one === undefined ? all.filter(({ name }) => name === wanted) : all.slice(0, 1);
+  const first = owner(concerned);
+  if (first === undefined) throw new Failure(unknown(discovery, subject, answer));
+  const config = discovery.config();
+  const [ecs, found, marker] = await Promise.all([
+    ecsService(config, first.arn),
+    first.name === null || first.zone === null ? undefined : records(config, first.zone, first.name),
+    first.name === null || first.zone === null ? undefined : records(config, first.zone, `_discovery.${first.name}`),
+  ]);
+  const isContested = marker !== undefined && 'value' in marker && markerText(marker.value).endsWith(',contested');
+  const others = await rivals(discovery, first, concerned, isContested, output);
+  const groups = 'value' in ecs ? groupsOf(ecs.value) : [];
+  const classic = 'value' in ecs ? (ecs.value?.loadBalancers?.flatMap((one) => one.loadBalancerName ?? []) ?? []) : [];
+  const elb = await balancers(config, groups);
+  if (json) {
+    const document = {
+      ...first,
+      rivals: others,
+      ecs,
+      loadBalancers: elb,
+      records: found ?? null,
+      marker: marker ?? null,
+    };
+    output.write(`${JSON.stringify(document, null, 2)}\n`);
+    return isTrouble(first) ? 1 : 0;
+  }
+  const lines: Line[] = [['Service', describeService(first, ecs)]];
+  if (classic.length > 0) lines.push(['Load balancer', `${classic.join(', ')}: classic`]);
+  else lines.push(...describeBalancers(elb, first, groups));
+  if (first.zone !== null) lines.push(['Zone', first.zone]);
+  if (found !== undefined) lines.push(['Record', describeRecords(found)]);
+  if (marker !== undefined) lines.push(['Marker', describeMarker(marker)]);
+  for (const { service, status, reason } of others) {
+    if (status === 'unchanged') lines.push(['Held', `by ${service}`]);
+    else lines.push(['Also wanted', `by ${service}, ${status}${reason === null ? '' : `: ${sentence(reason)}`}`]);
+  }
+  output.write(`${title(first, output)}\n\n${layOut(lines, output)}\n`);
+  const next = first.status === 'ignored' ? ignoredNext(first) : NEXT[first.status];
+  if (next !== undefined) output.write(`\n${wrap(next, 0, output)}\n`);
+  return isTrouble(first) ? 1 : 0;
+}
+
+/** The service that has the name, or the first that should have it. */
+function owner(concerned: Service[]): Service | undefined {
+  return concerned.find(({ target, status }) => target !== null || status === 'unchanged') ?? concerned[0];
+}
+
+/** Other services that should have the same name. A run for one service does not read them. */
+async function rivals(
+  discovery: Discovery,
+  first: Service,
+  concerned: Service[],
+  isContested: boolean,
+  output: Output,
+): Promise<Service[]> {
+  const others = concerned.filter(({ arn }) => arn !== first.arn);
+  if (others.length > 0 || (first.status !== 'conflict' && !isContested)) return others;
+  const command = { reconcile: 'all', dryRun: true } as const;
+  const all = await showing('Looking for the other service', output, discovery.invoke(command));
+  return services(all).filter(({ arn, name }) => arn !== first.arn && name === first.name);
+}
+
+function unknown({ environment }: Discovery, subject: string, { readErrors }: Answer): string {
+  if (readErrors[0] !== undefined) return `${environment} could not be read completely: ${readErrors[0]}`;
+  return (
+    `No service of ${environment} has or should have ${subject}. ` +
+    `To see all services: npx ecs-discovery status ${environment} --all`
+  );
+}
+
+function title({ name, service, status, reason }: Service, { colors, width }: Output): string {
+  const paint = pc.createColors(colors);
+  const head = paint.bold(name ?? service);
+  const said = status === 'unchanged' ? 'registered, and in sync' : status;
+  const text = reason === null ? `${said}.` : `${said}: ${sentence(reason)}`;
+  return `${head}\n${wrap(text, 2, { colors, width } as Output)}`;
+}
+
+/** Labels in a column, and texts beside them. */
+function layOut(lines: Line[], output: Output): string {
+  const column = Math.max(...lines.map(([label]) => label.length)) + 2;
+  const texts = lines.map(([label, text]) => {
+    const [first, ...rest] = text.split('\n').map((part) => wrap(part, column, output).trimStart());
+    const indented = rest.map((part) => `${' '.repeat(column)}${part}`);
+    return [`${label.padEnd(column)}${first ?? ''}`, ...indented].join('\n');
+  });
+  return texts.join('\n');
+}
+
+const day = (at: Date | undefined) =>
+  at
+    ?.toISOString()
+    .replace('T', ' ')
+    .replace(/:\d\d\.\d+Z$/, ' UTC') ?? 'an unknown time';
+
+function groupsOf(
+  service: { loadBalancers?: Group[]; taskSets?: { loadBalancers?: Group[] }[] } | undefined,
+): string[] {
+  const sets = service?.taskSets?.flatMap(({ loadBalancers = [] }) => loadBalancers) ?? [];
+  const all = [...(service?.loadBalancers ?? []), ...sets];
+  return [...new Set(all.flatMap(({ targetGroupArn }) => (targetGroupArn === undefined ? [] : [targetGroupArn])))];
+}
+
+interface Group {
+  targetGroupArn?: string;
+}
+
+function describeService({ service }: Service, ecs: Awaited<ReturnType<typeof ecsService>>): string {
+  if ('error' in ecs) return `${service}\nnot read: ${ecs.error}`;
+  const { value } = ecs;
+  if (value === undefined) return `${service}\nECS does not know it`;
+  const deployments = value.deployments?.map(({ status = '', rolloutState }) =>
+    `${status} ${rolloutState ?? ''}`.trim(),
+  );
+  const tags = value.tags
+    ?.filter(({ key }) => key?.startsWith('discovery:'))
+    .map(({ key, value }) => `${key ?? ''}=${value ?? ''}`);
+  return [
+    `${service}, ${value.status ?? 'without a status'} since ${day(value.createdAt)}, ` +
+      `${value.runningCount ?? 0} of ${value.desiredCount ?? 0} tasks`,
+    ...(deployments?.length ? [`deployments: ${deployments.join(', ')}`] : []),
+    ...(tags?.length ? [`tags: ${tags.join(', ')}`] : []),
+  ].join('\n');
+}
+
+function describeBalancers(elb: Read<Balancer[]>, { name }: Service, groups: string[]): Line[] {
+  if (groups.length === 0) return [['Target group', 'none']];
+  const short = groups.map((group) => group.split('/')[1] ?? group);
+  const lines: Line[] = [[groups.length === 1 ? 'Target group' : 'Target groups', short.join(', ')]];
+  if ('error' in elb) return [...lines, ['Load balancer', `not read: ${elb.error}`]];
+  if (elb.value.length === 0) return [...lines, ['Load balancer', 'none: the target group has no load balancer']];
+  for (const { balancer, ports } of elb.value) {
+    const { LoadBalancerName = '', Type = '', Scheme = '', State, VpcId = '', DNSName = '' } = balancer;
+    lines.push([
+      'Load balancer',
+      `${LoadBalancerName}: ${Type}, ${Scheme}, ${State?.Code ?? ''}, in ${VpcId}\n${DNSName}`,
+    ]);
+    lines.push(['Listeners', describePorts(ports, name)]);
+  }
+  return lines;
+}
+
+function describePorts(ports: Balancer['ports'], name: string | null): string {
+  if ('error' in ports) return `not read: ${ports.error}`;
+  if (ports.value.length === 0) return 'none leads to the target group';
+  const texts = ports.value.map(({ name: port, hosts }) => {
+    if (hosts === undefined) return `${port} for any host name`;
+    const answers = name !== null && hosts.some((host) => matchesHost(name, host));
+    const warning = answers || name === null ? '' : `, so not for ${name}: add it to the rule`;
+    return `${port} for ${hosts.join(', ')}${warning}`;
+  });
+  return texts.join('\n');
+}
+
+function value({ AliasTarget, ResourceRecords = [], TTL }: ResourceRecordSet): string {
+  if (AliasTarget?.DNSName !== undefined) return `alias of ${AliasTarget.DNSName.replace(/\.$/, '')}`;
+  const values = ResourceRecords.map(({ Value }) => Value?.replace(/\.$/, '') ?? '').join(' ');
+  return `${values}, TTL ${TTL ?? 0} s`;
+}
+
+function describeRecords(found: Read<ResourceRecordSet[]>): string {
+  if ('error' in found) return `not read: ${found.error}`;
+  if (found.value.length === 0) return 'none';
+  return found.value.map((record) => `${record.Type ?? ''} ${value(record)}`).join('\n');
+}
+
+/** The handler's own text among the values at a marker's name. */
+function markerText(found: ResourceRecordSet[]): string {
+  const texts = found.flatMap(({ ResourceRecords = [] }) => ResourceRecords.map(({ Value = '' }) => Value));
+  return texts.map((text) => text.replaceAll(/" ?"|"/g, '')).find((text) => text.startsWith('heritage=ecs-')) ?? '';
+}
+
+function describeMarker(found: Read<ResourceRecordSet[]>): string {
+  if ('error' in found) return `not read: ${found.error}`;
+  const marker = markerText(found.value);
+  if (marker === '') return found.value.length === 0 ? 'none' : 'none, but there are records of others at its name';
+  const field = (key: string) => new RegExp(`,${key}=([^,]*)`).exec(marker)?.[1] ?? '?';
+  const contested = marker.endsWith(',contested') ? '; another service should have the name, too' : '';
+  const owner = field('service').split(':service/').at(-1) ?? '?';
+  return `environment ${field('environment')}, service ${owner}${contested}`;
+}
+
+/** Services without a name have various reasons, so each needs another step. */
+function ignoredNext({ reason }: Service): string {
+  if (reason?.includes('has no load balancer')) {
+    return 'A name leads to a load balancer. To get a name, create the service with a target group.';
+  }
+  if (reason?.includes('discovery:enabled'))
+    return 'The tag discovery:enabled with the value true registers the service.';
+  if (reason?.includes('MISSING') || reason?.includes('INACTIVE')) {
+    return 'ECS does not know the service, or it was deleted. Check the cluster and the name.';
+  }
+  return 'The service has no name on purpose. If it should have one, change what the reason names.';
+}
