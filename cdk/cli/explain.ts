@@ -50,7 +50,8 @@ export async function explain(
     first.name === null || first.zone === null ? undefined : records(config, first.zone, `_discovery.${first.name}`),
   ]);
   const isContested = marker !== undefined && 'value' in marker && markerText(marker.value).endsWith(',contested');
-  const others = await rivals(discovery, first, concerned, isContested, output);
+  const isSearched = one !== undefined && (isContested || first.status === 'conflict');
+  const others = isSearched ? await rivals(discovery, first, output) : concerned.filter(({ arn }) => arn !== first.arn);
   const groups = 'value' in ecs ? groupsOf(ecs.value) : [];
   const classic = 'value' in ecs ? (ecs.value?.loadBalancers?.flatMap((one) => one.loadBalancerName ?? []) ?? []) : [];
   const elb = await balancers(config, groups);
@@ -87,18 +88,10 @@ function owner(concerned: Service[]): Service | undefined {
   return concerned.find(({ target, status }) => target !== null || status === 'unchanged') ?? concerned[0];
 }
 
-/** Other services that should have the same name. A run for one service does not read them. */
-async function rivals(
-  discovery: Discovery,
-  first: Service,
-  concerned: Service[],
-  isContested: boolean,
-  output: Output,
-): Promise<Service[]> {
-  const others = concerned.filter(({ arn }) => arn !== first.arn);
-  if (others.length > 0 || (first.status !== 'conflict' && !isContested)) return others;
+/** Other services with the same name. A run for one service does not report them. */
+async function rivals(discovery: Discovery, first: Service, output: Output): Promise<Service[]> {
   const command = { reconcile: 'all', dryRun: true } as const;
-  const all = await showing('Looking for the other service', output, discovery.invoke(command));
+  const all = await showing('Looking for other services of the name', output, discovery.invoke(command));
   return services(all).filter(({ arn, name }) => arn !== first.arn && name === first.name);
 }
 
