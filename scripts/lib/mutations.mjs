@@ -341,6 +341,17 @@ export const mutations = [
     edits: [['reconcile.rs', 'let is_long = observer.began.elapsed() >= LOAD_BALANCER_DELAY;', 'let is_long = false;']],
   },
   {
+    name: 'a name deleted although the load balancers of its next holder cannot be read',
+    test: onTheWire('a_name_stays_while_the_load_balancers_of_a_service_that_should_have_it_cannot_be_read'),
+    edits: [
+      [
+        'reconcile.rs',
+        'plan.keep_wanted(&names_of_unread_balancers(&desired, &world, &self.config));',
+        'let _ = names_of_unread_balancers(&desired, &world, &self.config);',
+      ],
+    ],
+  },
+  {
     name: 'a contested name kept for a service that cannot be read',
     seeds: 20_000,
     edits: [
