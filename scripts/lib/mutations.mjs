@@ -341,6 +341,16 @@ export const mutations = [
     edits: [['reconcile.rs', 'let is_long = observer.began.elapsed() >= LOAD_BALANCER_DELAY;', 'let is_long = false;']],
   },
   {
+    name: 'a marker whose record is missing written without the types of its records',
+    edits: [
+      [
+        'domain/zone.rs',
+        'self.types.clone().or_else(|| types_of(&self.records))',
+        'Some(types_of(&self.records).unwrap_or_default())',
+      ],
+    ],
+  },
+  {
     name: 'a name deleted although the load balancers of its next holder cannot be read',
     test: onTheWire('a_name_stays_while_the_load_balancers_of_a_service_that_should_have_it_cannot_be_read'),
     edits: [

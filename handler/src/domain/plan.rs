@@ -38,7 +38,9 @@ use crate::domain::dns::{DnsName, RecordType, Rrset};
 use crate::domain::marker::{Marker, Nonce};
 use crate::domain::report::{Changes, Outcome, Status};
 use crate::domain::service::{HostedZoneId, ReadError, ServiceArn};
-use crate::domain::zone::{EnvironmentIdentity, Managed, NameState, ZoneName, ZoneView, list};
+use crate::domain::zone::{
+    EnvironmentIdentity, Managed, NameState, ZoneName, ZoneView, list, types_of,
+};
 
 /// Everything that changes at one name. Route 53 applies it whole or not at all, so a record and its marker
 /// are never separated.
@@ -277,13 +279,13 @@ fn decide(
             Some(winner) => Some(winner.service),
             None => holder.map(|holder| &holder.service).filter(|_| !is_removed),
         };
-        let marker = |service: &ServiceArn, records: &[Rrset], is_contested| {
+        let marker = |service: &ServiceArn, types, is_contested| {
             let before = holder.map(|holder| &holder.marker);
-            identity.marker(service, records, is_contested).rrset(name, nonce, before)
+            identity.marker(service, types, is_contested).rrset(name, nonce, before)
         };
         let change = case.change(winner, owner, marker).or_else(|| {
             let holder = holder.filter(|_| proofs.contains(at))?;
-            let marker = marker(&holder.service, &holder.records, holder.is_contested);
+            let marker = marker(&holder.service, holder.types_to_list(), holder.is_contested);
             Some((vec![holder.marker.clone()], vec![marker]))
         });
         let Some((deletes, creates)) = change else { continue };
@@ -452,7 +454,7 @@ impl<'a> Case<'a> {
         &self,
         winner: Option<&Candidate>,
         owner: Option<&ServiceArn>,
-        marker: impl Fn(&ServiceArn, &[Rrset], bool) -> Rrset,
+        marker: impl Fn(&ServiceArn, Option<BTreeSet<RecordType>>, bool) -> Rrset,
     ) -> Option<(Vec<Rrset>, Vec<Rrset>)> {
         let holder = self.holder();
         // Other candidates may be outside of the run's scope, so the marker of a holder stays contested.
@@ -466,7 +468,7 @@ impl<'a> Case<'a> {
                 if !is_in_sync(&self.current, winner) && !waits(&self.current, winner) =>
             {
                 let mut creates = winner.record.rrsets();
-                creates.push(marker(winner.service, &creates, is_contested));
+                creates.push(marker(winner.service, types_of(&creates), is_contested));
                 Some((self.replaceable(), creates))
             }
             (None, Some(holder)) if owner.is_none() => {
@@ -474,7 +476,7 @@ impl<'a> Case<'a> {
             }
             // The records stay. Only the marker notes the other candidates.
             (_, Some(holder)) if is_contested && !holder.is_contested => {
-                let marker = marker(&holder.service, &holder.records, is_contested);
+                let marker = marker(&holder.service, holder.types_to_list(), is_contested);
                 Some((vec![holder.marker.clone()], vec![marker]))
             }
             _ => None,
@@ -1169,6 +1171,21 @@ mod tests {
         + orders.internal CNAME lb.elb.amazonaws.com
         + _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
         orders updated: the record was missing beside its marker
+        "#);
+    }
+
+    #[test]
+    fn a_marker_whose_record_is_missing_still_lists_its_type_when_it_becomes_contested() {
+        let failed = DesiredState::ReadFailed(ReadError("denied".into()));
+        let scene = Scene::default()
+            .marker_only("shop", "holder")
+            .service("holder", failed)
+            .service("rival", record("shop", "lb"));
+        assert_snapshot!(check(scene), @r#"
+        - _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/holder,records=CNAME"
+        + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/holder,records=CNAME,contested"
+        holder failed: denied
+        rival conflict: the name is held by …/dev/holder
         "#);
     }
 

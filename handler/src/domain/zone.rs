@@ -23,15 +23,22 @@ pub struct EnvironmentIdentity {
 }
 
 impl EnvironmentIdentity {
-    /// The marker beside `records`.
-    pub fn marker(&self, service: &ServiceArn, records: &[Rrset], is_contested: bool) -> Marker {
-        Marker {
-            environment: self.environment.clone(),
-            service: service.clone(),
-            records: Some(records.iter().map(|rrset| rrset.record_type.clone()).collect()),
-            is_contested,
-        }
+    /// The marker beside records of these types.
+    pub fn marker(
+        &self,
+        service: &ServiceArn,
+        records: Option<BTreeSet<RecordType>>,
+        is_contested: bool,
+    ) -> Marker {
+        let (environment, service) = (self.environment.clone(), service.clone());
+        Marker { environment, service, records, is_contested }
     }
+}
+
+/// The types that a marker lists beside `records`. A marker cannot list none.
+pub fn types_of(records: &[Rrset]) -> Option<BTreeSet<RecordType>> {
+    let types = records.iter().map(|rrset| rrset.record_type.clone()).collect();
+    Some(types).filter(|types: &BTreeSet<_>| !types.is_empty())
 }
 
 /// The names of one zone, as far as they were read.
@@ -84,6 +91,8 @@ pub struct Managed {
     pub records: Vec<Rrset>,
     /// The TXT record of the marker. It may have values of others, too.
     pub marker: Rrset,
+    /// The types that the marker lists. `None` in markers that were written before the types were listed.
+    pub types: Option<BTreeSet<RecordType>>,
     /// Whether the marker contains the environment's current name.
     pub is_current: bool,
     /// Whether the marker notes that another service should have the name, too.
@@ -96,6 +105,11 @@ impl Managed {
     /// All record sets of the environment at the name, unchanged from Route 53.
     pub fn rrsets(&self) -> impl Iterator<Item = &Rrset> {
         self.records.iter().chain([&self.marker])
+    }
+
+    /// The types that the marker lists after a change of the marker alone. The records may be missing beside it.
+    pub fn types_to_list(&self) -> Option<BTreeSet<RecordType>> {
+        self.types.clone().or_else(|| types_of(&self.records))
     }
 }
 
@@ -308,6 +322,7 @@ impl NameView {
             service,
             records,
             marker,
+            types,
             is_current,
             is_contested,
             others,
@@ -427,7 +442,7 @@ mod tests {
     fn aliases_for_addresses_are_managed_together() {
         let alias = |record_type| Rrset::alias(name("orders"), record_type, "ZLB", &balancer("lb"));
         let marker = |records: &[Rrset]| {
-            let marker = identity().marker(&arn("orders"), records, false);
+            let marker = identity().marker(&arn("orders"), types_of(records), false);
             marker.rrset(&name("orders"), Nonce::default(), None)
         };
         let both = [alias(RecordType::A), alias(RecordType::Aaaa)];
@@ -582,7 +597,7 @@ mod tests {
         let (ipv4, ipv6) = (alias(RecordType::A), alias(RecordType::Aaaa));
         let suspects = |records: &[&Rrset], written: &[&Rrset]| {
             let written: Vec<Rrset> = written.iter().copied().cloned().collect();
-            let marker = identity().marker(&arn("orders"), &written, false);
+            let marker = identity().marker(&arn("orders"), types_of(&written), false);
             let marker = marker.rrset(&name("orders"), Nonce::default(), None);
             let all = records.iter().copied().chain([&marker]).cloned().collect();
             ZoneView::whole(all).unconfirmed(&identity()).count()

@@ -115,6 +115,12 @@ fn text_of_marker(value: &str) -> Option<String> {
     text.starts_with("heritage=ecs-discovery,version=").then_some(text)
 }
 
+/// Whether the marker lists the types of records that the handler writes.
+fn lists_types(marker: &str) -> bool {
+    let list = marker.split(",records=").nth(1).and_then(|rest| rest.split(',').next());
+    list.is_some_and(|list| list.split('+').all(|kind| ["A", "AAAA", "CNAME"].contains(&kind)))
+}
+
 /// Whether external-dns marks a record. It does so at `<type>-<name>`.
 fn is_of_external_dns(zone: &HostedZone, rrset: &StoredRrset) -> bool {
     let at = format!("{}-{}", rrset.kind.to_lowercase(), rrset.name);
@@ -224,6 +230,10 @@ pub fn check_change(
         let at = format!("{name} in {zone}, changed by the handler of {}", environment.name);
         let (old_holder, new_holder) = (was.holder(environment), is.holder(environment));
 
+        let text = is.marker_text().unwrap_or_default();
+        if new_holder.is_some() && is.at_marker != was.at_marker && !lists_types(&text) {
+            return Some(Violation::new(6, format!("{at}: the handler cannot read {text:?}")));
+        }
         // A person may have deleted the record, while the handler only notes in the marker that the name is contested.
         let was_apart = was.addresses().is_empty() && old_holder == new_holder;
         if new_holder.is_some() && is.addresses().is_empty() && !was_apart {
