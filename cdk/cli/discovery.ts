@@ -25,6 +25,9 @@ const TIMEOUT_MS = 16 * 60_000;
 
 const SETTINGS = 'cdk.json';
 
+/** An argument as a shell takes it. */
+const quoted = (text: string) => (/^[\w./:@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+
 /** The environments of a checkout's `cdk.json`, with their regions. */
 function environments(): Record<string, { region?: unknown }> {
   if (!existsSync(SETTINGS)) return {};
@@ -43,6 +46,9 @@ export class Discovery {
   readonly environment: string;
   readonly region: string | undefined;
   private readonly place: Place;
+  /** What the person gave, for the commands that the tool suggests. */
+  private readonly given: string[];
+  private name: Promise<string> | undefined;
 
   constructor(environment: string | undefined, place: Place) {
     const known = environments();
@@ -55,7 +61,17 @@ export class Discovery {
         `Which environment? Name one (${found}), or its stack with --stack, or its function with --function.`,
       );
     }
+    if (environment !== undefined && !/^[a-z0-9-]{1,32}$/.test(environment)) {
+      throw new Failure(
+        `${JSON.stringify(environment)} is not the name of an environment. It has 1 to 32 characters of a-z, 0-9 and -.`,
+      );
+    }
     const region = name === undefined ? undefined : known[name]?.region;
+    const options = (['stack', 'function', 'region', 'profile'] as const).flatMap((option) => {
+      const value = place[option];
+      return value === undefined ? [] : [`--${option} ${quoted(value)}`];
+    });
+    this.given = [...(environment === undefined ? [] : [environment]), ...options];
     this.environment = name ?? place.stack ?? place.function ?? '';
     this.region = place.region ?? (typeof region === 'string' ? region : undefined);
     this.place = { ...place, stack: place.stack ?? (name === undefined ? undefined : `EcsDiscovery-${name}`) };
@@ -68,6 +84,11 @@ export class Discovery {
       ...(this.region === undefined ? {} : { region: this.region }),
       ...(profile === undefined ? {} : { profile }),
     };
+  }
+
+  /** A command for the same environment, to be copied. */
+  suggest(command: string, ...options: string[]): string {
+    return ['npx ecs-discovery', command, ...this.given, ...options].join(' ');
   }
 
   private async functionName(): Promise<string> {
@@ -96,17 +117,26 @@ export class Discovery {
     }
   }
 
-  /** Invokes the handler once. A lost connection does not invoke it again. */
-  async invoke(command: Command): Promise<Answer> {
-    const name = await this.functionName();
+  /**
+   * Invokes the handler. A lost connection repeats a dry run only.
+   *
+   * @param timeoutMs how long a dry run may take
+   */
+  async invoke(command: Command, timeoutMs = TIMEOUT_MS): Promise<Answer> {
+    this.name ??= this.functionName();
+    const name = await this.name.catch((error: unknown) => {
+      this.name = undefined;
+      throw error;
+    });
     const client = new LambdaClient({
       ...this.config(),
-      maxAttempts: 1,
+      ...(command.dryRun === true ? {} : { maxAttempts: 1 }),
       requestHandler: { requestTimeout: TIMEOUT_MS, socketTimeout: TIMEOUT_MS },
     });
     try {
       const { FunctionError, Payload } = await client.send(
         new InvokeCommand({ FunctionName: name, Payload: JSON.stringify(command) }),
+        { abortSignal: AbortSignal.timeout(timeoutMs) },
       );
       const text = Payload?.transformToString() ?? '';
       if (FunctionError !== undefined) throw new HandlerError(text);

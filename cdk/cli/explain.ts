@@ -4,45 +4,78 @@ import pc from 'picocolors';
 import type { Discovery } from './discovery.js';
 import { Failure } from './failure.js';
 import { type Output, sentence, showing, wrap } from './output.js';
-import { type Balancer, type Read, balancers, ecsService, matchesHost, records } from './reads.js';
-import { type Answer, type Service, type Status, isTrouble, services } from './report.js';
-import { serviceOf } from './subject.js';
+import { type Balancer, type Read, type Route, accepts, balancers, ecsService, records } from './reads.js';
+import {
+  type Answer,
+  type Service,
+  type Status,
+  isChange,
+  isGone,
+  isRegistered,
+  isTrouble,
+  services,
+} from './report.js';
+import { OBSERVES } from './status.js';
+import { findService, parseSubject, reconcileOf } from './subject.js';
 
-/** What somebody can do about each status. */
+/** What somebody can do. Each command is in a line of its own, so that it can be copied. */
+function nextStep(
+  service: Service,
+  answer: Answer,
+  discovery: Discovery,
+): { text: string; command?: string } | undefined {
+  const { status, reason } = service;
+  if (isGone(service)) {
+    return {
+      text: 'Check the names of the service and of its cluster. To see all services:',
+      command: discovery.suggest('status', '--all'),
+    };
+  }
+  if (isChange(service)) {
+    if (answer.observed) return { text: OBSERVES };
+    return {
+      text:
+        'The next event of the service or the next full pass makes this change. If the change is still missing after ' +
+        'that, a full pass shows why:',
+      command: discovery.suggest('apply'),
+    };
+  }
+  if (status === 'refused') {
+    return {
+      text: 'Check that the deletions are intended. This shows them, and asks:',
+      command: discovery.suggest('apply', '--override-delete-limit'),
+    };
+  }
+  const text = status === 'ignored' ? ignoredNext(reason) : NEXT[status];
+  return text === undefined ? undefined : { text };
+}
+
 const NEXT: Partial<Record<Status, string>> = {
-  registered: 'The next event of the service or the next full pass makes this change.',
-  updated: 'The next event of the service or the next full pass makes this change.',
-  adopted: 'The next event of the service or the next full pass makes this change.',
-  deregistered: 'The next event of the service or the next full pass makes this change.',
   conflict:
     'Give one of the two another name with the tag discovery:name, or delete the other service or record. ' +
     'The name then passes to this service.',
   invalid: 'Correct the tag or the name of the service. The handler reads it again at once.',
   waiting: 'If nothing is being deployed or created, check the load balancer and the target group of the service.',
-  refused:
-    'Check that the deletions are intended, with `npx ecs-discovery plan`. ' +
-    'Then run `npx ecs-discovery apply --override-delete-limit`.',
   rejected: "Route 53 does not accept the record. Change what Route 53's message names, or choose another name.",
   failed: 'The handler tries again. If the error stays, repair what it names.',
 };
 
 type Line = [string, string];
 
-/** Everything about `subject`, a name or `cluster/service`. Returns 0 if nothing needs attention. */
+/** Everything about `text`, a name or a service. Returns 0 if it has its name, or has none on purpose. */
 export async function explain(
   discovery: Discovery,
-  subject: string,
+  text: string,
   { json }: { json: boolean },
   output: Output,
 ): Promise<number> {
-  const one = serviceOf(subject);
-  const command = { reconcile: one ?? 'all', dryRun: true } as const;
-  const answer = await showing(`Reading ${subject}`, output, discovery.invoke(command));
-  const wanted = subject.replace(/\.$/, '').toLowerCase();
+  const subject = parseSubject(text);
+  const command = { reconcile: reconcileOf(subject), dryRun: true } as const;
+  const answer = await showing(`Reading ${text}`, output, discovery.invoke(command));
   const all = services(answer);
-  const concerned = one === undefined ? all.filter(({ name }) => name === wanted) : all.slice(0, 1);
-  const first = owner(concerned);
-  if (first === undefined) throw new Failure(unknown(discovery, subject, answer));
+  const first = findService(all, subject);
+  if (first === undefined) throw new Failure(unknown(discovery, text, answer));
+  const exitStatus = isTrouble(first) || isGone(first) ? 1 : 0;
   const config = discovery.config();
   const [ecs, found, marker] = await Promise.all([
     ecsService(config, first.arn),
@@ -50,8 +83,10 @@ export async function explain(
     first.name === null || first.zone === null ? undefined : records(config, first.zone, `_discovery.${first.name}`),
   ]);
   const isContested = marker !== undefined && 'value' in marker && markerText(marker.value).endsWith(',contested');
-  const isSearched = one !== undefined && (isContested || first.status === 'conflict');
-  const others = isSearched ? await rivals(discovery, first, output) : concerned.filter(({ arn }) => arn !== first.arn);
+  const isSearched = !('name' in subject) && (isContested || first.status === 'conflict');
+  const others = isSearched
+    ? await rivals(discovery, first, output)
+    : all.filter(({ arn, name }) => arn !== first.arn && name !== null && name === first.name);
   const groups = 'value' in ecs ? groupsOf(ecs.value) : [];
   const classic = 'value' in ecs ? (ecs.value?.loadBalancers?.flatMap((one) => one.loadBalancerName ?? []) ?? []) : [];
   const elb = await balancers(config, groups);
@@ -65,7 +100,7 @@ export async function explain(
       marker: marker ?? null,
     };
     output.write(`${JSON.stringify(document, null, 2)}\n`);
-    return isTrouble(first) ? 1 : 0;
+    return exitStatus;
   }
   const lines: Line[] = [['Service', describeService(first, ecs)]];
   if (classic.length > 0) lines.push(['Load balancer', `${classic.join(', ')}: classic`]);
@@ -78,14 +113,11 @@ export async function explain(
     else lines.push(['Also wanted', `by ${service}, ${status}${reason === null ? '' : `: ${sentence(reason)}`}`]);
   }
   output.write(`${title(first, output)}\n\n${layOut(lines, output)}\n`);
-  const next = first.status === 'ignored' ? ignoredNext(first) : NEXT[first.status];
-  if (next !== undefined) output.write(`\n${wrap(next, 0, output)}\n`);
-  return isTrouble(first) ? 1 : 0;
-}
-
-/** The service that has the name, or the first that should have it. */
-function owner(concerned: Service[]): Service | undefined {
-  return concerned.find(({ target, status }) => target !== null || status === 'unchanged') ?? concerned[0];
+  const next = nextStep(first, answer, discovery);
+  if (next !== undefined) {
+    output.write(`\n${wrap(next.text, 0, output)}\n${next.command === undefined ? '' : `  ${next.command}\n`}`);
+  }
+  return exitStatus;
 }
 
 /** Other services with the same name. A run for one service does not report them. */
@@ -95,20 +127,25 @@ async function rivals(discovery: Discovery, first: Service, output: Output): Pro
   return services(all).filter(({ arn, name }) => arn !== first.arn && name === first.name);
 }
 
-function unknown({ environment }: Discovery, subject: string, { readErrors }: Answer): string {
+/** Why an answer has no service of a name. */
+function unknown(discovery: Discovery, text: string, { readErrors, fullPass, outcomes }: Answer): string {
+  const { environment } = discovery;
   if (readErrors[0] !== undefined) return `${environment} could not be read completely: ${readErrors[0]}`;
-  return (
-    `No service of ${environment} has or should have ${subject}. ` +
-    `To see all services: npx ecs-discovery status ${environment} --all`
-  );
+  const name = text.replace(/\.$/, '').toLowerCase();
+  const marker = fullPass?.unreadableMarkers.find((one) => one.name.replace(/\.$/, '') === name);
+  if (marker !== undefined) return `The marker of ${name} cannot be read, so its record stays: ${marker.reason}`;
+  const mention = new RegExp(`(^|[\\s,])${name.replace(/[^\w-]/g, '\\$&')}($|[\\s,;])`);
+  const keeper = outcomes.find(({ reason }) => reason !== null && mention.test(reason));
+  if (keeper?.reason != null) return `${sentence(`${keeper.service} has another name`)} ${sentence(keeper.reason)}`;
+  return `No service of ${environment} has or should have ${text}. To see all services:\n  ${discovery.suggest('status', '--all')}`;
 }
 
-function title({ name, service, status, reason }: Service, { colors, width }: Output): string {
-  const paint = pc.createColors(colors);
-  const head = paint.bold(name ?? service);
-  const said = status === 'unchanged' ? 'registered, and in sync' : status;
+function title(service: Service, output: Output): string {
+  const { name, reason } = service;
+  const head = pc.createColors(output.colors).bold(name ?? service.service);
+  const said = isRegistered(service) ? 'registered, and in sync' : isGone(service) ? 'gone' : service.status;
   const text = reason === null ? `${said}.` : `${said}: ${sentence(reason)}`;
-  return `${head}\n${wrap(text, 2, { colors, width } as Output)}`;
+  return `${head}\n${wrap(text, 2, output)}`;
 }
 
 /** Labels in a column, and texts beside them. */
@@ -128,9 +165,7 @@ const day = (at: Date | undefined) =>
     .replace('T', ' ')
     .replace(/:\d\d\.\d+Z$/, ' UTC') ?? 'an unknown time';
 
-function groupsOf(
-  service: { loadBalancers?: Group[]; taskSets?: { loadBalancers?: Group[] }[] } | undefined,
-): string[] {
+function groupsOf(service: { loadBalancers?: Group[]; taskSets?: { loadBalancers?: Group[] }[] } | null): string[] {
   const sets = service?.taskSets?.flatMap(({ loadBalancers = [] }) => loadBalancers) ?? [];
   const all = [...(service?.loadBalancers ?? []), ...sets];
   return [...new Set(all.flatMap(({ targetGroupArn }) => (targetGroupArn === undefined ? [] : [targetGroupArn])))];
@@ -143,7 +178,7 @@ interface Group {
 function describeService({ service }: Service, ecs: Awaited<ReturnType<typeof ecsService>>): string {
   if ('error' in ecs) return `${service}\nnot read: ${ecs.error}`;
   const { value } = ecs;
-  if (value === undefined) return `${service}\nECS does not know it`;
+  if (value === null) return `${service}\nECS does not know it`;
   const deployments = value.deployments?.map(({ status = '', rolloutState }) =>
     `${status} ${rolloutState ?? ''}`.trim(),
   );
@@ -178,13 +213,23 @@ function describeBalancers(elb: Read<Balancer[]>, { name }: Service, groups: str
 function describePorts(ports: Balancer['ports'], name: string | null): string {
   if ('error' in ports) return `not read: ${ports.error}`;
   if (ports.value.length === 0) return 'none leads to the target group';
-  const texts = ports.value.map(({ name: port, hosts }) => {
-    if (hosts === undefined) return `${port} for any host name`;
-    const answers = name !== null && hosts.some((host) => matchesHost(name, host));
-    const warning = answers || name === null ? '' : `, so not for ${name}: add it to the rule`;
-    return `${port} for ${hosts.join(', ')}${warning}`;
+  const texts = ports.value.flatMap(({ name: port, rules }) => {
+    const matching = rules.filter((rule) => name === null || accepts(rule, name));
+    const plain = matching.find(({ others, hasRegex }) => others.length === 0 && !hasRegex);
+    const shown = plain ?? matching[0] ?? rules[0];
+    if (shown === undefined) return [];
+    const warning = matching.length === 0 && name !== null ? `, so not for ${name}: add it to the rule` : '';
+    return [`${port} for ${describeRule(shown)}${warning}`];
   });
   return texts.join('\n');
+}
+
+function describeRule({ hosts, hasRegex, others }: Route): string {
+  const names = hosts.filter((list) => list.length > 0).map((list) => list.join(', '));
+  const regex = hasRegex ? ['hosts that match a regular expression'] : [];
+  const all = [...names, ...regex];
+  const text = all.length === 0 ? 'any host name' : all.join(' and ');
+  return others.length === 0 ? text : `${text}, with conditions on ${others.join(', ')}`;
 }
 
 function value({ AliasTarget, ResourceRecords = [], TTL }: ResourceRecordSet): string {
@@ -216,14 +261,11 @@ function describeMarker(found: Read<ResourceRecordSet[]>): string {
 }
 
 /** Services without a name have various reasons, so each needs another step. */
-function ignoredNext({ reason }: Service): string {
+function ignoredNext(reason: string | null): string {
   if (reason?.includes('has no load balancer')) {
     return 'A name leads to a load balancer. To get a name, create the service with a target group.';
   }
   if (reason?.includes('discovery:enabled'))
     return 'The tag discovery:enabled with the value true registers the service.';
-  if (reason?.includes('MISSING') || reason?.includes('INACTIVE')) {
-    return 'ECS does not know the service, or it was deleted. Check the cluster and the name.';
-  }
   return 'The service has no name on purpose. If it should have one, change what the reason names.';
 }

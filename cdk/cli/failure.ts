@@ -3,8 +3,19 @@
 /** A failure with a complete explanation. */
 export class Failure extends Error {}
 
+/** Whether another attempt may succeed. */
+export function isTransient(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return TRANSIENT.test(`${error.name} ${error.message}`);
+}
+
+const THROTTLED = /TooManyRequests|Throttl|RequestLimitExceeded/i;
+const UNREACHABLE =
+  /ECONNREFUSED|ECONNRESET|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|TimeoutError|AbortError|socket hang up|Service(Unavailable|Exception)|Internal(Failure|Server)/;
+const TRANSIENT = new RegExp(`${THROTTLED.source}|${UNREACHABLE.source}`, 'i');
+
 /** What a person can do about an error of AWS or of its SDK. */
-export function explain(error: unknown, region: string | undefined): string {
+export function describe(error: unknown, region: string | undefined): string {
   if (error instanceof Failure) return error.message;
   if (!(error instanceof Error)) return String(error);
   const { name, message } = error;
@@ -20,10 +31,10 @@ export function explain(error: unknown, region: string | undefined): string {
   if (name.includes('AccessDenied')) {
     return `A permission is missing: ${message}`;
   }
-  if (/TooManyRequests|Throttl/i.test(name)) {
+  if (THROTTLED.test(name)) {
     return `AWS throttled the request, or the function runs as often as its reserved concurrency allows: ${message}\nTry again in a minute.`;
   }
-  if (/ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|TimeoutError/.test(`${name} ${message}`)) {
+  if (UNREACHABLE.test(`${name} ${message}`)) {
     return `AWS could not be reached in ${region ?? 'the configured region'}: ${message}`;
   }
   return `${name}: ${message}`;

@@ -35,7 +35,10 @@ export function troubles(all: Service[], limit: number, output: Output): string 
   const blocks = shown.map(({ status, service, name, reason }) => {
     const color = paint[status];
     const label = color === undefined ? status : colors[color](status);
-    const title = `  ${label}${' '.repeat(column - status.length)}${service}${name === null ? '' : `  ${name}`}`;
+    const lead = `  ${label}${' '.repeat(column - status.length)}`;
+    const both = name === null ? service : `${service}  ${name}`;
+    const fits = column + 2 + both.length <= output.width || name === null;
+    const title = `${lead}${fits ? both : `${service}\n${' '.repeat(column + 2)}${name}`}`;
     return reason === null ? title : `${title}\n${wrap(sentence(reason), column + 2, output)}`;
   });
   if (all.length > limit) blocks.push(`  … and ${all.length - limit} more; add --all to see them`);
@@ -49,15 +52,26 @@ const SIGNS = {
   deregistered: ['-', 'red'],
 } as const;
 
+/** Joins parts to lines of at most `width` columns. A part that is longer has a line of its own. */
+function flow(parts: string[], width: number): string[] {
+  const lines: string[] = [];
+  for (const part of parts) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + part.length <= width) lines[lines.length - 1] = `${last} ${part}`;
+    else lines.push(part);
+  }
+  return lines;
+}
+
 /** A diff: one line for each change, with its reason below it. */
 export function diff(changes: Service[], limit: number, output: Output): string {
   const colors = pc.createColors(output.colors);
   const lines = changes.slice(0, limit).map(({ status, name, service, target, reason }) => {
     const [sign, color] = SIGNS[status as keyof typeof SIGNS];
-    const leads = target === null ? '' : ` → ${loadBalancer(target)}`;
-    const line = colors[color](`${sign} ${name ?? service}${leads}`);
-    const by = `  (${service})`;
-    return reason === null ? `  ${line}${by}` : `  ${line}${by}\n${wrap(sentence(reason), 6, output)}`;
+    const leads = target === null ? [] : [`→ ${loadBalancer(target)}`];
+    const [first, ...rest] = flow([`${sign} ${name ?? service}`, ...leads, ` (${service})`], output.width - 6);
+    const line = [`  ${colors[color](first ?? '')}`, ...rest.map((part) => `      ${part.trim()}`)].join('\n');
+    return reason === null ? line : `${line}\n${wrap(sentence(reason), 6, output)}`;
   });
   if (changes.length > limit) lines.push(`  … and ${changes.length - limit} more; add --all to see them`);
   return lines.join('\n');

@@ -6,9 +6,10 @@ import pc from 'picocolors';
 import packageJson from '../../package.json' with { type: 'json' };
 import { Discovery, type Place } from './discovery.js';
 import { explain } from './explain.js';
-import { explain as explainError } from './failure.js';
+import { describe } from './failure.js';
 import { type Output, wrap } from './output.js';
 import { apply, plan } from './plan.js';
+import { printable } from './report.js';
 import { type Format, status } from './status.js';
 import { wait } from './wait.js';
 
@@ -23,6 +24,11 @@ function seconds(value: string): number {
 /** What this process's terminal can show. */
 export function terminal(): Output {
   const { stdout, stderr, stdin } = process;
+  // The reader of a pipe may end first, for example `head`.
+  stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+    process.exit(0);
+  });
   return {
     write: (text) => void stdout.write(text),
     note: (text) => void stderr.write(text),
@@ -108,7 +114,7 @@ export async function main(args: string[], output: Output = terminal()): Promise
       },
     );
   command('explain', 'everything about one name or service, and what would have to change')
-    .argument('<subject>', 'a name such as orders.dev.internal, or a service in the form cluster/service')
+    .argument('<subject>', 'a name such as orders.dev.internal, a service in the form cluster/service, or its ARN')
     .argument('[environment]', 'a key of environments in cdk.json')
     .option('--json', 'print JSON', false)
     .addHelpText('after', '\nExit status: 0 if nothing needs attention, otherwise 1. Nothing is written.')
@@ -133,8 +139,10 @@ export async function main(args: string[], output: Output = terminal()): Promise
     return exitStatus;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode;
-    const lines = explainError(error, region).split('\n');
-    output.note(`${lines.map((line) => wrap(line, 0, output)).join('\n')}\n`);
+    const lines = printable(describe(error, region)).split('\n');
+    // A line with a command stays whole, so that it can be copied.
+    const wrapped = lines.map((line) => (line.startsWith('  ') ? line : wrap(line, 0, output)));
+    output.note(`${wrapped.join('\n')}\n`);
     return 1;
   }
 }

@@ -75,15 +75,18 @@ export function wrap(text: string, indent: number, { width }: Output): string {
 
 /** A reason as a sentence, with `cluster/service` instead of ARNs. A first word that is code stays as it is. */
 export function sentence(arns: string): string {
-  const reason = arns.replace(/\barn:aws[a-z-]*:ecs:[a-z0-9-]*:\d*:service\/([\w-]+\/[\w-]+)/g, '$1');
+  const reason = arns
+    .replace(/\barn:aws[a-z-]*:ecs:[a-z0-9-]*:\d*:service\/([\w-]+\/[\w-]+)/g, '$1')
+    .replace(/\barn:aws[a-z-]*:elasticloadbalancing:[a-z0-9-]*:\d*:targetgroup\/([\w-]+)\/\w+/g, '$1');
   const text = /^[a-z]+[ ,]/.test(reason) ? reason.charAt(0).toUpperCase() + reason.slice(1) : reason;
-  return /[.!?)]$/.test(text) ? text : `${text}.`;
+  return /[.!?:)]$/.test(text) ? text : `${text}.`;
 }
 
 /** Rows of RFC 4180. */
 export function csv(head: string[], rows: (string | null)[][]): string {
   const cell = (value: string | null) => {
-    const text = value ?? '';
+    // A spreadsheet would take such a cell for a formula.
+    const text = /^[=+\-@\t]/.test(value ?? '') ? `'${value ?? ''}` : (value ?? '');
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   return [head, ...rows].map((row) => `${row.map(cell).join(',')}\r\n`).join('');

@@ -1,26 +1,36 @@
 /** What `explain` reads from AWS besides the handler's answer. Each part says for itself when it cannot be read. */
 import { DescribeServicesCommand, ECSClient, type Service as EcsService } from '@aws-sdk/client-ecs';
 import {
-  DescribeListenersCommand,
   DescribeLoadBalancersCommand,
-  DescribeRulesCommand,
   DescribeTargetGroupsCommand,
   ElasticLoadBalancingV2Client,
   type Listener,
   type LoadBalancer,
   type Rule,
+  paginateDescribeListeners,
+  paginateDescribeRules,
 } from '@aws-sdk/client-elastic-load-balancing-v2';
 import { ListResourceRecordSetsCommand, type ResourceRecordSet, Route53Client } from '@aws-sdk/client-route-53';
+import { printable } from './report.js';
 
 /** A part that was read, or the error in its place. */
 export type Read<T> = { value: T } | { error: string };
 
-/** A listener of a load balancer, and the host names for which it leads to the service. */
+/** A listener of a load balancer, and the requests for which it leads to the service. */
 export interface Port {
   /** For example `HTTP:80`. */
   name: string;
-  /** `undefined` if every host name leads to the service; empty if none does. */
-  hosts: string[] | undefined;
+  rules: Route[];
+}
+
+/** The conditions of a rule that leads to the service. */
+export interface Route {
+  /** Lists of host names, one of each list has to match. Without a list, any host name does. */
+  hosts: string[][];
+  /** Whether the rule has regular expressions for the host name, which the tool does not evaluate. */
+  hasRegex: boolean;
+  /** Conditions on something else than the host name, such as `path-pattern`. */
+  others: string[];
 }
 
 export interface Balancer {
@@ -35,17 +45,19 @@ async function read<T>(part: () => Promise<T>): Promise<Read<T>> {
   try {
     return { value: await part() };
   } catch (error) {
-    return { error: error instanceof Error ? `${error.name}: ${error.message}` : String(error) };
+    return { error: printable(error instanceof Error ? `${error.name}: ${error.message}` : String(error)) };
   }
 }
 
-/** The service as ECS describes it, or `undefined` if ECS does not know it. */
-export function ecsService(config: Config, arn: string): Promise<Read<EcsService | undefined>> {
+/** The service as ECS describes it, or `null` if ECS does not know it. */
+export function ecsService(config: Config, arn: string): Promise<Read<EcsService | null>> {
   return read(async () => {
     const [cluster, service] = arn.split(':service/').at(-1)?.split('/') ?? [];
     const client = new ECSClient(config);
-    const answer = await client.send(new DescribeServicesCommand({ cluster, services: [service ?? ''] }));
-    return answer.services?.[0];
+    const answer = await client.send(
+      new DescribeServicesCommand({ cluster, services: [service ?? ''], include: ['TAGS'] }),
+    );
+    return answer.services?.[0] ?? null;
   });
 }
 
@@ -68,33 +80,47 @@ export function balancers(config: Config, groups: string[]): Promise<Read<Balanc
 }
 
 async function ports(client: ElasticLoadBalancingV2Client, arn: string, groups: Set<string>): Promise<Port[]> {
-  const { Listeners = [] } = await client.send(new DescribeListenersCommand({ LoadBalancerArn: arn }));
-  const all = await Promise.all(
-    Listeners.map(async (listener) => {
-      const { ListenerArn } = listener;
-      const rules = async () => (await client.send(new DescribeRulesCommand({ ListenerArn }))).Rules ?? [];
-      // The listeners of a network load balancer have no rules.
-      const hasRules = /^HTTPS?$/.test(listener.Protocol ?? '');
-      return port(listener, hasRules ? await rules() : [{ Actions: listener.DefaultActions ?? [] }], groups);
-    }),
-  );
-  return all.filter(({ hosts }) => hosts === undefined || hosts.length > 0);
+  const listeners: Listener[] = [];
+  for await (const page of paginateDescribeListeners({ client }, { LoadBalancerArn: arn })) {
+    listeners.push(...(page.Listeners ?? []));
+  }
+  const all = listeners.map(async (listener) => {
+    // The listeners of a network load balancer have no rules.
+    if (!/^HTTPS?$/.test(listener.Protocol ?? ''))
+      return port(listener, [{ Actions: listener.DefaultActions }], groups);
+    const rules: Rule[] = [];
+    for await (const page of paginateDescribeRules({ client }, { ListenerArn: listener.ListenerArn })) {
+      rules.push(...(page.Rules ?? []));
+    }
+    return port(listener, rules, groups);
+  });
+  return (await Promise.all(all)).filter(({ rules }) => rules.length > 0);
 }
 
-/** The hosts for which `rules` lead to one of `groups`. */
+/** The rules of a listener that lead to one of `groups`. */
 export function port(listener: Listener, rules: Rule[], groups: Set<string>): Port {
-  const name = `${listener.Protocol ?? '?'}:${listener.Port ?? '?'}`;
   const leads = ({ Actions = [] }: Rule) =>
     Actions.some(({ TargetGroupArn, ForwardConfig }) => {
-      const all = [TargetGroupArn, ...(ForwardConfig?.TargetGroups?.map((group) => group.TargetGroupArn) ?? [])];
+      const weighted = ForwardConfig?.TargetGroups?.filter(({ Weight }) => Weight !== 0) ?? [];
+      const all = weighted.length > 0 ? weighted.map((group) => group.TargetGroupArn) : [TargetGroupArn];
       return all.some((group) => group !== undefined && groups.has(group));
     });
-  const hosts = rules.filter(leads).map(({ Conditions = [] }) => {
-    const conditions = Conditions.filter(({ Field }) => Field === 'host-header');
-    if (conditions.length === 0) return undefined;
-    return conditions.flatMap(({ HostHeaderConfig, Values }) => HostHeaderConfig?.Values ?? Values ?? []);
-  });
-  return { name, hosts: hosts.includes(undefined) ? undefined : hosts.flatMap((one) => one ?? []) };
+  return {
+    name: `${listener.Protocol ?? '?'}:${listener.Port ?? '?'}`,
+    rules: rules.filter(leads).map(({ Conditions = [] }) => {
+      const ofHost = Conditions.filter(({ Field }) => Field === 'host-header');
+      return {
+        hosts: ofHost.map(({ HostHeaderConfig, Values }) => HostHeaderConfig?.Values ?? Values ?? []),
+        hasRegex: ofHost.some(({ HostHeaderConfig }) => (HostHeaderConfig?.RegexValues ?? []).length > 0),
+        others: Conditions.flatMap(({ Field }) => (Field === undefined || Field === 'host-header' ? [] : [Field])),
+      };
+    }),
+  };
+}
+
+/** Whether a rule leads requests for a host name to the service, apart from its other conditions. */
+export function accepts({ hosts, hasRegex }: Route, name: string): boolean {
+  return hasRegex || hosts.every((list) => list.some((pattern) => matchesHost(name, pattern)));
 }
 
 /** Whether a host name matches a pattern of a rule: `*` is any text, `?` any character. */

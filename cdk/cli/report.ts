@@ -53,10 +53,16 @@ export interface Service {
   reason: string | null;
 }
 
+/** Control characters and those that change the direction of text. A terminal would obey them. */
+const CONTROLS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+/** Text of AWS or of people without what a terminal would obey. */
+export const printable = (text: string) => text.replace(CONTROLS, '\ufffd');
+
 export function parseAnswer(text: string): Answer {
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = JSON.parse(text, (_, value: unknown) => (typeof value === 'string' ? printable(value) : value));
   } catch {
     throw new Failure(`The function's answer is not JSON: ${text.slice(0, 200)}`);
   }
@@ -90,6 +96,17 @@ export function services({ outcomes }: Answer): Service[] {
   return all.sort((one, other) => order(one) - order(other) || (key(one) < key(other) ? -1 : 1));
 }
 
+/** Whether the service has its name, as it should. */
+export const isRegistered = ({ status, name }: Service) => status === 'unchanged' && name !== null;
+/** Whether ECS reports that the service does not exist. It had no name. */
+export const isGone = ({ status, name }: Service) => status === 'unchanged' && name === null;
+
+/** The service that has a name, or the first one that should have it. */
+export function ofName(all: Service[], name: string): Service | undefined {
+  const same = all.filter((one) => one.name === name);
+  return same.find(isRegistered) ?? same.find(({ status }) => status !== 'conflict') ?? same[0];
+}
+
 export const isTrouble = ({ status }: Service) => (TROUBLE as readonly string[]).includes(status);
 /** Whether the run changed a name, or in a dry run would change it. */
 export const isChange = ({ status }: Service) => (CHANGES as readonly string[]).includes(status);
@@ -103,14 +120,10 @@ export function problems({ readErrors, fullPass }: Answer): string[] {
   ];
 }
 
-/** What somebody should know although nothing is wrong. */
-export function notes(answer: Answer): string[] {
-  const slow = answer.fullPass?.longNegativeTtls ?? [];
-  return [
-    ...slow.map(
-      ({ zone, seconds, command }) =>
-        `in the zone ${zone}, resolvers remember for ${seconds} seconds that a name does not exist. To shorten that: ${command}`,
-    ),
-    ...answer.notes,
-  ];
+/** Zones in which resolvers remember for long that a name does not exist, with the commands that shorten that. */
+export function longNegativeTtls({ fullPass }: Answer): { text: string; command: string }[] {
+  return (fullPass?.longNegativeTtls ?? []).map(({ zone, seconds, command }) => ({
+    text: `in the zone ${zone}, resolvers remember for ${seconds} seconds that a name does not exist. To shorten that, run:`,
+    command,
+  }));
 }

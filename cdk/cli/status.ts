@@ -1,8 +1,17 @@
 /** `status`: which services have which names, and what is not registered and why. */
 import type { Discovery } from './discovery.js';
 import { counts, diff, heading, list, names, services as counted, troubles } from './list.js';
-import { type Output, csv, showing } from './output.js';
-import { type Answer, type Service, isChange, isTrouble, notes, problems, services } from './report.js';
+import { type Output, csv, sentence, showing, wrap } from './output.js';
+import {
+  type Answer,
+  type Service,
+  isChange,
+  isRegistered,
+  isTrouble,
+  longNegativeTtls,
+  problems,
+  services,
+} from './report.js';
 
 export type Format = 'table' | 'json' | 'csv';
 
@@ -17,22 +26,42 @@ export async function readAll(discovery: Discovery, output: Output, overrideDele
 
 const COLUMNS = ['service', 'name', 'zone', 'status', 'target', 'reason'] as const;
 
-/** The output for programs. Documented in docs/cli.md. */
-export function forPrograms(format: 'json' | 'csv', answer: Answer, all: Service[]): string {
+/** Writes what programs read. Documented in docs/cli.md. */
+export function writeForPrograms(format: 'json' | 'csv', answer: Answer, all: Service[], output: Output): void {
   if (format === 'csv') {
-    return csv(
-      [...COLUMNS],
-      all.map((service) => COLUMNS.map((column) => service[column])),
-    );
+    const rows = all.map((service) => COLUMNS.map((column) => service[column]));
+    output.write(csv([...COLUMNS], rows));
+    for (const problem of problems(answer)) output.note(`${sentence(problem)}\n`);
+    return;
   }
   const document = {
     environment: answer.environment,
     dryRun: answer.dryRun,
+    observed: answer.observed,
     services: all.map(({ arn, ...service }) => ({ ...service, arn })),
-    remarks: [...problems(answer), ...notes(answer)],
+    problems: problems(answer),
+    notes: answer.notes,
+    longNegativeTtls: answer.fullPass?.longNegativeTtls ?? [],
   };
-  return `${JSON.stringify(document, null, 2)}\n`;
+  output.write(`${JSON.stringify(document, null, 2)}\n`);
 }
+
+/** Paragraphs about what does not belong to one service. */
+export function remarks(answer: Answer, output: Output): string[] {
+  const paragraphs: string[] = [];
+  const wrong = problems(answer);
+  if (wrong.length > 0) paragraphs.push(`${heading('Problems', output)}\n${list(wrong, output)}`);
+  const slow = longNegativeTtls(answer).map(
+    // The command stays in one line, so that it can be copied.
+    ({ text, command }) => `${wrap(sentence(text), 2, output)}\n${command}`,
+  );
+  const known = [...slow, ...(answer.notes.length > 0 ? [list(answer.notes, output)] : [])];
+  if (known.length > 0) paragraphs.push(`${heading('Notes', output)}\n${known.join('\n')}`);
+  return paragraphs;
+}
+
+/** Why nothing is written, in the mode `observe`. */
+export const OBSERVES = 'The mode of this environment is observe, so the handler writes nothing.';
 
 /** Writes the services, and returns the exit status: 0 if nothing is wrong. */
 export async function status(
@@ -43,42 +72,36 @@ export async function status(
   const answer = await readAll(discovery, output);
   const all = services(answer);
   const trouble = all.filter(isTrouble);
-  const wrong = problems(answer);
-  const exitStatus = trouble.length + wrong.length === 0 ? 0 : 1;
+  const exitStatus = trouble.length + problems(answer).length === 0 ? 0 : 1;
   if (format !== 'table') {
-    output.write(forPrograms(format, answer, all));
+    writeForPrograms(format, answer, all, output);
     return exitStatus;
   }
-  const registered = all.filter(({ status }) => status === 'unchanged');
+  const registered = all.filter(isRegistered);
   const pending = all.filter(isChange);
   const ignored = all.filter(({ status }) => status === 'ignored');
   const limit = showAll ? Infinity : NAMES_SHOWN;
-  const parts = [
+  const summary =
     `${answer.environment}: ${counted(registered.length)} registered` +
-      (trouble.length > 0 ? `; ${counts(trouble)}` : '') +
-      (pending.length > 0 ? `; ${pending.length} about to change` : '') +
-      (ignored.length > 0 ? `; ${ignored.length} without a name on purpose` : ''),
-  ];
-  if (wrong.length > 0) parts.push(`${heading('Problems', output)}\n${list(wrong, output)}`);
+    (trouble.length > 0 ? `; ${counts(trouble)}` : '') +
+    (pending.length > 0 ? `; ${pending.length} about to change` : '') +
+    (ignored.length > 0 ? `; ${ignored.length} without a name on purpose` : '');
+  const parts = [wrap(summary, 0, output), ...remarks(answer, output)];
   if (trouble.length > 0) parts.push(`${heading('Needs attention', output)}\n${troubles(trouble, limit, output)}`);
-  if (pending.length > 0) {
-    parts.push(`${heading('About to change', output)}\n${diff(pending, limit, output)}`);
-  }
+  if (pending.length > 0) parts.push(`${heading('About to change', output)}\n${diff(pending, limit, output)}`);
   if (registered.length > 0) parts.push(`${heading('Registered', output)}\n${names(registered, limit, output)}`);
   if (ignored.length > 0 && showAll) {
     parts.push(`${heading('Without a name on purpose', output)}\n${troubles(ignored, limit, output)}`);
   }
-  const known = notes(answer);
-  if (known.length > 0) parts.push(`${heading('Notes', output)}\n${list(known, output)}`);
-  parts.push(next(answer.environment, pending.length, ignored.length > 0 && !showAll));
-  output.write(`${parts.filter((part) => part !== '').join('\n\n')}\n`);
-  return exitStatus;
-}
-
-/** The next step. */
-function next(environment: string, pending: number, hides: boolean): string {
-  if (pending > 0) {
-    return `The next event or full pass makes these changes. To make them now:\n  npx ecs-discovery apply ${environment}`;
+  if (answer.observed) parts.push(wrap(OBSERVES, 0, output));
+  else if (pending.length > 0) {
+    const text =
+      'The next event or full pass makes these changes. If they are still here after that, Route 53 or a permission ' +
+      'refuses them, and a full pass shows why:';
+    parts.push(`${wrap(text, 0, output)}\n  ${discovery.suggest('apply')}`);
+  } else if (ignored.length > 0 && !showAll) {
+    parts.push(`To see the services without a name, too:\n  ${discovery.suggest('status', '--all')}`);
   }
-  return hides ? `To see the services without a name, too:\n  npx ecs-discovery status ${environment} --all` : '';
+  output.write(`${parts.join('\n\n')}\n`);
+  return exitStatus;
 }

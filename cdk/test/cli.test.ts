@@ -15,10 +15,12 @@ let answers: Reply[];
 let commands: unknown[];
 /** The answer about the stack. */
 let stack: { status: number; body: string };
+/** How often the stack was described. */
+let described: number;
 
 /** What ECS, Elastic Load Balancing and Route 53 have, for `explain`. */
 let aws: {
-  service: object | undefined;
+  service: Record<string, unknown> | undefined;
   /** Rules of the listener `HTTPS:443`. The listener `HTTP:80` has none. */
   rules: string;
   protocol: string;
@@ -35,9 +37,12 @@ const elb = (action: string, result: string) =>
   `<${action}Response><${action}Result>${result}</${action}Result></${action}Response>`;
 
 /** The answer of an API other than Lambda and CloudFormation. */
-function other(target: string | string[] | undefined, url: string, form: URLSearchParams): string | undefined {
+function other(target: string | string[] | undefined, url: string, text: string): string | undefined {
+  const form = new URLSearchParams(text);
   if (String(target).endsWith('.DescribeServices')) {
-    return JSON.stringify({ services: aws.service === undefined ? [] : [aws.service] });
+    const { tags, ...service } = aws.service ?? {};
+    const described = text.includes('"TAGS"') ? { ...service, tags } : service;
+    return JSON.stringify({ services: aws.service === undefined ? [] : [described] });
   }
   if (url.includes('/hostedzone/')) {
     const isMarker = url.includes('name=_discovery');
@@ -73,6 +78,8 @@ function other(target: string | string[] | undefined, url: string, form: URLSear
           .replace(/^(.*)$/s, '<Listeners>$1</Listeners>'),
       );
     case 'DescribeRules':
+      // The rules are on the second page.
+      if (form.get('Marker') === null) return elb(action, '<Rules></Rules><NextMarker>m</NextMarker>');
       return elb(action, `<Rules>${isSecure ? aws.rules : `<member>${forward}</member>`}</Rules>`);
     default:
       return undefined;
@@ -96,12 +103,13 @@ beforeAll(async () => {
     let body = '';
     request.on('data', (chunk: Buffer) => (body += chunk.toString()));
     request.on('end', () => {
-      const api = other(request.headers['x-amz-target'], request.url ?? '', new URLSearchParams(body));
+      const api = other(request.headers['x-amz-target'], request.url ?? '', body);
       if (api !== undefined) {
         response.writeHead(200).end(api);
         return;
       }
       if (!request.url?.includes('/functions/')) {
+        described += 1;
         response.writeHead(stack.status, { 'content-type': 'text/xml' }).end(stack.body);
         return;
       }
@@ -109,7 +117,9 @@ beforeAll(async () => {
       commands.push(command);
       const next = answers.length > 1 ? answers.shift() : answers[0];
       const reply = typeof next === 'function' ? next(command) : (next ?? {});
-      if ('functionError' in reply) {
+      if ('throttled' in reply) {
+        response.writeHead(429, { 'x-amzn-errortype': 'TooManyRequestsException' }).end('{"Reason":"busy"}');
+      } else if ('functionError' in reply) {
         response.writeHead(200, { 'x-amz-function-error': 'Unhandled' });
         response.end(JSON.stringify({ errorType: 'handler', errorMessage: reply.functionError }));
       } else response.writeHead(200).end(JSON.stringify(reply));
@@ -124,6 +134,7 @@ afterAll(() => {
 beforeEach(() => {
   answers = [];
   commands = [];
+  described = 0;
   stack = stacks(OUTPUTS);
   aws = {
     service: {
@@ -256,7 +267,8 @@ describe('status', () => {
         - old.dev.internal  (dev/old)
             ECS reports DRAINING.
 
-      The next event or full pass makes these changes. To make them now:
+      The next event or full pass makes these changes. If they are still here after
+      that, Route 53 or a permission refuses them, and a full pass shows why:
         npx ecs-discovery apply dev
       "
     `);
@@ -284,7 +296,10 @@ describe('status', () => {
       {
         "dryRun": true,
         "environment": "dev",
-        "remarks": [],
+        "longNegativeTtls": [],
+        "notes": [],
+        "observed": false,
+        "problems": [],
         "services": [
           {
             "arn": "arn:aws:ecs:eu-west-1:111122223333:service/dev/web",
@@ -337,10 +352,40 @@ describe('status', () => {
 
       Notes
         In the zone Z2, resolvers remember for 900 seconds that a name does not exist.
-        To shorten that: aws route53 ….
+        To shorten that, run:
+      aws route53 …
         A note.
       "
     `);
+  });
+
+  test('a service that is gone and had no name is not registered', async () => {
+    const gone = outcome('typo', 'unchanged', { name: null, zone: null, target: null, reason: 'ECS reports MISSING' });
+    answers = [answer([gone])];
+    expect(await run('status dev')).toMatchObject({ status: 0, stdout: 'dev: 0 services registered\n' });
+  });
+
+  test('shows long reasons, and none of the characters that a terminal would obey', async () => {
+    const reason =
+      'the target group has no load balancer yet: arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/orders-tg/0123456789abcdef; \u001b[2J\u202etxt';
+    const long = 'a-long-name-of-a-service-that-waits-for-long';
+    answers = [answer([outcome(long, 'waiting', { target: null, reason }), outcome(`${long}-new`, 'registered')])];
+    const { stdout } = await run('status dev');
+    expect(stdout).toContain('orders-tg;');
+    expect(stdout).not.toContain('targetgroup/');
+    expect(stdout).not.toMatch(/\p{Cc}(?<!\n)|\u202e/u);
+  });
+
+  test('suggests commands for the same environment', async () => {
+    answers = [answer([outcome('new', 'registered')])];
+    const { stdout } = await run('plan --function fn --region us-east-1');
+    expect(stdout).toContain('\n  npx ecs-discovery apply --function fn --region us-east-1\n');
+  });
+
+  test('a cell of CSV is no formula', async () => {
+    answers = [answer([outcome('orders', 'conflict', { reason: '=1+1, "x"' })])];
+    const cell = `,"'=1+1, QQxQQ"`.replaceAll('QQ', '"'.repeat(2));
+    expect((await run('status dev --output csv')).stdout).toContain(cell);
   });
 
   test('a long name does not break the columns', async () => {
@@ -411,6 +456,42 @@ describe('apply', () => {
     expect(commands).toHaveLength(2);
   });
 
+  test('asks nobody and deletes nothing if it cannot say what would be deleted', async () => {
+    answers = [answer([], { readErrors: ['ecs:ListServices failed: denied'] })];
+    const { status, stderr } = await run('apply dev --override-delete-limit', true);
+    expect(status).toBe(1);
+    expect(commands).toHaveLength(1);
+    expect(stderr).toMatchInlineSnapshot(`
+      "Nobody can say now which names would be deleted, so nothing was changed:
+      ecs:ListServices failed: denied. Try again when everything can be read, or add
+      --yes to go on without a question.
+      "
+    `);
+    // Without deletions there is nothing to ask, and nothing to override.
+    answers = [answer([outcome('orders', 'unchanged')])];
+    commands = [];
+    expect((await run('apply dev --override-delete-limit')).status).toBe(0);
+    expect(commands.at(-1)).toEqual({ reconcile: 'all', overrideDeleteLimit: false });
+  });
+
+  test('says that nothing was written if the mode is observe', async () => {
+    answers = [answer([outcome('new', 'registered')], { observed: true })];
+    const { status, stdout } = await run('apply dev');
+    expect(status).toBe(1);
+    expect(stdout).toMatchInlineSnapshot(`
+      "dev: a full pass would change 1 name: 1 registered
+
+        + new.dev.internal → new  (dev/new)
+
+      The mode of this environment is observe, so the handler writes nothing.
+      "
+    `);
+    const planned = await run('plan dev');
+    expect(planned.status).toBe(2);
+    expect(planned.stdout).toBe(stdout);
+    expect((await run('status dev')).stdout).not.toContain('ecs-discovery apply');
+  });
+
   test('lifts the delete limit only after it has shown the deletions and got a yes', async () => {
     const gone = outcome('old', 'deregistered', { target: null, reason: 'ECS reports MISSING' });
     const both = ({ dryRun = false }: Record<string, unknown>) => answer([gone], { dryRun });
@@ -418,7 +499,7 @@ describe('apply', () => {
     const refused = await run('apply dev --override-delete-limit');
     expect(refused.status).toBe(1);
     expect(refused.stderr).toMatchInlineSnapshot(`
-      "Without the delete limit, a full pass deletes 1 name:
+      "Without the delete limit, a full pass deletes at least 1 name:
         - old.dev.internal  (dev/old)
             ECS reports MISSING.
       Nothing was changed.
@@ -508,7 +589,7 @@ describe('explain', () => {
   test.each([
     ['ignored', 'the service has no load balancer', 'create the service with a target group'],
     ['ignored', 'the tag discovery:enabled is false', 'The tag discovery:enabled with the value true'],
-    ['ignored', 'ECS reports MISSING', 'Check the cluster'],
+    ['unchanged', 'ECS reports MISSING; the service had no name', 'Check the names'],
     ['ignored', 'the cluster x does not belong to this environment', 'change what the reason names'],
     ['invalid', 'the tag discovery:ttl is "x"', 'Correct the tag'],
     ['waiting', 'the target group has no load balancer yet', 'check the load balancer'],
@@ -518,9 +599,11 @@ describe('explain', () => {
     ['registered', null, 'The next event of the service'],
   ])('says what to do about the status %s because of %s', async (status, reason, next) => {
     aws.service = undefined;
-    answers = [answer([outcome('orders', status, { target: null, reason })])];
-    const { stdout } = await run('explain dev/orders dev');
-    expect(stdout).toContain(`${status}${reason === null ? '.' : ': '}`);
+    const name = status === 'unchanged' ? null : 'orders.dev.internal';
+    answers = [answer([outcome('orders', status, { target: null, name, reason })])];
+    const { stdout, status: exitStatus } = await run('explain dev/orders dev');
+    expect(exitStatus).toBe(['ignored', 'registered'].includes(status) ? 0 : 1);
+    expect(stdout).toContain(`${status === 'unchanged' ? 'gone' : status}${reason === null ? '.' : ': '}`);
     expect(stdout.replaceAll('\n', ' ')).toContain(next);
     expect(stdout).toContain('ECS does not know it');
   });
@@ -537,13 +620,64 @@ describe('explain', () => {
     expect(rest.stdout).toMatch(/^Marker +environment dev, service dev\/orders; another/m);
   });
 
+  test('a name that a service keeps, or whose marker cannot be read, is explained', async () => {
+    const fullPass = {
+      managedNames: 0,
+      unreadableMarkers: [{ name: 'odd.dev.internal.', zone: 'Z1', reason: 'no marker' }],
+    };
+    answers = [answer([CONFLICT], { fullPass })];
+    expect((await run('explain web-old.dev.internal dev')).stderr).toMatchInlineSnapshot(`
+      "dev/web has another name. The name is held by blue/web; the service keeps
+      web-old.dev.internal.
+      "
+    `);
+    expect((await run('explain odd.dev.internal dev')).stderr).toMatchInlineSnapshot(`
+      "The marker of odd.dev.internal cannot be read, so its record stays: no marker
+      "
+    `);
+    expect((await run('explain dev orders.dev.internal')).stderr).toMatchInlineSnapshot(`
+      ""orders.dev.internal" is not the name of an environment. It has 1 to 32
+      characters of a-z, 0-9 and -.
+      "
+    `);
+  });
+
+  test('shows which listeners lead requests for the name to the service', async () => {
+    answers = [answer([outcome('orders', 'unchanged')])];
+    const listeners = async (rules: string) => {
+      aws.rules = rules;
+      const { stdout } = await run('explain dev/orders dev');
+      return /HTTPS:443 for ([^]*?)\nZone/.exec(stdout)?.[1]?.replace(/\s+/g, ' ');
+    };
+    const condition = (field: string, rest: string) => `<member><Field>${field}</Field>${rest}</member>`;
+    const values = (name: string, list: string) =>
+      `<HostHeaderConfig><${name}><member>${list}</member></${name}></HostHeaderConfig>`;
+    const rule = (...conditions: string[]) =>
+      `<member><Conditions>${conditions.join('')}</Conditions>${forward}</member>`;
+    const path = condition('path-pattern', '<Values><member>/api/*</member></Values>');
+    expect(await listeners(rule(path))).toBe('any host name, with conditions on path-pattern');
+    expect(await listeners(rule(path) + rule())).toBe('any host name');
+    const named = condition('host-header', values('Values', 'orders.*'));
+    expect(await listeners(rule(named, condition('host-header', values('Values', '*.example.com'))))).toBe(
+      'orders.* and *.example.com, so not for orders.dev.internal: add it to the rule',
+    );
+    expect(await listeners(rule(condition('host-header', values('RegexValues', '^orders'))))).toBe(
+      'hosts that match a regular expression',
+    );
+    const none =
+      '<Actions><member><ForwardConfig><TargetGroups><member><TargetGroupArn>x</TargetGroupArn><Weight>1</Weight></member>';
+    expect(
+      await listeners(`<member>${none}</TargetGroups></ForwardConfig></member></Actions></member>`),
+    ).toBeUndefined();
+  });
+
   test('an unknown name is an error, and JSON has all parts', async () => {
     answers = [answer([outcome('orders', 'unchanged')])];
     const { status, stderr } = await run('explain shop.dev.internal dev');
     expect(status).toBe(1);
     expect(stderr).toMatchInlineSnapshot(`
-      "No service of dev has or should have shop.dev.internal. To see all services: npx
-      ecs-discovery status dev --all
+      "No service of dev has or should have shop.dev.internal. To see all services:
+        npx ecs-discovery status dev --all
       "
     `);
     const json = await run('explain dev/orders dev --json');
@@ -566,7 +700,8 @@ describe('explain', () => {
 
 describe('wait', () => {
   test('returns when the service is registered', async () => {
-    const missing = outcome('orders', 'ignored', { name: null, target: null, reason: 'ECS reports MISSING' });
+    const reason = 'ECS reports MISSING; the service had no name';
+    const missing = outcome('orders', 'unchanged', { name: null, zone: null, target: null, reason });
     answers = [answer([missing]), answer([outcome('orders', 'registered')]), answer([outcome('orders', 'unchanged')])];
     const { status, stdout } = await run('wait dev/orders dev --timeout 60');
     expect(status).toBe(0);
@@ -598,6 +733,55 @@ describe('wait', () => {
     expect(invalid.stderr).toBe(
       'dev/web has the status invalid: The tag discovery:ttl is "x"; expected 1 to\n86400.\n',
     );
+  });
+
+  test('looks at the service or the name, not at others in the answer', async () => {
+    const holder = { ...outcome('orders', 'unchanged'), service: `${ARN.replace('/dev/', '/blue/')}orders` };
+    const reason = 'ECS reports MISSING; the service had no name';
+    const missing = outcome('orders', 'unchanged', { name: null, zone: null, target: null, reason });
+    answers = [answer([holder, missing])];
+    expect(await run('wait dev/orders dev --timeout 1')).toMatchObject({
+      status: 1,
+      stderr:
+        'dev/orders was not registered within 1 second. dev/orders: ECS reports MISSING;\nthe service had no name.\n',
+    });
+    // The name is registered, although another service wants it, too.
+    const loser = outcome('orders', 'conflict', { target: null, reason: 'the name is held by …' });
+    answers = [answer([loser, holder])];
+    expect(await run('wait orders.dev.internal dev')).toMatchObject({ status: 0 });
+    expect((await run('explain orders.dev.internal dev')).stdout).toContain('Service        blue/orders');
+  });
+
+  test('goes on after an error that may pass, and reads only the service of a name once it is known', async () => {
+    const one = [outcome('orders', 'registered')];
+    answers = [
+      { functionError: 'the run failed' },
+      { throttled: true },
+      answer(one),
+      answer([outcome('orders', 'unchanged')]),
+    ];
+    expect((await run('wait orders.dev.internal dev --timeout 100')).status).toBe(0);
+    expect(commands.at(-2)).toEqual({ reconcile: 'all', dryRun: true });
+    expect(commands.at(-1)).toEqual({ reconcile: { cluster: 'dev', service: 'orders' }, dryRun: true });
+    expect(described).toBe(1);
+  });
+
+  test('ends at once if the mode is observe', async () => {
+    answers = [answer([outcome('orders', 'registered')], { observed: true })];
+    const { status, stderr } = await run('wait dev/orders dev');
+    expect(status).toBe(1);
+    expect(stderr).toMatchInlineSnapshot(`
+      "The handler has not made the change of dev/orders yet (registered). The mode of
+      this environment is observe, so the handler writes nothing.
+      "
+    `);
+  });
+
+  test('an ARN is passed on as it is, so that the handler can refuse it', async () => {
+    answers = [answer([outcome('orders', 'unchanged')])];
+    const { status } = await run(`wait ${ARN}orders dev`);
+    expect(status).toBe(0);
+    expect(commands).toEqual([{ reconcile: { cluster: 'dev', service: `${ARN}orders` }, dryRun: true }]);
   });
 
   test('refuses what is neither a name nor a service', async () => {

@@ -1,7 +1,6 @@
 //! The command line tool on the deployed stacks.
 
 use anyhow::{Context, Result, ensure};
-use local_aws::ministack::REGION;
 use local_aws::resolver::DnsAnswer::NoSuchName;
 use local_aws::system::System;
 use serde_json::Value;
@@ -18,7 +17,7 @@ struct Printed {
 
 async fn tool(system: &System, arguments: &[&str]) -> Result<Printed> {
     let mut command = system.aws.command("node");
-    command.arg("cdk/bin/ecs-discovery.mjs").args(arguments).args(["--region", REGION]);
+    command.arg("cdk/bin/ecs-discovery.mjs").args(arguments);
     let ran = command.output().await.context("the tool did not start")?;
     Ok(Printed {
         status: ran.status.code(),
