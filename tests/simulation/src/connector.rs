@@ -158,7 +158,7 @@ impl SdkConnector {
         let invocation = self.invocation.load(Ordering::Relaxed);
         let (reply, described) = {
             let mut simulation = lock(&self.simulation);
-            let lost = simulation.losses(invocation).map(|losses| losses.lost);
+            let lost = simulation.losses(invocation).map(|losses| losses.lost.clone());
             let (reply, described) = simulation.answer(&request, invocation);
             // A handler that does not know what it deleted cannot count it.
             if matches!(fate, Fate::DroppedAfter | Fate::Truncated)

@@ -474,7 +474,8 @@ pub struct Losses {
     pub(crate) is_full_pass: bool,
     /// Services that it names do not count if they are gone.
     payload: String,
-    pub(crate) lost: usize,
+    /// The names that it took. A name counts once, even if another invocation registers it again in between.
+    pub(crate) lost: BTreeSet<(String, String)>,
     /// All names that were managed since the invocation began.
     managed: BTreeSet<(String, String)>,
     /// The names that services lost since then, because of any invocation.
@@ -506,7 +507,7 @@ impl Losses {
         Some(Losses {
             is_full_pass: messages.iter().any(is_full_pass),
             payload: text.to_owned(),
-            lost: 0,
+            lost: BTreeSet::new(),
             managed: BTreeSet::new(),
             taken: BTreeSet::new(),
         })
@@ -565,7 +566,7 @@ pub fn check_losses(
     let log = simulation.invocations.get_mut(&invocation)?;
     let (environment, described) = (&log.config, &log.described);
     let losses = log.losses.as_mut()?;
-    let mut lost = 0;
+    let lost_before = losses.lost.len();
     for name in names {
         let new_holder = NameRecords::read(after, name).holder(environment);
         let Some(loser) = NameRecords::read(before, name).holder(environment) else { continue };
@@ -594,15 +595,14 @@ pub fn check_losses(
             && !is_named
             && (new_holder.is_none() || is_of_the_environment)
         {
-            lost += 1;
+            losses.lost.insert((zone.to_owned(), name.to_owned()));
         }
     }
-    losses.lost += lost;
     let (free, percent) = environment.delete_limit;
-    let (lost_all, all) = (losses.lost, losses.managed.len());
-    (lost > 0 && lost_all > free && lost_all * 100 > all * percent).then(|| {
+    let (lost, all) = (losses.lost.len(), losses.managed.len());
+    (lost > lost_before && lost > free && lost * 100 > all * percent).then(|| {
         let message = format!(
-            "a full pass deleted {lost_all} of {all} names, the limit is {free} or {percent} %"
+            "a full pass deleted {lost} of {all} names, the limit is {free} or {percent} %"
         );
         Violation::new(12, message)
     })
