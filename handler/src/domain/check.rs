@@ -166,11 +166,17 @@ impl Plan {
         self.refuse(NameChange::removes_the_record, Status::Ignored, |_, reason| {
             format!("{}; {REASON}", reason.unwrap_or("the service should have no name"))
         });
+        let changed: BTreeSet<&ServiceArn> =
+            self.changes.iter().flat_map(NameChange::services).collect();
         for (outcome, before) in self.outcomes.iter_mut().zip(before) {
             if *outcome != before && before.target.is_some() {
                 let reason = before.reason.iter().map(String::as_str).chain([REASON]);
                 let reason = Some(reason.collect::<Vec<_>>().join("; "));
                 *outcome = Outcome { reason, ..before };
+                // It got its new name in an earlier run.
+                if !changed.contains(&outcome.service) {
+                    outcome.status = Status::Unchanged;
+                }
             }
         }
     }
@@ -668,6 +674,11 @@ mod tests {
         + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
         orders updated: renamed from orders.internal; the mode create-and-update removes no name
         "#);
+        let both = Scene::default()
+            .managed("orders", "orders", "lb")
+            .managed("shop", "orders", "lb")
+            .service("orders", record("shop", "lb"));
+        assert_snapshot!(check(&both), @"orders unchanged: renamed from orders.internal; the mode create-and-update removes no name");
         // A name passes from a service that is gone to another one, since it still resolves then.
         let heir = Scene::default()
             .managed("orders", "orders", "lb")
