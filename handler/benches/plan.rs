@@ -11,7 +11,7 @@ use handler::domain::dns::{DnsName, Rrset, Ttl};
 use handler::domain::marker::Nonce;
 use handler::domain::plan::plan;
 use handler::domain::service::{AwsLocation, HostedZoneId, ServiceArn};
-use handler::domain::zone::{EnvironmentIdentity, ZoneView};
+use handler::domain::zone::{EnvironmentIdentity, ZoneView, types_of};
 
 fn main() {
     divan::main();
@@ -38,7 +38,7 @@ fn scene(
             let target = if number % 10 == 0 { &old } else { &target };
             rrsets.push(Rrset::cname(at.clone(), target, Ttl::DEFAULT));
             let records = std::slice::from_ref(rrsets.last().expect("a record"));
-            let marker = identity.marker(&service, records, false);
+            let marker = identity.marker(&service, types_of(records), false);
             rrsets.push(marker.rrset(&at, Nonce::default(), None));
         }
         let form = Form::Cname(Ttl::DEFAULT);

@@ -2573,7 +2573,7 @@ async fn a_contested_name_passes_on_although_another_service_cannot_be_read() {
 async fn a_name_stays_while_the_load_balancers_of_a_service_that_should_have_it_cannot_be_read() {
     let zone = registered_as("shop", "old");
     let failing = || -> Script {
-        Box::new(|call| (call.operation == "DescribeTargetGroups").then(|| access_denied()))
+        Box::new(|call| (call.operation == "DescribeTargetGroups").then(access_denied))
     };
     let with_tag = || either(Box::new(all_want_shop), fleet(["new"]));
     let with_name = || {
