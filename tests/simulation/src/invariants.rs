@@ -144,7 +144,7 @@ fn target(rrset: &StoredRrset) -> Option<String> {
 }
 
 /// The names with their markers, without the generation of the zone.
-fn changed_names(changes: &[(Action, StoredRrset)]) -> BTreeSet<&str> {
+pub(crate) fn changed_names(changes: &[(Action, StoredRrset)]) -> BTreeSet<&str> {
     let names = changes.iter().map(|(_, rrset)| name_of(rrset));
     names.filter(|name| !is_generation(name)).collect()
 }
@@ -365,7 +365,12 @@ pub fn check_change(
                 let stored = described.services.get(service).and_then(Option::as_ref);
                 stored.map(|stored| (stored.created_at, service_arn(service)))
             };
-            let older = described.services.keys().find(|other| {
+            // A later round does not read all services again.
+            let is_alive = |service: &ServiceName| {
+                let stored = simulation.account.ecs.services.get(service);
+                stored.is_some_and(|stored| stored.status == ServiceStatus::Active)
+            };
+            let older = described.services.keys().filter(|other| is_alive(other)).find(|other| {
                 let should_have_it = matches!(justified(other), Expected::Record { zone: at, name: other, .. } if at == zone && other == name);
                 should_have_it && !is_ending(other) && age(other) < age(winner)
             });
@@ -807,23 +812,31 @@ pub fn check_zones(
         match current.holder(environment) {
             Some(holder) if holder == *service => {}
             Some(holder) => {
-                // Another service may have the name if it had it before, or if it is older.
-                let held_before = before
-                    .get(id)
-                    .map(|zone| NameRecords::read(zone, name))
-                    .and_then(|records| records.holder(environment));
+                // Another service may have the name if it had it before, if it is older, or if it adopted the record
+                // of somebody else, which may lead to its load balancer only.
+                let was = before.get(id).map(|zone| NameRecords::read(zone, name));
+                let was_unmarked = was
+                    .as_ref()
+                    .is_some_and(|was| !was.at_name.is_empty() && was.at_marker.is_empty());
+                let held_before = was.and_then(|records| records.holder(environment));
                 let age = |name: &ServiceName| {
                     let service = account.ecs.services.get(name);
                     service.map(|service| (service.created_at, service_arn(name)))
                 };
                 let is_older = age(&holder) < age(service);
-                if held_before != Some(holder.clone()) && !is_older {
+                if held_before != Some(holder.clone()) && !is_older && !was_unmarked {
                     return Some(Violation::new(
                         invariant,
                         format!("{name} was given to {holder:?} although {service:?} is older"),
                     ));
                 }
             }
+            // No event reports that another environment gave the name up.
+            None if current.is_empty()
+                && exemptions.is_some()
+                && simulation.changed.iter().any(|(zone, changed, by)| {
+                    zone == id && changed == name && *by != environment.name
+                }) => {}
             None if current.is_empty() => {
                 return Some(Violation::new(
                     invariant,

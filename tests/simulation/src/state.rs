@@ -14,7 +14,8 @@ use crate::account::{Account, EcsState, Reply, ServiceName, name_in_arn, service
 use crate::connector::Request;
 use crate::faults::{Faults, Rejection, Subject};
 use crate::invariants::{
-    Losses, Violation, check_change, check_losses, check_version, deletes_repeated_marker,
+    Losses, Violation, changed_names, check_change, check_losses, check_version,
+    deletes_repeated_marker,
 };
 use crate::lambda::FUNCTION_TIMEOUT;
 use crate::oracle::{Described, EnvironmentConfig};
@@ -35,6 +36,8 @@ pub struct Simulation {
     pub faults: Faults,
     pub rng: Rng,
     pub begun: Instant,
+    /// The zones and names that handlers changed, each with the environment.
+    pub(crate) changed: BTreeSet<(String, String, String)>,
     /// Route 53 rejects every change of these names.
     pub rejected_names: BTreeMap<String, Rejection>,
     /// The payloads that reached a former version after a deployment, each with its environment. If that version has
@@ -147,6 +150,7 @@ impl Simulation {
             faults,
             rng: Rng::with_seed(seed),
             begun: Instant::now(),
+            changed: BTreeSet::new(),
             rejected_names: BTreeMap::new(),
             former_payloads: Vec::new(),
             invocations: BTreeMap::new(),
@@ -599,6 +603,10 @@ impl Simulation {
                 self.busy.insert(id.to_owned(), now + Duration::from_millis(self.rng.u64(1..60)));
                 if let Some(violation) = check_change(self, id, &before, &changes, invocation) {
                     self.violate(violation);
+                }
+                if let Some(log) = self.invocations.get(&invocation) {
+                    let of = |name: &str| (id.to_owned(), name.to_owned(), log.config.name.clone());
+                    self.changed.extend(changed_names(&changes).into_iter().map(of));
                 }
                 if let Some(violation) = check_version(self, id, invocation) {
                     self.violate(violation);
