@@ -46,7 +46,7 @@ export class Discovery {
   readonly environment: string;
   readonly region: string | undefined;
   private readonly place: Place;
-  /** What the person gave, for the commands that the tool suggests. */
+  /** The person's arguments, for the commands that the tool suggests. */
   private readonly given: string[];
   private name: Promise<string> | undefined;
 
@@ -150,7 +150,7 @@ export class Discovery {
   }
 }
 
-/** The invocation failed. The handler applied what it could. */
+/** The invocation failed. The handler made the other changes. */
 export class HandlerError extends Failure {
   constructor(answer: string) {
     let message = answer;

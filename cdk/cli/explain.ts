@@ -13,12 +13,13 @@ import {
   isGone,
   isRegistered,
   isTrouble,
+  printable,
   services,
 } from './report.js';
 import { OBSERVES } from './status.js';
 import { findService, parseSubject, reconcileOf } from './subject.js';
 
-/** What somebody can do. Each command is in a line of its own, so that it can be copied. */
+/** The next step for somebody. A command has a line of its own, so that it can be copied. */
 function nextStep(
   service: Service,
   answer: Answer,
@@ -56,8 +57,8 @@ const NEXT: Partial<Record<Status, string>> = {
     'The name then passes to this service.',
   invalid: 'Correct the tag or the name of the service. The handler reads it again at once.',
   waiting: 'If nothing is being deployed or created, check the load balancer and the target group of the service.',
-  rejected: "Route 53 does not accept the record. Change what Route 53's message names, or choose another name.",
-  failed: 'The handler tries again. If the error stays, repair what it names.',
+  rejected: "Route 53 does not accept the record. Correct it as Route 53's message says, or choose another name.",
+  failed: 'The handler tries again. If the error stays, repair its cause.',
 };
 
 type Line = [string, string];
@@ -152,7 +153,9 @@ function title(service: Service, output: Output): string {
 function layOut(lines: Line[], output: Output): string {
   const column = Math.max(...lines.map(([label]) => label.length)) + 2;
   const texts = lines.map(([label, text]) => {
-    const [first, ...rest] = text.split('\n').map((part) => wrap(part, column, output).trimStart());
+    const [first, ...rest] = printable(text)
+      .split('\n')
+      .map((part) => wrap(part, column, output).trimStart());
     const indented = rest.map((part) => `${' '.repeat(column)}${part}`);
     return [`${label.padEnd(column)}${first ?? ''}`, ...indented].join('\n');
   });
@@ -265,7 +268,8 @@ function ignoredNext(reason: string | null): string {
   if (reason?.includes('has no load balancer')) {
     return 'A name leads to a load balancer. To get a name, create the service with a target group.';
   }
-  if (reason?.includes('discovery:enabled'))
+  if (reason?.includes('discovery:enabled')) {
     return 'The tag discovery:enabled with the value true registers the service.';
-  return 'The service has no name on purpose. If it should have one, change what the reason names.';
+  }
+  return 'The service has no name on purpose. If it should have one, remove the cause that is named above.';
 }

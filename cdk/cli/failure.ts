@@ -14,7 +14,7 @@ const UNREACHABLE =
   /ECONNREFUSED|ECONNRESET|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EPIPE|TimeoutError|AbortError|socket hang up|Service(Unavailable|Exception)|Internal(Failure|Server)/;
 const TRANSIENT = new RegExp(`${THROTTLED.source}|${UNREACHABLE.source}`, 'i');
 
-/** What a person can do about an error of AWS or of its SDK. */
+/** An error of AWS or of its SDK in words, with the next step. */
 export function describe(error: unknown, region: string | undefined): string {
   if (error instanceof Failure) return error.message;
   if (!(error instanceof Error)) return String(error);

@@ -1,7 +1,7 @@
 /** The parts that several commands print: services in a table, trouble with its reasons. */
 import pc from 'picocolors';
 import { type Output, counted, sentence, table, wrap } from './output.js';
-import type { Service, Status } from './report.js';
+import { type Service, type Status, isTrouble } from './report.js';
 
 /** The name of a load balancer in its DNS name, as the console shows it. */
 export function loadBalancer(target: string | null): string {
@@ -27,8 +27,8 @@ const paint: Partial<Record<Status, 'red' | 'yellow'>> = {
   waiting: 'yellow',
 };
 
-/** Services with what is wrong, each with its reason below it. */
-export function troubles(all: Service[], limit: number, output: Output): string {
+/** Services, each with its status, and with its reason below it. */
+function withReasons(all: Service[], limit: number, output: Output): string {
   const colors = pc.createColors(output.colors);
   const shown = all.slice(0, limit);
   const column = Math.max(...shown.map(({ status }) => status.length)) + 2;
@@ -76,6 +76,15 @@ export function diff(changes: Service[], limit: number, output: Output): string 
   if (changes.length > limit) lines.push(`  … and ${changes.length - limit} more; add --all to see them`);
   return lines.join('\n');
 }
+
+/** Services under a heading, each with its status and its reason. No paragraph if there are none. */
+export function section(title: string, all: Service[], limit: number, output: Output): string[] {
+  return all.length === 0 ? [] : [`${heading(title, output)}\n${withReasons(all, limit, output)}`];
+}
+
+/** The services that need attention. */
+export const attention = (all: Service[], limit: number, output: Output) =>
+  section('Needs attention', all.filter(isTrouble), limit, output);
 
 /** Sentences, one below the other. */
 export function list(texts: string[], output: Output): string {

@@ -21,7 +21,7 @@ function seconds(value: string): number {
   return number;
 }
 
-/** What this process's terminal can show. */
+/** This process's terminal. */
 export function terminal(): Output {
   const { stdout, stderr, stdin } = process;
   // The reader of a pipe may end first, for example `head`.

@@ -1,7 +1,7 @@
-/** `plan`: what a full pass would change now. `apply`: a full pass. */
+/** `plan`: the changes of a full pass. `apply`: the full pass. */
 import { type Discovery, HandlerError } from './discovery.js';
 import { Failure, isTransient } from './failure.js';
-import { counts, diff, heading, troubles } from './list.js';
+import { attention, counts, diff } from './list.js';
 import { type Output, sentence, showing, wrap } from './output.js';
 import { type Answer, isChange, isTrouble, problems, services } from './report.js';
 import { type Format, OBSERVES, readAll, remarks, writeForPrograms } from './status.js';
@@ -17,13 +17,11 @@ const CHANGES_SHOWN = 100;
 function show(answer: Answer, verb: string, limit: number, output: Output): void {
   const all = services(answer);
   const changes = all.filter(isChange);
-  const trouble = all.filter(isTrouble);
   const noun = changes.length === 1 ? 'name' : 'names';
-  const what = changes.length === 0 ? 'nothing' : `${changes.length} ${noun}: ${counts(changes)}`;
-  const parts = [wrap(`${answer.environment}: a full pass ${verb} ${what}`, 0, output)];
+  const changed = changes.length === 0 ? 'nothing' : `${changes.length} ${noun}: ${counts(changes)}`;
+  const parts = [wrap(`${answer.environment}: a full pass ${verb} ${changed}`, 0, output)];
   if (changes.length > 0) parts.push(diff(changes, limit, output));
-  if (trouble.length > 0) parts.push(`${heading('Needs attention', output)}\n${troubles(trouble, limit, output)}`);
-  parts.push(...remarks(answer, output));
+  parts.push(...attention(all, limit, output), ...remarks(answer, output));
   if (answer.observed) parts.push(wrap(OBSERVES, 0, output));
   output.write(`${parts.join('\n\n')}\n`);
 }
@@ -89,7 +87,7 @@ export async function apply(
   } catch (error) {
     if (error instanceof HandlerError) return failed(discovery, error, format, limit, output);
     if (error instanceof Error && isTransient(error)) {
-      const text = `The connection to AWS failed: ${sentence(error.message)} The full pass may be running. To see what is left:`;
+      const text = `The connection to AWS failed: ${sentence(error.message)} The full pass may be running. To see the changes that are left:`;
       throw new Failure(`${text}\n  ${discovery.suggest('plan')}`);
     }
     throw error;
@@ -99,9 +97,9 @@ export async function apply(
   return hasTrouble(answer) || (answer.observed && services(answer).some(isChange)) ? TROUBLE : IN_SYNC;
 }
 
-/** The answer of a failed invocation is only its error, so a dry run tells what is left to do. */
+/** The answer of a failed invocation is only its error, so a dry run shows the changes that are left. */
 async function failed(discovery: Discovery, error: HandlerError, format: Format, limit: number, output: Output) {
-  const text = `The full pass applied what it could, and failed: ${sentence(error.message)}`;
+  const text = `The full pass made the changes that it could, and failed: ${sentence(error.message)}`;
   output.note(`${wrap(text, 0, output)}\n\n`);
   const left = await readAll(discovery, output);
   if (format === 'table') show(left, 'would still change', limit, output);

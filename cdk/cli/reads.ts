@@ -1,4 +1,4 @@
-/** What `explain` reads from AWS besides the handler's answer. Each part says for itself when it cannot be read. */
+/** The reads of `explain` besides the handler's answer. A part that fails leaves the others. */
 import { DescribeServicesCommand, ECSClient, type Service as EcsService } from '@aws-sdk/client-ecs';
 import {
   DescribeLoadBalancersCommand,
@@ -86,8 +86,9 @@ async function ports(client: ElasticLoadBalancingV2Client, arn: string, groups: 
   }
   const all = listeners.map(async (listener) => {
     // The listeners of a network load balancer have no rules.
-    if (!/^HTTPS?$/.test(listener.Protocol ?? ''))
+    if (!/^HTTPS?$/.test(listener.Protocol ?? '')) {
       return port(listener, [{ Actions: listener.DefaultActions }], groups);
+    }
     const rules: Rule[] = [];
     for await (const page of paginateDescribeRules({ client }, { ListenerArn: listener.ListenerArn })) {
       rules.push(...(page.Rules ?? []));

@@ -1,4 +1,4 @@
-/** The handler's answer, and what it says about each service. Decides nothing that the handler did not decide. */
+/** The handler's answer, service by service. Decides nothing that the handler did not decide. */
 import { z } from 'zod';
 import { Failure } from './failure.js';
 
@@ -56,7 +56,7 @@ export interface Service {
 /** Control characters and those that change the direction of text. A terminal would obey them. */
 const CONTROLS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
-/** Text of AWS or of people without what a terminal would obey. */
+/** Text of AWS or of people without these characters. */
 export const printable = (text: string) => text.replace(CONTROLS, '\ufffd');
 
 export function parseAnswer(text: string): Answer {
@@ -111,7 +111,7 @@ export const isTrouble = ({ status }: Service) => (TROUBLE as readonly string[])
 /** Whether the run changed a name, or in a dry run would change it. */
 export const isChange = ({ status }: Service) => (CHANGES as readonly string[]).includes(status);
 
-/** What is wrong with an answer besides its services: failed reads, unreadable markers, full zones. */
+/** The problems of an answer besides its services: failed reads, unreadable markers, full zones. */
 export function problems({ readErrors, fullPass }: Answer): string[] {
   return [
     ...readErrors,

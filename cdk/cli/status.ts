@@ -1,6 +1,6 @@
-/** `status`: which services have which names, and what is not registered and why. */
+/** `status`: the services with their names, and those that are not registered, with reasons. */
 import type { Discovery } from './discovery.js';
-import { counts, diff, heading, list, names, services as counted, troubles } from './list.js';
+import { attention, counts, diff, heading, list, names, section, services as counted } from './list.js';
 import { type Output, csv, sentence, showing, wrap } from './output.js';
 import {
   type Answer,
@@ -26,7 +26,7 @@ export async function readAll(discovery: Discovery, output: Output, overrideDele
 
 const COLUMNS = ['service', 'name', 'zone', 'status', 'target', 'reason'] as const;
 
-/** Writes what programs read. Documented in docs/cli.md. */
+/** Writes JSON or CSV. Documented in docs/cli.md. */
 export function writeForPrograms(format: 'json' | 'csv', answer: Answer, all: Service[], output: Output): void {
   if (format === 'csv') {
     const rows = all.map((service) => COLUMNS.map((column) => service[column]));
@@ -46,7 +46,7 @@ export function writeForPrograms(format: 'json' | 'csv', answer: Answer, all: Se
   output.write(`${JSON.stringify(document, null, 2)}\n`);
 }
 
-/** Paragraphs about what does not belong to one service. */
+/** Paragraphs about problems and notes that do not belong to one service. */
 export function remarks(answer: Answer, output: Output): string[] {
   const paragraphs: string[] = [];
   const wrong = problems(answer);
@@ -86,13 +86,10 @@ export async function status(
     (trouble.length > 0 ? `; ${counts(trouble)}` : '') +
     (pending.length > 0 ? `; ${pending.length} about to change` : '') +
     (ignored.length > 0 ? `; ${ignored.length} without a name on purpose` : '');
-  const parts = [wrap(summary, 0, output), ...remarks(answer, output)];
-  if (trouble.length > 0) parts.push(`${heading('Needs attention', output)}\n${troubles(trouble, limit, output)}`);
+  const parts = [wrap(summary, 0, output), ...remarks(answer, output), ...attention(all, limit, output)];
   if (pending.length > 0) parts.push(`${heading('About to change', output)}\n${diff(pending, limit, output)}`);
   if (registered.length > 0) parts.push(`${heading('Registered', output)}\n${names(registered, limit, output)}`);
-  if (ignored.length > 0 && showAll) {
-    parts.push(`${heading('Without a name on purpose', output)}\n${troubles(ignored, limit, output)}`);
-  }
+  if (showAll) parts.push(...section('Without a name on purpose', ignored, limit, output));
   if (answer.observed) parts.push(wrap(OBSERVES, 0, output));
   else if (pending.length > 0) {
     const text =

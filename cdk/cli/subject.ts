@@ -1,4 +1,4 @@
-/** What an argument of `wait` and `explain` names. */
+/** The argument of `wait` and `explain`: a name or a service. */
 import { Failure } from './failure.js';
 import { type Service, ofName } from './report.js';
 
