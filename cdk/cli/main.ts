@@ -1,4 +1,5 @@
 /** The command line: arguments, exit statuses, and errors in words. */
+import { isIP } from 'node:net';
 import { createInterface } from 'node:readline/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
@@ -19,6 +20,14 @@ function seconds(value: string): number {
   const number = Number(value);
   if (!/^\d+$/.test(value) || number === 0) throw new InvalidArgumentError('Expected a whole number of seconds.');
   return number;
+}
+
+/** The address of a DNS resolver, with or without a port. */
+function resolver(value: string): string {
+  if (isIP(value.replace(/^\[(.*)\](:\d+)?$|^([\d.]+):\d+$/, '$1$3')) === 0) {
+    throw new InvalidArgumentError('Expected an IP address, such as 10.0.0.2 or 10.0.0.2:53.');
+  }
+  return value;
 }
 
 /** This process's terminal. */
@@ -125,10 +134,18 @@ export async function main(args: string[], output: Output = terminal()): Promise
     .argument('<subject>', 'a service in the form cluster/service, or a name such as orders.dev.internal')
     .argument('[environment]', 'a key of environments in cdk.json')
     .option('--timeout <seconds>', 'how long', seconds, 300)
-    .option('--dns', "wait until this machine's DNS resolver finds the name, too (inside the VPC)", false)
+    .addOption(
+      new Option('--dns [address]', "wait until this machine's DNS resolver, or another one, finds the name, too")
+        .argParser(resolver)
+        .default(false),
+    )
     .addHelpText('after', '\nExit status: 0 when it is registered, 1 if not. Nothing is written.')
     .action(
-      async (subject: string, environment: string | undefined, options: Place & { timeout: number; dns: boolean }) => {
+      async (
+        subject: string,
+        environment: string | undefined,
+        options: Place & { timeout: number; dns: string | boolean },
+      ) => {
         const { timeout, dns } = options;
         exitStatus = await wait(find(environment, options), subject, { timeoutSeconds: timeout, dns }, output);
       },

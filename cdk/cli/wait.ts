@@ -9,8 +9,8 @@ import { type Subject, findService, parseSubject, reconcileOf } from './subject.
 
 export interface WaitOptions {
   timeoutSeconds: number;
-  /** Whether this machine's DNS resolver has to find the name, too. */
-  dns: boolean;
+  /** The IP address of a DNS resolver that has to find the name, too, or `true` for this machine's own one. */
+  dns: string | boolean;
 }
 
 /** The time between two attempts. Each is a dry run, which reads the service, its load balancers and its name. */
@@ -21,9 +21,12 @@ const PAUSE_ALL_MS = 15_000;
 /** An attempt may take longer than the time that is left, but not much. */
 const SHORTEST_ATTEMPT_MS = 30_000;
 
-async function resolves(name: string): Promise<boolean> {
+/** Whether a DNS resolver finds an address of the name. */
+async function resolves(name: string, server: string | true): Promise<boolean> {
+  const resolver = new Resolver();
+  if (server !== true) resolver.setServers([server]);
   try {
-    return (await new Resolver().resolve(name)).length > 0;
+    return (await Promise.any([resolver.resolve4(name), resolver.resolve6(name)])).length > 0;
   } catch {
     return false;
   }
@@ -58,12 +61,13 @@ export async function wait(
       const answer = await discovery.invoke({ reconcile: reconcileOf(subject), dryRun: true }, timeout);
       const found = findService(services(answer), subject);
       if (found !== undefined && isRegistered(found) && (!('name' in wanted) || found.name === wanted.name)) {
-        if (!dns || (await resolves(found.name ?? ''))) {
+        if (dns === false || (await resolves(found.name ?? '', dns))) {
           const target = found.target ?? 'its load balancer';
           output.write(`${wrap(`${found.name ?? ''} leads to ${target} (${found.service})`, 0, output)}\n`);
           return 0;
         }
-        last = `${found.name ?? ''} is registered, but this machine's DNS resolver does not find it.`;
+        const resolver = dns === true ? "this machine's DNS resolver" : `the DNS resolver at ${dns}`;
+        last = `${found.name ?? ''} is registered, but ${resolver} does not find it.`;
       } else {
         last = lastReason(found, text, answer);
         if (answer.observed) {

@@ -750,6 +750,16 @@ describe('wait', () => {
     expect(described).toBe(1);
   });
 
+  test('waits until a DNS resolver finds the name, too', async () => {
+    answers = [answer([outcome('orders', 'unchanged')])];
+    // Nothing listens there.
+    const { status, stderr } = await run('wait dev/orders dev --timeout 1 --dns 127.0.0.1:1');
+    expect(status).toBe(1);
+    expect(stderr).toBe(
+      'dev/orders was not registered within 1 second. orders.dev.internal is\nregistered, but the DNS resolver at 127.0.0.1:1 does not find it.\n',
+    );
+  });
+
   test('ends at once if the mode is observe', async () => {
     answers = [answer([outcome('orders', 'registered')], { observed: true })];
     const { status, stderr } = await run('wait dev/orders dev');
@@ -834,6 +844,7 @@ describe('errors', () => {
       'status dev --output xml',
       'wait',
       'wait dev/web dev --timeout soon',
+      'wait dev/web dev --dns resolver.internal',
       'plan dev test',
     ]) {
       const { status, stderr } = await run(line);

@@ -35,7 +35,8 @@ pub(crate) async fn the_command_line_tool_waits_plans_applies_and_shows(
     let basket = balancer(system, operator, "cli-basket").await?;
 
     // It waits for a service that does not exist yet.
-    let wait = ["wait", "operator/orders", "operator", "--timeout", "120"];
+    let resolver = operator.resolver.address.to_string();
+    let wait = ["wait", "operator/orders", "operator", "--timeout", "120", "--dns", &resolver];
     let groups = [orders.target_group.as_str()];
     let create = system.aws.create_service("operator", "orders", &groups);
     let (waited, created) = tokio::join!(tool(system, &wait), create);
@@ -62,6 +63,9 @@ pub(crate) async fn the_command_line_tool_waits_plans_applies_and_shows(
         "{pending:?}"
     );
     ensure!(operator.resolver.query("basket.internal").await? == NoSuchName);
+    let late = ["wait", "basket.internal", "operator", "--timeout", "1"];
+    let late = tool(system, &late).await?;
+    ensure!(late.status == Some(1) && late.error.contains("has not made the change"), "{late:?}");
     let applied = tool(system, &["apply", "operator"]).await?;
     ensure!(applied.status == Some(0), "{applied:?}");
     operator.resolves("basket.internal", &cname(&basket)).await?;
