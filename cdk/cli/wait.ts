@@ -21,12 +21,14 @@ const PAUSE_ALL_MS = 15_000;
 /** An attempt may take longer than the time that is left, but not much. */
 const SHORTEST_ATTEMPT_MS = 30_000;
 
-/** Whether a DNS resolver finds an address of the name. */
+/** Whether a DNS resolver finds the name. One that knows only the zone answers with the CNAME alone. */
 async function resolves(name: string, server: string | true): Promise<boolean> {
   const resolver = new Resolver();
   if (server !== true) resolver.setServers([server]);
   try {
-    return (await Promise.any([resolver.resolve4(name), resolver.resolve6(name)])).length > 0;
+    return (
+      (await Promise.any([resolver.resolve4(name), resolver.resolve6(name), resolver.resolveCname(name)])).length > 0
+    );
   } catch {
     return false;
   }

@@ -342,6 +342,9 @@ export const mutations = [
   },
   {
     name: 'a marker whose record is missing written without the types of its records',
+    test: inLibrary(
+      'domain::plan::tests::a_marker_whose_record_is_missing_still_lists_its_type_when_it_becomes_contested',
+    ),
     edits: [
       [
         'domain/zone.rs',
