@@ -65,7 +65,10 @@ pub(crate) async fn the_command_line_tool_waits_plans_applies_and_shows(
     ensure!(operator.resolver.query("basket.internal").await? == NoSuchName);
     let late = ["wait", "basket.internal", "operator", "--timeout", "1"];
     let late = tool(system, &late).await?;
-    ensure!(late.status == Some(1) && late.error.contains("has not made the change"), "{late:?}");
+    ensure!(
+        late.status == Some(1) && late.error.contains("The handler has not made the"),
+        "{late:?}"
+    );
     let applied = tool(system, &["apply", "operator"]).await?;
     ensure!(applied.status == Some(0), "{applied:?}");
     operator.resolves("basket.internal", &cname(&basket)).await?;
