@@ -41,6 +41,7 @@ function environments(): Record<string, { region?: unknown }> {
   }
 }
 
+/** An environment, and the function that answers for it. */
 export class Discovery {
   /** The name of the environment, or of its function if only that is known. */
   readonly environment: string;

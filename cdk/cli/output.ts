@@ -16,6 +16,7 @@ export interface Output {
   progress: boolean;
   /** Asks a person who can answer, and returns whether the answer is yes. */
   confirm(question: string): Promise<boolean>;
+  /** Waits for some milliseconds. */
   sleep(ms: number): Promise<void>;
 }
 
@@ -25,7 +26,7 @@ const INDENT = 2;
 const NARROWEST = 10;
 
 /** The widths of columns that fit `width`: the widest ones give way first. */
-export function fit(natural: number[], width: number): number[] {
+function fit(natural: number[], width: number): number[] {
   const widths = [...natural];
   const total = () => widths.reduce((sum, one) => sum + one, 0) + GAP * (widths.length - 1);
   while (total() > width) {

@@ -13,6 +13,8 @@ import {
 import { ListResourceRecordSetsCommand, type ResourceRecordSet, Route53Client } from '@aws-sdk/client-route-53';
 import { printable } from './report.js';
 
+export type { EcsService };
+
 /** A part that was read, or the error in its place. */
 export type Read<T> = { value: T } | { error: string };
 
@@ -39,7 +41,7 @@ export interface Balancer {
 }
 
 /** The configuration of the SDK's clients. */
-export type Config = Record<string, string>;
+type Config = Record<string, string>;
 
 async function read<T>(part: () => Promise<T>): Promise<Read<T>> {
   try {
@@ -59,6 +61,13 @@ export function ecsService(config: Config, arn: string): Promise<Read<EcsService
     );
     return answer.services?.[0] ?? null;
   });
+}
+
+/** The target groups of a service and of its task sets. */
+export function groupsOf(service: EcsService | null): string[] {
+  const sets = service?.taskSets?.flatMap(({ loadBalancers = [] }) => loadBalancers) ?? [];
+  const all = [...(service?.loadBalancers ?? []), ...sets];
+  return [...new Set(all.flatMap(({ targetGroupArn }) => (targetGroupArn === undefined ? [] : [targetGroupArn])))];
 }
 
 /** The load balancers of target groups, with the hosts for which their listeners lead to these groups. */
@@ -99,7 +108,7 @@ async function ports(client: ElasticLoadBalancingV2Client, arn: string, groups: 
 }
 
 /** The rules of a listener that lead to one of `groups`. */
-export function port(listener: Listener, rules: Rule[], groups: Set<string>): Port {
+function port(listener: Listener, rules: Rule[], groups: Set<string>): Port {
   const leads = ({ Actions = [] }: Rule) =>
     Actions.some(({ TargetGroupArn, ForwardConfig }) => {
       const weighted = ForwardConfig?.TargetGroups?.filter(({ Weight }) => Weight !== 0) ?? [];
@@ -125,7 +134,7 @@ export function accepts({ hosts, hasRegex }: Route, name: string): boolean {
 }
 
 /** Whether a host name matches a pattern of a rule: `*` is any text, `?` any character. */
-export function matchesHost(name: string, pattern: string): boolean {
+function matchesHost(name: string, pattern: string): boolean {
   const escaped = pattern.toLowerCase().replace(/[.+^${}()|[\]\\]/g, '\\$&');
   return new RegExp(`^${escaped.replaceAll('*', '.*').replaceAll('?', '.')}$`).test(name);
 }
