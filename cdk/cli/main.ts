@@ -42,8 +42,9 @@ export function terminal(): Output {
     write: (text) => void stdout.write(text),
     note: (text) => void stderr.write(text),
     width: stdout.isTTY ? stdout.columns : 80,
-    colors: stdout.isTTY && pc.isColorSupported,
-    progress: stderr.isTTY,
+    // `isTTY` is undefined, not false, for a pipe. In CI, picocolors would colour pipes, too.
+    colors: (stdout.isTTY || Boolean(process.env.FORCE_COLOR)) && pc.isColorSupported,
+    progress: Boolean(stderr.isTTY),
     sleep: (ms) => delay(ms),
     confirm: async (question) => {
       if (!stdin.isTTY) {

@@ -877,6 +877,22 @@ describe('errors', () => {
     expect(error).toBe('');
   });
 
+  test.each([
+    { variables: { CI: 'true' }, colours: false },
+    { variables: { FORCE_COLOR: '1' }, colours: true },
+    { variables: { FORCE_COLOR: '1', NO_COLOR: '1' }, colours: false },
+  ])('a pipe gets colours only by FORCE_COLOR: $variables', async ({ variables, colours }) => {
+    answers = [answer([outcome('orders', 'unchanged')])];
+    const { CI: _ci, FORCE_COLOR: _force, NO_COLOR: _no, ...env } = process.env;
+    const command = [path.join(root, 'cdk/bin/ecs-discovery.mjs'), 'status', 'dev'];
+    const child = spawn(process.execPath, command, { cwd: root, env: { ...env, ...variables } });
+    let printed = '';
+    child.stdout.on('data', (chunk: Buffer) => (printed += chunk.toString()));
+    await new Promise((resolve) => child.on('close', resolve));
+    expect(printed).toContain('orders.dev.internal');
+    expect(printed.includes('\u001b[')).toBe(colours);
+  });
+
   test('the version is that of the package', async () => {
     expect(await run('--version')).toMatchObject({ status: 0, stdout: `${packageJson.version}\n` });
   });

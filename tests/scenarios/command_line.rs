@@ -18,6 +18,8 @@ struct Printed {
 async fn tool(system: &System, arguments: &[&str]) -> Result<Printed> {
     let mut command = system.aws.command("node");
     command.arg("cdk/bin/ecs-discovery.mjs").args(arguments);
+    // A pipe gets no colours in CI either.
+    command.env("CI", "true").env_remove("FORCE_COLOR");
     let ran = command.output().await.context("the tool did not start")?;
     Ok(Printed {
         status: ran.status.code(),
