@@ -92,7 +92,16 @@ export class Discovery {
     return ['npx ecs-discovery', command, ...this.given, ...options].join(' ');
   }
 
-  private async functionName(): Promise<string> {
+  /** The name of the function. It is read once, unless that fails. */
+  async functionName(): Promise<string> {
+    this.name ??= this.findFunction();
+    return this.name.catch((error: unknown) => {
+      this.name = undefined;
+      throw error;
+    });
+  }
+
+  private async findFunction(): Promise<string> {
     if (this.place.function !== undefined) return this.place.function;
     const stack = this.place.stack ?? '';
     const client = new CloudFormationClient(this.config());
@@ -124,11 +133,7 @@ export class Discovery {
    * @param timeoutMs how long a dry run may take
    */
   async invoke(command: Command, timeoutMs = TIMEOUT_MS): Promise<Answer> {
-    this.name ??= this.functionName();
-    const name = await this.name.catch((error: unknown) => {
-      this.name = undefined;
-      throw error;
-    });
+    const name = await this.functionName();
     const client = new LambdaClient({
       ...this.config(),
       ...(command.dryRun === true ? {} : { maxAttempts: 1 }),

@@ -44,7 +44,7 @@ export function terminal(): Output {
     width: stdout.isTTY ? stdout.columns : 80,
     // `isTTY` is undefined, not false, for a pipe. In CI, picocolors would colour pipes, too.
     colors: (stdout.isTTY || Boolean(process.env.FORCE_COLOR)) && pc.isColorSupported,
-    progress: Boolean(stderr.isTTY),
+    progress: stderr.isTTY,
     sleep: (ms) => delay(ms),
     confirm: async (question) => {
       if (!stdin.isTTY) {

@@ -1,19 +1,15 @@
 /** Tests of the command line tool, against a Lambda and a CloudFormation of this process. */
 import { spawn, spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, rmSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { main } from '../cli/main.js';
-import type { Output } from '../cli/output.js';
+import { beforeEach, describe, expect, test } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
 import { root } from './stacks.js';
+import { type AwsReply, run, serveAws } from './terminal.js';
 
 type Reply = Record<string, unknown> | ((command: Record<string, unknown>) => Record<string, unknown>);
 
-let server: Server;
 /** The answers of the function, in the order of the invocations. The last one repeats. */
 let answers: Reply[];
 /** The requests to the function. */
@@ -42,9 +38,9 @@ const elb = (action: string, result: string) =>
   `<${action}Response><${action}Result>${result}</${action}Result></${action}Response>`;
 
 /** The answer of an API other than Lambda and CloudFormation. */
-function other(target: string | string[] | undefined, url: string, text: string): string | undefined {
+function other(target: string, url: string, text: string): string | undefined {
   const form = new URLSearchParams(text);
-  if (String(target).endsWith('.DescribeServices')) {
+  if (target.endsWith('.DescribeServices')) {
     const { tags, ...service } = aws.service ?? {};
     const described = text.includes('"TAGS"') ? { ...service, tags } : service;
     return JSON.stringify({ services: aws.service === undefined ? [] : [described] });
@@ -103,39 +99,27 @@ const cloudFormationError = (code: string, message: string) => ({
   body: `<ErrorResponse><Error><Code>${code}</Code><Message>${message}</Message></Error></ErrorResponse>`,
 });
 
-beforeAll(async () => {
-  server = createServer((request, response) => {
-    let body = '';
-    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
-    request.on('end', () => {
-      const api = other(request.headers['x-amz-target'], request.url ?? '', body);
-      if (api !== undefined) {
-        response.writeHead(200).end(api);
-        return;
-      }
-      if (!request.url?.includes('/functions/')) {
-        described += 1;
-        response.writeHead(stack.status, { 'content-type': 'text/xml' }).end(stack.body);
-        return;
-      }
-      const command = JSON.parse(body) as Record<string, unknown>;
-      commands.push(command);
-      const next = answers.length > 1 ? answers.shift() : answers[0];
-      const reply = typeof next === 'function' ? next(command) : (next ?? {});
-      if ('throttled' in reply) {
-        response.writeHead(429, { 'x-amzn-errortype': 'TooManyRequestsException' }).end('{"Reason":"busy"}');
-      } else if ('functionError' in reply) {
-        response.writeHead(200, { 'x-amz-function-error': 'Unhandled' });
-        response.end(JSON.stringify({ errorType: 'handler', errorMessage: reply.functionError }));
-      } else response.writeHead(200).end(JSON.stringify(reply));
-    });
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+serveAws(({ target, url, body }): AwsReply => {
+  const api = other(target, url, body);
+  if (api !== undefined) return { body: api };
+  if (!url.includes('/functions/')) {
+    described += 1;
+    return { ...stack, headers: { 'content-type': 'text/xml' } };
+  }
+  const command = JSON.parse(body) as Record<string, unknown>;
+  commands.push(command);
+  const next = answers.length > 1 ? answers.shift() : answers[0];
+  const reply = typeof next === 'function' ? next(command) : (next ?? {});
+  if ('throttled' in reply) {
+    return { status: 429, headers: { 'x-amzn-errortype': 'TooManyRequestsException' }, body: '{"Reason":"busy"}' };
+  }
+  if ('functionError' in reply) {
+    const error = { errorType: 'handler', errorMessage: reply.functionError };
+    return { headers: { 'x-amz-function-error': 'Unhandled' }, body: JSON.stringify(error) };
+  }
+  return { body: JSON.stringify(reply) };
 });
-afterAll(() => {
-  server.close();
-  server.closeAllConnections();
-});
+
 beforeEach(() => {
   answers = [];
   commands = [];
@@ -164,33 +148,7 @@ beforeEach(() => {
       `<Value>"heritage=ecs-discovery,version=1,environment=dev,service=${ARN}orders,records=CNAME,contested"</Value>` +
       '</ResourceRecord></ResourceRecords></ResourceRecordSet>',
   };
-  vi.stubEnv('AWS_ENDPOINT_URL', `http://127.0.0.1:${(server.address() as AddressInfo).port}`);
-  vi.stubEnv('AWS_ACCESS_KEY_ID', 'k');
-  vi.stubEnv('AWS_SECRET_ACCESS_KEY', 's');
 });
-afterEach(() => {
-  vi.unstubAllEnvs();
-});
-
-/** Runs the tool in a terminal of 80 columns without colours. */
-async function run(line: string, confirm = false) {
-  let [stdout, stderr] = ['', ''];
-  const output: Output = {
-    write: (text) => void (stdout += text),
-    note: (text) => void (stderr += text),
-    width: 80,
-    colors: false,
-    progress: false,
-    confirm: () => Promise.resolve(confirm),
-    sleep: () => Promise.resolve(),
-  };
-  const status = await main(line.split(' '), output);
-  for (const text of `${stdout}\n${stderr}`.split('\n')) {
-    const isWrapped = !/json|csv/.test(line) && !stderr.startsWith('error: ');
-    if (isWrapped) expect(text.length, text).toBeLessThanOrEqual(80);
-  }
-  return { status, stdout, stderr };
-}
 
 const ARN = 'arn:aws:ecs:eu-west-1:111122223333:service/dev/';
 
@@ -883,9 +841,9 @@ describe('errors', () => {
     { variables: { FORCE_COLOR: '1', NO_COLOR: '1' }, colours: false },
   ])('a pipe gets colours only by FORCE_COLOR: $variables', async ({ variables, colours }) => {
     answers = [answer([outcome('orders', 'unchanged')])];
-    const { CI: _ci, FORCE_COLOR: _force, NO_COLOR: _no, ...env } = process.env;
+    const env = { ...process.env, CI: undefined, FORCE_COLOR: undefined, NO_COLOR: undefined, ...variables };
     const command = [path.join(root, 'cdk/bin/ecs-discovery.mjs'), 'status', 'dev'];
-    const child = spawn(process.execPath, command, { cwd: root, env: { ...env, ...variables } });
+    const child = spawn(process.execPath, command, { cwd: root, env });
     let printed = '';
     child.stdout.on('data', (chunk: Buffer) => (printed += chunk.toString()));
     await new Promise((resolve) => child.on('close', resolve));

@@ -158,23 +158,14 @@ async fn relay(deliverer: Arc<Deliverer>, withheld: Arc<Mutex<Withheld>>) {
     let mut seen: HashSet<String> = HashSet::new();
     let mut tasks = JoinSet::new();
     let since = SystemTime::now();
-    let mut first = true;
     loop {
         let mut events = Vec::new();
         for api in APIS {
             match deliverer.new_events(api, since, &mut seen).await {
-                Ok(new) => {
-                    if new.len() == MAX_EVENTS_PER_LOOKUP && !first {
-                        print_error(format!(
-                            "relay: {MAX_EVENTS_PER_LOOKUP} calls to {api} between two lookups; more may be lost"
-                        ));
-                    }
-                    events.extend(new);
-                }
+                Ok(new) => events.extend(new),
                 Err(error) => print_error(format!("relay: {error:#}")),
             }
         }
-        first &= events.is_empty();
         let events = withheld.lock().expect("no thread panics with the lock").deliverable(events);
         if !events.is_empty() {
             deliver_all(&deliverer, events, &mut tasks).await;
@@ -232,6 +223,32 @@ fn event(detail: &Value) -> Value {
     })
 }
 
+/// The details of the recorded calls that are not in `seen` yet, the oldest first. `lookup` returns the newest calls
+/// until a time, the newest first. MiniStack's LookupEvents has no token for the next page.
+async fn unseen(
+    seen: &mut HashSet<String>,
+    mut lookup: impl AsyncFnMut(Option<f64>) -> Result<Vec<Value>>,
+) -> Result<Vec<Value>> {
+    let mut details = Vec::new();
+    let mut until = None;
+    loop {
+        let page = lookup(until).await?;
+        let mut oldest_is_new = false;
+        for event in &page {
+            let id = event["EventId"].as_str().context("LookupEvents: an event has no id")?;
+            oldest_is_new = seen.insert(id.to_owned());
+            if oldest_is_new {
+                details.push(detail(event["CloudTrailEvent"].as_str().unwrap_or_default())?);
+            }
+        }
+        if !oldest_is_new || page.len() < MAX_EVENTS_PER_LOOKUP {
+            details.reverse();
+            return Ok(details);
+        }
+        until = page.last().and_then(|oldest| oldest["EventTime"].as_f64());
+    }
+}
+
 /// The detail of a recorded call. MiniStack does not find the name of a call in a form, which Elastic Load Balancing
 /// uses, and records the form's parameters instead.
 fn detail(recorded: &str) -> Result<Value> {
@@ -265,22 +282,21 @@ impl Deliverer {
         since: SystemTime,
         seen: &mut HashSet<String>,
     ) -> Result<Vec<Value>> {
-        let source = json!({
-            "AttributeKey": "EventSource",
-            "AttributeValue": format!("{api}.amazonaws.com"),
-        });
         let since = since.duration_since(UNIX_EPOCH)?.as_secs_f64();
-        let request = json!({"LookupAttributes": [source], "StartTime": since});
-        let answer = self.api.call(JsonService::CloudTrail, "LookupEvents", &request).await?;
-        let events = answer["Events"].as_array().into_iter().flatten().rev();
-        let mut details = Vec::new();
-        for event in events {
-            let id = event["EventId"].as_str().context("LookupEvents: an event has no id")?;
-            if seen.insert(id.to_owned()) {
-                details.push(detail(event["CloudTrailEvent"].as_str().unwrap_or_default())?);
+        // A rule receives no call that only reads.
+        let attributes = json!([
+            {"AttributeKey": "EventSource", "AttributeValue": format!("{api}.amazonaws.com")},
+            {"AttributeKey": "ReadOnly", "AttributeValue": "false"},
+        ]);
+        unseen(seen, async |until| {
+            let mut request = json!({"LookupAttributes": attributes, "StartTime": since});
+            if let Some(until) = until {
+                request["EndTime"] = until.into();
             }
-        }
-        Ok(details)
+            let mut page = self.api.call(JsonService::CloudTrail, "LookupEvents", &request).await?;
+            Ok(serde_json::from_value(page["Events"].take())?)
+        })
+        .await
     }
 
     async fn deliver(&self, detail: &Value, rules: &[EventRule]) -> Result<()> {
@@ -379,6 +395,30 @@ mod tests {
         let json =
             r#"{"eventName": "CreateService", "requestParameters": {"serviceName": "orders"}}"#;
         assert_eq!(detail(json).expect("it is valid")["eventName"], "CreateService");
+    }
+
+    #[tokio::test]
+    async fn more_calls_than_a_lookup_returns_are_all_found_once_and_in_order() {
+        let recorded = |at: u32| {
+            let detail = json!({"eventID": at.to_string()}).to_string();
+            // Some calls have the same time.
+            json!({"EventId": at.to_string(), "EventTime": f64::from(at / 3), "CloudTrailEvent": detail})
+        };
+        let mut seen = HashSet::new();
+        let mut lookups = 0;
+        for (all, new, expected) in [(170, 0..170, 4), (170, 0..0, 1), (260, 170..260, 2)] {
+            let found = unseen(&mut seen, async |until| {
+                lookups += 1;
+                let newest = (0..all).rev().map(recorded);
+                let page = newest.filter(|event| {
+                    until.is_none_or(|until| event["EventTime"].as_f64() <= Some(until))
+                });
+                Ok(page.take(MAX_EVENTS_PER_LOOKUP).collect())
+            });
+            let found = found.await.expect("the calls are valid");
+            let new: Vec<Value> = new.map(|at| json!({"eventID": at.to_string()})).collect();
+            assert_eq!((found, std::mem::take(&mut lookups)), (new, expected));
+        }
     }
 
     #[test]

@@ -1,0 +1,69 @@
+/** Runs the command line tool in the test's process, in a terminal of 80 columns without colours. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, vi } from 'vitest';
+import { main } from '../cli/main.js';
+import type { Output } from '../cli/output.js';
+
+/** Runs a command, and checks that its lines fit the terminal. */
+export async function run(line: string, confirm = false) {
+  let [stdout, stderr] = ['', ''];
+  const output: Output = {
+    write: (text) => void (stdout += text),
+    note: (text) => void (stderr += text),
+    width: 80,
+    colors: false,
+    progress: false,
+    confirm: () => Promise.resolve(confirm),
+    sleep: () => Promise.resolve(),
+  };
+  const status = await main(line.split(' '), output);
+  for (const text of `${stdout}\n${stderr}`.split('\n')) {
+    const isWrapped = !/json|csv/.test(line) && !stderr.startsWith('error: ');
+    if (isWrapped) expect(text.length, text).toBeLessThanOrEqual(80);
+  }
+  return { status, stdout, stderr };
+}
+
+/** A request to AWS. */
+export interface AwsRequest {
+  /** For example `AmazonSQS.ReceiveMessage`, or nothing if the API has no such header. */
+  target: string;
+  method: string;
+  url: string;
+  body: string;
+}
+
+/** An answer of AWS. */
+export interface AwsReply {
+  status?: number;
+  headers?: Record<string, string>;
+  body: string;
+}
+
+/** Answers the requests of each test of a file in place of AWS, on a free port of this machine. */
+export function serveAws(reply: (request: AwsRequest) => AwsReply): void {
+  const server = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+    request.on('end', () => {
+      const { url = '', method = '' } = request;
+      const target = String(request.headers['x-amz-target'] ?? '');
+      const answer = reply({ target, method, url, body });
+      response.writeHead(answer.status ?? 200, answer.headers).end(answer.body);
+    });
+  });
+  beforeAll(() => new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve)));
+  afterAll(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  beforeEach(() => {
+    vi.stubEnv('AWS_ENDPOINT_URL', `http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+    vi.stubEnv('AWS_ACCESS_KEY_ID', 'k');
+    vi.stubEnv('AWS_SECRET_ACCESS_KEY', 's');
+  });
+  afterEach(() => {
+    vi.unstubAllEnvs();
+  });
+}
