@@ -23,6 +23,9 @@ export interface Command {
 /** Lambda ends an invocation after at most 15 minutes. */
 const TIMEOUT_MS = 16 * 60_000;
 
+/** The handler refuses everything but requests for dry runs through this alias. `handler/src/domain/trigger.rs` has it, too. */
+const DRY_RUN_ALIAS = 'dry-run';
+
 const SETTINGS = 'cdk.json';
 
 /** An argument as a shell takes it. */
@@ -141,7 +144,12 @@ export class Discovery {
     });
     try {
       const { FunctionError, Payload } = await client.send(
-        new InvokeCommand({ FunctionName: name, Payload: JSON.stringify(command) }),
+        new InvokeCommand({
+          FunctionName: name,
+          // People who may only look have the permission for this alias.
+          ...(command.dryRun === true ? { Qualifier: DRY_RUN_ALIAS } : {}),
+          Payload: JSON.stringify(command),
+        }),
         { abortSignal: AbortSignal.timeout(timeoutMs) },
       );
       const text = Payload?.transformToString() ?? '';

@@ -12,8 +12,8 @@ import type { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import { ZONE_QUOTA } from './alarms.js';
-import { HANDLER_TIMEOUT } from './handler.js';
 import type { HandlerMetrics } from './metrics.js';
+import { unregisteredServices } from './queries.js';
 import type { VpcZone } from './zones.js';
 
 export interface DiscoveryDashboardProps {
@@ -24,16 +24,12 @@ export interface DiscoveryDashboardProps {
   readonly logGroup: LogGroup;
   readonly zones: readonly VpcZone[];
   readonly fullPassMinutes: number;
+  /** The minutes after which each service without its name is logged again at the latest. */
+  readonly repetitionMinutes: number;
   /** Whether the stack only observes, so that all of its runs are dry runs. */
   readonly observes: boolean;
   readonly runbookUrl: string;
 }
-
-/**
- * The longest time from a full pass to the outcomes of the next one, beyond the interval between them: the timeout of the
- * handler, which writes the outcomes at the end, and a minute for the delivery.
- */
-const FULL_PASS_DELAY = HANDLER_TIMEOUT.toMinutes() + 1;
 
 /** Shows which services have their names, how fast changes are applied, the reasons of failures, and the use of quotas. */
 export class DiscoveryDashboard extends Construct {
@@ -101,16 +97,7 @@ export class DiscoveryDashboard extends Construct {
           new LogQueryWidget({
             title: 'Services that are not registered, each with its latest reason since the last full pass',
             logGroupNames: [props.logGroup.logGroupName],
-            queryLines: [
-              'filter message = "outcome"',
-              // Nothing is logged when a service is right again. But each full pass logs the services that are not.
-              `filter toMillis(@timestamp) >= now() * 1000 - ${(props.fullPassMinutes + FULL_PASS_DELAY) * 60_000}`,
-              ...(props.observes ? [] : [String.raw`filter @message like /"dry_run":false/`]),
-              'stats latest(status) as latest_status, latest(name) as latest_name, latest(reason) as latest_reason, max(@timestamp) as seen by service',
-              'filter latest_status in ["conflict", "refused", "rejected", "invalid", "failed", "waiting"]',
-              'sort seen desc',
-              'limit 1000',
-            ],
+            queryLines: unregisteredServices(props.repetitionMinutes, props.observes),
             width: 24,
             height: 7,
           }),

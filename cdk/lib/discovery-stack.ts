@@ -1,4 +1,5 @@
 import { CfnOutput, CliCredentialsStackSynthesizer, DefaultStackSynthesizer, Stack } from 'aws-cdk-lib';
+import { ManagedPolicy } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import {
   applyPermissionsBoundary,
@@ -12,7 +13,8 @@ type DiscoveryCode = Pick<EcsServiceDiscoveryProps, 'handlerCode' | 'buildHandle
 /** A stack with service discovery for one environment. */
 export class DiscoveryStack extends Stack {
   constructor(scope: Construct, name: string, environment: Environment, code: DiscoveryCode = {}) {
-    const { account, region, bootstrapQualifier, bootstrapRoles, terminationProtection, ...options } = environment;
+    const { account, region, bootstrapQualifier, bootstrapRoles, terminationProtection, operatorPolicies, ...options } =
+      environment;
     const qualifier = bootstrapQualifier === undefined ? {} : { qualifier: bootstrapQualifier };
     super(scope, `EcsDiscovery-${name}`, {
       env: { account, region },
@@ -47,6 +49,15 @@ export class DiscoveryStack extends Stack {
       description: 'The queue of events for the handler. To retry events, move them here from the dead-letter queue',
       value: discovery.eventQueue.queueArn,
     });
+    if (operatorPolicies) {
+      const policy = (id: string, description: string) => {
+        const made = new ManagedPolicy(this, id, { description });
+        new CfnOutput(this, `${id}Arn`, { description, value: made.managedPolicyArn });
+        return made;
+      };
+      discovery.grantRead(policy('ReadPolicy', `Commands of ecs-discovery that change nothing in ${name}`));
+      discovery.grantOperate(policy('OperatePolicy', `All commands of ecs-discovery in ${name}`));
+    }
     for (const zone of discovery.zones) {
       new CfnOutput(this, `Zone${zone.vpcId.replace(/\W/g, '')}`, {
         description: `The hosted zone ${zone.name} of ${zone.vpcId}`,

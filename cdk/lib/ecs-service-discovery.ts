@@ -1,5 +1,5 @@
 import { Lazy, RemovalPolicy, Stack, Token } from 'aws-cdk-lib';
-import { PermissionsBoundary, ManagedPolicy } from 'aws-cdk-lib/aws-iam';
+import { type Grant, type IGrantable, ManagedPolicy, PermissionsBoundary } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import type { IFunction } from 'aws-cdk-lib/aws-lambda';
 import type { LogGroup } from 'aws-cdk-lib/aws-logs';
@@ -9,10 +9,12 @@ import { DiscoveryAlarms } from './alarms.js';
 import { DiscoveryDashboard } from './dashboard.js';
 import { DeadLetterQueue, EventQueue, EVENTS, LOAD_BALANCER_CALLS } from './delivery.js';
 import { type Discovery, type DiscoveryOptions, EnvironmentError, parseDiscovery, show } from './environment.js';
-import { Handler } from './handler.js';
+import { FULL_PASS_DELAY, Handler } from './handler.js';
 import { type Build, handlerCode } from './handler-code.js';
 import { Lifecycle } from './lifecycle.js';
 import { HandlerMetrics } from './metrics.js';
+import { Operators } from './operators.js';
+import { SavedQueries } from './queries.js';
 import { ApiCallTrail } from './trail.js';
 import { Triggers } from './triggers.js';
 import { ZonePermissions } from './zone-permissions.js';
@@ -69,6 +71,7 @@ export class EcsServiceDiscovery extends Construct {
   public readonly alarms: DiscoveryAlarms | undefined;
   /** What the full pass of the latest deployment did, like `212 unchanged, 1 conflict`. */
   public readonly fullPassSummary: string;
+  private readonly operators: Operators;
 
   constructor(scope: Construct, id: string, props: EcsServiceDiscoveryProps) {
     super(scope, id);
@@ -138,6 +141,10 @@ export class EcsServiceDiscovery extends Construct {
       const watched = { ...watch, discovery, handler: handler.function, firstFullPass: fullPass };
       this.alarms = new DiscoveryAlarms(this, 'Alarms', watched);
     }
+    const observes = discovery.mode === 'observe';
+    const repetitionMinutes = fullPassMinutes + FULL_PASS_DELAY;
+    const queries = { environment, logGroup: handler.logGroup, repetitionMinutes, observes };
+    new SavedQueries(this, 'Queries', queries);
     if (discovery.dashboard) {
       new DiscoveryDashboard(this, 'Dashboard', {
         ...watch,
@@ -145,16 +152,38 @@ export class EcsServiceDiscovery extends Construct {
         logGroup: handler.logGroup,
         zones: zones.distinct,
         fullPassMinutes,
-        observes: discovery.mode === 'observe',
+        repetitionMinutes,
+        observes,
         runbookUrl: discovery.runbookUrl,
       });
     }
 
+    this.operators = new Operators(stack, {
+      handler: handler.function,
+      dryRuns: handler.dryRuns,
+      logGroup: handler.logGroup,
+      zones: zones.distinct,
+      clusters: discovery.clusters,
+      eventQueue: events.queue,
+      loadBalancerCalls: loadBalancerCalls.queue,
+      deadLetterQueue,
+      encryptionKey,
+    });
     this.function = handler.function;
     this.logGroup = handler.logGroup;
     this.zones = zones.zones;
     this.deadLetterQueue = deadLetterQueue;
     this.eventQueue = events.queue;
+  }
+
+  /** Grants the permissions for the commands of `ecs-discovery` that change nothing, such as `status` and `doctor`. */
+  public grantRead(grantee: IGrantable): Grant {
+    return this.operators.grantRead(grantee);
+  }
+
+  /** Grants the permissions for all commands of `ecs-discovery`: those that change nothing, `apply` and `redrive`. */
+  public grantOperate(grantee: IGrantable): Grant {
+    return this.operators.grantOperate(grantee);
   }
 
   /** @throws EnvironmentError if another construct of the app makes something of which there can only be one */

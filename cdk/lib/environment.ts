@@ -282,6 +282,8 @@ const environment = object({
    * such a stack, deploy it with `false` first.
    */
   terminationProtection: z.boolean({ error: 'expected true or false' }).optional(),
+  /** Whether the stack has IAM policies for people who use the command line tool. */
+  operatorPolicies: z.boolean({ error: 'expected true or false' }).default(false),
 }).check(keptNamesNeedZones, topicNeedsAlarms);
 
 /** Where a stack is, as far as it is known at synthesis. */

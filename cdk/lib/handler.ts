@@ -2,7 +2,14 @@ import { createHash } from 'node:crypto';
 import { Duration, Intrinsic, type RemovalPolicy, Stack, Token, Validations } from 'aws-cdk-lib';
 import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
-import { Architecture, Function as LambdaFunction, type IFunction, Runtime } from 'aws-cdk-lib/aws-lambda';
+import {
+  Alias,
+  Architecture,
+  Function as LambdaFunction,
+  type IFunction,
+  LoggingFormat,
+  Runtime,
+} from 'aws-cdk-lib/aws-lambda';
 import { SqsDestination } from 'aws-cdk-lib/aws-lambda-destinations';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
@@ -19,6 +26,12 @@ import type { VpcZone } from './zones.js';
 export const HANDLER_TIMEOUT = Duration.minutes(14);
 
 /**
+ * The longest time from a full pass to the outcomes of the next one, beyond the interval between them: the timeout of the
+ * handler, which writes the outcomes at the end, and a minute for the delivery.
+ */
+export const FULL_PASS_DELAY = HANDLER_TIMEOUT.toMinutes() + 1;
+
+/**
  * The most characters of the configuration. Lambda allows 4,096 for all environment variables of a function, with their
  * names. The rest is for the name of the variable, the generation, and the id of the resource with the names, which has
  * up to 255 characters.
@@ -27,6 +40,9 @@ const CONFIGURATION_SIZE = 3_750;
 
 /** Stands for an id that is known only at deployment. The ids of VPCs and of zones have 21 characters. */
 const ID = 'x'.repeat(24);
+
+/** The handler refuses everything but requests for dry runs through this alias. `handler/src/domain/trigger.rs` has it, too. */
+export const DRY_RUN_ALIAS = 'dry-run';
 
 export interface HandlerProps {
   readonly environment: string;
@@ -46,6 +62,8 @@ export interface HandlerProps {
 /** The function that registers the services in the zones, with its role and its log group. */
 export class Handler extends Construct {
   public readonly function: IFunction;
+  /** The function, for dry runs only. */
+  public readonly dryRuns: IFunction;
   public readonly role: Role;
   public readonly logGroup: LogGroup;
   /**
@@ -98,6 +116,8 @@ export class Handler extends Construct {
       onFailure: new SqsDestination(props.deadLetterQueue),
       role: this.role,
       logGroup: this.logGroup,
+      // The handler writes JSON. With this, Lambda's own lines are JSON, too, and the log level can be chosen.
+      loggingFormat: LoggingFormat.JSON,
       environment: {
         DISCOVERY_CONFIG: jsonInParts(this, { ...configuration, generation, namesResource: props.namesResource }),
       },
@@ -107,6 +127,11 @@ export class Handler extends Construct {
       handler: 'bootstrap',
     });
     this.function = made;
+    this.dryRuns = new Alias(this, 'DryRuns', {
+      aliasName: DRY_RUN_ALIAS,
+      version: made.latestVersion,
+      description: 'Dry runs only, for people who may look but not change anything',
+    });
     const reason =
       'Lambda sends failed events to the on-failure destination, together with the response of the function.';
     Validations.of(made).acknowledge(

@@ -180,7 +180,7 @@ test('the dashboard shows every status that changes or needs attention', () => {
   expect(statuses.length).toBeGreaterThan(10);
   expect(shown.sort()).toEqual(statuses.filter((status) => !['unchanged', 'ignored'].includes(status)).sort());
 
-  const query = /latest_status in \[([^\]]*)\]/.exec(body)?.[1] ?? '';
+  const query = /latest_outcome in \[([^\]]*)\]/.exec(body)?.[1] ?? '';
   const queried = [...query.matchAll(/(\w+)/g)].map(([status]) => status);
   const succeeded = ['registered', 'updated', 'adopted', 'deregistered'];
   expect(queried.sort()).toEqual(shown.filter((status) => !succeeded.includes(status)).sort());
@@ -206,7 +206,7 @@ test.each([
       'filter message = "outcome"',
       `filter toMillis(@timestamp) >= now() * 1000 - ${minutes * 60_000}`,
       'filter @message like /"dry_run":false/',
-      'stats latest(status) as latest_status, latest(name) as latest_name, latest(reason) as latest_reason, max(@timestamp) as seen by service',
+      'stats latest(outcome) as latest_outcome, latest(dns_name) as latest_name, latest(reason) as latest_reason, max(@timestamp) as seen by ecs_service',
     ]);
   },
 );

@@ -107,6 +107,8 @@ serveAws(({ target, url, body }): AwsReply => {
     return { ...stack, headers: { 'content-type': 'text/xml' } };
   }
   const command = JSON.parse(body) as Record<string, unknown>;
+  // The function refuses a dry run through itself here, and everything else through the alias.
+  if (url.includes('Qualifier=dry-run') !== (command.dryRun === true)) return { status: 404, body: '{}' };
   commands.push(command);
   const next = answers.length > 1 ? answers.shift() : answers[0];
   const reply = typeof next === 'function' ? next(command) : (next ?? {});

@@ -37,6 +37,7 @@ describe('an environment', () => {
         register: 'all',
         deleteLimit: { free: 3, percent: 30 },
         bootstrapRoles: true,
+        operatorPolicies: false,
         adopt: true,
         delivery: 'direct',
         formerNames: [],

@@ -12,9 +12,10 @@ use crate::domain::deployment::{
     Action, Attributes, ResourceAnswer, ResourceEvent, achieved_nothing, summary,
 };
 use crate::domain::marker::Nonce;
-use crate::domain::report::{FullZone, LongNegativeTtl, Outcome, Report, Status, UnreadableMarker};
-use crate::domain::service::{ArnError, AwsLocation, HostedZoneId, ServiceArn};
-use crate::domain::trigger::{Message, Payload, Scope, Trigger, runs};
+use crate::domain::report::{Outcome, Report};
+use crate::domain::service::{ArnError, AwsLocation, HostedZoneId, ServiceArn, qualifier};
+use crate::domain::trigger::{DRY_RUN_ALIAS, Message, Payload, Scope, Trigger, runs};
+use crate::log;
 use crate::metrics::{self, Cause};
 use crate::reconcile::{Invocation, Reconciler};
 
@@ -101,7 +102,10 @@ pub async fn answer_until(
 ) -> Result<Answer, InvocationError> {
     let location = AwsLocation::of_function(function_arn)
         .inspect_err(|error| tracing::error!(error = %error, "invocation failed"))?;
-    let payload = Payload::read(payload, &location);
+    let mut payload = Payload::read(payload, &location);
+    if qualifier(function_arn) == Some(DRY_RUN_ALIAS) {
+        payload = payload.only_dry_runs();
+    }
     // Two invocations at the same time rarely start in the same microsecond of the day.
     let micros = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
     let nonce = Nonce::new(u64::try_from(micros).unwrap_or_default());
@@ -166,7 +170,7 @@ async fn run(
     scheduled_with: Option<&BTreeSet<ServiceArn>>,
 ) -> Report {
     let report = reconciler.run(trigger, invocation).await;
-    log(&report);
+    log::report(&report, trigger.services());
     let cause = Cause { since: trigger.since(), scheduled_with };
     metrics::record(&report, cause, SystemTime::now());
     report
@@ -265,76 +269,4 @@ fn failure(report: &Report) -> Option<InvocationError> {
     // A full zone affects every new service until somebody raises its quota, so the full pass is not complete.
     let full = report.full_pass.iter().flat_map(|full_pass| &full_pass.full_zones).next()?;
     Some(InvocationError::ZoneFull { zone: full.zone.clone(), reason: full.reason.clone() })
-}
-
-fn log(report: &Report) {
-    let environment = report.environment.as_str();
-    if let Some(reason) = &report.reason {
-        tracing::info!(environment, reason, "payload ignored");
-        return;
-    }
-    for reason in &report.read_errors {
-        tracing::error!(environment, reason, "read failed");
-    }
-    for note in &report.notes {
-        tracing::warn!(environment, note, "names stay");
-    }
-    for outcome in &report.outcomes {
-        log_outcome(environment, report.dry_run, outcome);
-    }
-    for marker in report.full_pass.iter().flat_map(|full_pass| &full_pass.unreadable_markers) {
-        let UnreadableMarker { name, zone, reason } = marker;
-        tracing::warn!(environment, %name, %zone, reason, "marker unreadable");
-    }
-    for long in report.full_pass.iter().flat_map(|full_pass| &full_pass.long_negative_ttls) {
-        let LongNegativeTtl { zone, seconds, command } = long;
-        tracing::warn!(environment, %zone, seconds, command, "negative TTL too long");
-    }
-    for FullZone { zone, reason } in
-        report.full_pass.iter().flat_map(|full_pass| &full_pass.full_zones)
-    {
-        tracing::error!(environment, %zone, reason, "zone full");
-    }
-    tracing::info!(
-        environment,
-        scope = ?report.scope,
-        dry_run = report.dry_run,
-        services = report.outcomes.len(),
-        created = report.changes.created,
-        deleted = report.changes.deleted,
-        ecs_calls = report.api_calls.ecs,
-        elb_calls = report.api_calls.elb,
-        route53_calls = report.api_calls.route53,
-        "run finished"
-    );
-}
-
-fn log_outcome(environment: &str, dry_run: bool, outcome: &Outcome) {
-    let Outcome { service, name, zone, status, target, reason, applied: _ } = outcome;
-    macro_rules! line {
-        ($level:ident) => {
-            tracing::$level!(
-                environment,
-                dry_run,
-                service = %service,
-                name = name.as_ref().map(tracing::field::display),
-                zone = zone.as_ref().map(tracing::field::display),
-                target = target.as_ref().map(tracing::field::display),
-                status = status.as_str(),
-                reason,
-                "outcome"
-            )
-        };
-    }
-    match status {
-        Status::Unchanged => {}
-        Status::Failed => line!(error),
-        Status::Conflict | Status::Invalid | Status::Refused | Status::Rejected => line!(warn),
-        Status::Registered
-        | Status::Updated
-        | Status::Adopted
-        | Status::Deregistered
-        | Status::Ignored
-        | Status::Waiting => line!(info),
-    }
 }

@@ -14,6 +14,7 @@ pub mod aws;
 pub mod domain;
 
 pub mod invocation;
+pub mod log;
 pub mod metrics;
 pub mod reconcile;
 mod turns;

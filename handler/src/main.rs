@@ -18,23 +18,17 @@ use handler::aws::sqs::Sqs;
 use handler::aws::{Aws, retries, timeouts};
 use handler::domain::config::{self, Config};
 use handler::invocation::answer;
+use handler::log;
 use handler::metrics::Metrics;
 use handler::reconcile::Reconciler;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
-use tracing::Instrument;
 
 // At most memory sizes Lambda gives a function a part of one processor, and a run mostly waits for AWS.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let started_at = std::time::SystemTime::now();
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_target(false)
-        .with_span_list(false)
-        .with_max_level(tracing::Level::INFO)
-        .init();
+    log::init(std::env::var(log::LEVEL_VARIABLE).ok().as_deref());
 
     let config = match Config::parse(std::env::var(config::VARIABLE).ok().as_deref()) {
         Ok(config) => config,
@@ -57,12 +51,10 @@ async fn main() -> ExitCode {
     let (reconciler, metrics) = (&reconciler, &metrics);
     let handle = |event: LambdaEvent<Box<RawValue>>| async move {
         let LambdaEvent { payload, context } = event;
-        let span = tracing::info_span!("invocation", request_id = context.request_id);
-        let answer =
-            answer(reconciler, &context.invoked_function_arn, context.deadline(), payload.get())
-                .instrument(span)
-                .await
-                .map_err(|error| diagnostic(error.kind(), &error));
+        let (function, deadline) = (&context.invoked_function_arn, context.deadline());
+        let answer = answer(reconciler, function, deadline, payload.get());
+        let answer = log::REQUEST_ID.scope(context.request_id.clone(), answer).await;
+        let answer = answer.map_err(|error| diagnostic(error.kind(), &error));
         metrics.write(std::io::stdout().lock());
         let answer = answer?;
         serde_json::to_value(answer).map_err(|error| diagnostic("Answer", &error))

@@ -2360,11 +2360,53 @@ async fn an_invocation_logs_each_outcome_and_the_numbers_of_its_run() {
     let (answer, log) = invoke(FUNCTION_ARN, time, one(), usual()).await;
     assert!(matches!(answer, Ok(Answer::Report(_))), "{answer:?}");
     assert_snapshot!(log, @r#"
-    INFO outcome environment="dev" dry_run=false service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders name=orders.internal zone=Z1 target=internal-orders-1.eu-west-1.elb.amazonaws.com status="registered"
-    INFO run finished environment="dev" scope=Service dry_run=false services=1 created=2 deleted=0 ecs_calls=2 elb_calls=2 route53_calls=2
+    INFO outcome environment="dev" dry_run=false ecs_service=arn:aws:ecs:eu-west-1:111122223333:service/dev/orders dns_name=orders.internal hosted_zone=Z1 target=internal-orders-1.eu-west-1.elb.amazonaws.com outcome="registered"
+    INFO run finished environment="dev" scope="service" dry_run=false services=1 created=2 deleted=0 ecs_calls=2 elb_calls=2 route53_calls=2
     "#);
     let (_, log) = invoke(FUNCTION_ARN, time, json!({"hello": "world"}), usual()).await;
     assert_snapshot!(log, @r#" INFO payload ignored environment="dev" reason="the payload is neither an EventBridge event nor a request such as {\"reconcile\":\"all\"}""#);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_alias_for_dry_runs_accepts_nothing_else() {
+    let function = format!("{FUNCTION_ARN}:dry-run");
+    let scope = async |function: &str, payload: Value| {
+        let time = Duration::from_secs(300);
+        match invoke(function, time, payload, usual()).await.0.expect("it succeeds") {
+            Answer::Report(report) => (report.scope.as_str(), report.dry_run, report.reason),
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut dry = one();
+    dry["dryRun"] = true.into();
+    assert_eq!(scope(&function, dry).await, ("service", true, None));
+    let refused = "the alias dry-run of the function only accepts requests with \"dryRun\": true";
+    let batch = serde_json::from_str(&queued(&[created().to_string()])).expect("JSON");
+    for payload in [one(), json!({"deregister": "all"}), created(), batch] {
+        assert_eq!(scope(&function, payload).await, ("none", false, Some(refused.to_owned())));
+    }
+    // Other qualifiers change nothing, and neither does a function with this name.
+    for function in [
+        format!("{FUNCTION_ARN}:live"),
+        "arn:aws:lambda:eu-west-1:111122223333:function:dry-run".to_owned(),
+    ] {
+        assert_eq!(scope(&function, one()).await, ("service", false, None));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_pass_logs_services_without_a_name_only_if_an_event_named_them() {
+    let schedule = json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}});
+    let texts = [created().to_string(), schedule.to_string()];
+    let both = queued(&texts);
+    let both = serde_json::from_str(&both).expect("JSON");
+    for (payload, lines) in [(created(), 1), (schedule, 0), (both, 1)] {
+        let express = with_fields(json!({"resourceManagementType": "ECS"}));
+        let (answer, log) = invoke(FUNCTION_ARN, Duration::from_secs(300), payload, express).await;
+        answer.expect("it succeeds");
+        assert!(log.contains("run finished"), "{log}");
+        assert_eq!(log.matches("outcome=\"ignored\"").count(), lines, "{log}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,10 +2,14 @@
 
 Its CloudFormation makes every hosted zone a public one, and deletes a zone together with its records. AWS makes a zone
 with VPCs private, and deletes no zone that has records of its users. So does this.
+
+A function that is invoked through an alias gets the ARN of the alias, as on AWS. MiniStack gives it its own.
+
+MiniStack has no saved queries of CloudWatch Logs Insights. They are accepted, and nothing is made.
 """
 
 from ministack.app import main
-from ministack.services import route53
+from ministack.services import lambda_svc, route53
 from ministack.services.cloudformation import provisioners
 
 ZONES = provisioners._RESOURCE_HANDLERS["AWS::Route53::HostedZone"]
@@ -27,6 +31,26 @@ def delete(zone_id, props):
         raise ValueError(body)
 
 
+effective = lambda_svc._effective_func_record_for_qualifier
+
+
+def effective_with_alias(func, qualifier):
+    record, config = effective(func, qualifier)
+    if config is not None and qualifier in func.get("aliases", {}):
+        config = {**config, "FunctionArn": func["aliases"][qualifier]["AliasArn"]}
+    return record, config
+
+
+def create_query(logical_id, props, stack_name):
+    return f"{stack_name}-{logical_id}", {"QueryDefinitionId": logical_id}
+
+
+lambda_svc._effective_func_record_for_qualifier = effective_with_alias
+provisioners._RESOURCE_HANDLERS["AWS::Logs::QueryDefinition"] = {
+    "create": create_query,
+    "update": lambda physical_id, *_: (physical_id, {"QueryDefinitionId": physical_id}),
+    "delete": lambda *_: None,
+}
 ZONES["create"] = create
 ZONES["delete"] = delete
 main()

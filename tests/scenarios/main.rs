@@ -702,6 +702,20 @@ async fn a_dry_run_writes_nothing(system: &System) -> Result<()> {
     ensure!(answer["dryRun"] == true && answer["changes"]["created"] == 2, "{answer}");
     let outcome = outcome_of(&answer, "dev", "rehearsed").context("no outcome")?;
     status(outcome, "registered", "")?;
+    // Who may only invoke the alias for dry runs cannot leave out the option.
+    let alias = format!("{}:dry-run", dev.discovery.function);
+    let through_alias = async |payload: &Value| {
+        let answer = system.aws.api.invoke(&alias, &payload.to_string()).await?;
+        answer.map_err(|error| anyhow::anyhow!(error))
+    };
+    let answer = through_alias(&payload).await?;
+    ensure!(answer["dryRun"] == true && answer["changes"]["created"] == 2, "{answer}");
+    let refused = through_alias(&json!({"reconcile": payload["reconcile"]})).await?;
+    ensure!(
+        refused["scope"] == "none"
+            && refused["reason"].as_str().is_some_and(|reason| reason.contains("dryRun")),
+        "{refused}"
+    );
     ensure!(system.aws.records(&dev.discovery.zone, "rehearsed.internal").await?.is_empty());
     Ok(())
 }
@@ -869,6 +883,11 @@ async fn the_messages_of_a_batch_become_one_run_and_an_unreadable_one_fails_alon
         let outcome = outcome_of(&answer["runs"][0], "dev", name).context("no outcome")?;
         status(outcome, "unchanged", "")?;
     }
+    // Each line has the id of the request.
+    let lines = system.aws.log_lines(&dev.discovery.log_group, 0).await?;
+    let line = lines.iter().find(|line| line["message"] == "message unreadable");
+    let line = line.context("the message is not in the log")?;
+    ensure!(line["request_id"].as_str().is_some_and(|id| id.len() == 36), "{line}");
     Ok(())
 }
 

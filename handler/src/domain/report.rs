@@ -169,6 +169,20 @@ pub enum ReportScope {
     None,
 }
 
+impl ReportScope {
+    /// The text in the answer, for example `all`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ReportScope::Service => "service",
+            ReportScope::All => "all",
+            ReportScope::Deregister => "deregister",
+            ReportScope::Zones => "zones",
+            ReportScope::NegativeTtl => "negativeTtl",
+            ReportScope::None => "none",
+        }
+    }
+}
+
 /// The answer to an invocation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

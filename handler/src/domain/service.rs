@@ -36,6 +36,11 @@ impl AwsLocation {
     }
 }
 
+/// The alias or the version at the end of a function's ARN.
+pub fn qualifier(function_arn: &str) -> Option<&str> {
+    function_arn.split(':').nth(7)
+}
+
 /// The identity of a service: the long form of its ARN, also for services that have the short form
 /// (`service/<name>`) from before 2018.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -340,6 +345,14 @@ mod tests {
         {
             assert!(AwsLocation::of_function(&format!("arn:aws:{other}")).is_err(), "{other}");
         }
+    }
+
+    #[test]
+    fn the_qualifier_is_the_part_behind_the_name_of_the_function() {
+        let arn = "arn:aws:lambda:eu-west-1:111122223333:function:dry-run";
+        assert_eq!(qualifier(arn), None);
+        assert_eq!(qualifier(&format!("{arn}:7")), Some("7"));
+        assert_eq!(qualifier("nonsense"), None);
     }
 
     proptest! {

@@ -24,6 +24,27 @@ pub enum Payload {
     Batch(Vec<Message>),
 }
 
+/// The alias of the function through which it makes dry runs only, for people who may look but not change anything.
+pub const DRY_RUN_ALIAS: &str = "dry-run";
+
+impl Payload {
+    /// Refuses everything except requests for dry runs.
+    pub fn only_dry_runs(self) -> Payload {
+        match &self {
+            Payload::One(
+                Trigger::Reconcile { options, .. } | Trigger::Deregister { options, .. },
+            ) if options.dry_run => self,
+            Payload::One(Trigger::Unreadable { .. }) => self,
+            _ => Payload::One(Trigger::Unreadable {
+                reason: format!(
+                    "the alias {DRY_RUN_ALIAS} of the function only accepts requests with \
+                     \"dryRun\": true"
+                ),
+            }),
+        }
+    }
+}
+
 /// A message of an SQS batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {

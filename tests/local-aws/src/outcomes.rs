@@ -47,6 +47,20 @@ pub fn outcome_text(outcome: &Value, dry_run: bool) -> String {
     format!("{status:<13} {name}{target}{reason}")
 }
 
+/// An outcome of the handler's log with the names that it has in the handler's answer.
+pub fn logged_outcome(entry: &Value) -> Value {
+    let mut outcome = entry.clone();
+    for (logged, answered) in [
+        ("ecs_service", "service"),
+        ("dns_name", "name"),
+        ("hosted_zone", "zone"),
+        ("outcome", "status"),
+    ] {
+        outcome[answered] = outcome[logged].take();
+    }
+    outcome
+}
+
 /// Turns entries of the handlers' logs into lines for the terminal.
 #[derive(Debug, Default)]
 pub struct OutcomeStream {
@@ -70,7 +84,8 @@ impl OutcomeStream {
         let environment = entry["environment"].as_str().unwrap_or_default().to_owned();
         match entry["message"].as_str()? {
             "outcome" => {
-                self.unfinished.entry(environment).or_default().push(entry.clone());
+                let outcome = logged_outcome(entry);
+                self.unfinished.entry(environment).or_default().push(outcome);
                 None
             }
             "run finished" => {
@@ -114,7 +129,7 @@ impl OutcomeStream {
 }
 
 /// The scope of a full pass in the message "run finished".
-const FULL_PASS: &str = "All";
+const FULL_PASS: &str = "all";
 
 /// The time and the environment of a log entry.
 fn prefix(entry: &Value) -> String {
@@ -159,8 +174,8 @@ mod tests {
         json!({
             "timestamp": "2026-11-01T12:00:05.123456Z", "level": "INFO", "message": "outcome",
             "environment": "dev", "dry_run": false,
-            "service": format!("arn:aws:ecs:eu-central-2:000000000000:service/{cluster}/{service}"),
-            "status": status,
+            "ecs_service": format!("arn:aws:ecs:eu-central-2:000000000000:service/{cluster}/{service}"),
+            "outcome": status,
         })
     }
 
@@ -187,9 +202,9 @@ mod tests {
     #[test]
     fn an_outcome_fits_the_terminal() {
         let mut registered = outcome("dev", "orders", "registered");
-        registered["name"] = "orders.internal".into();
+        registered["dns_name"] = "orders.internal".into();
         registered["target"] = TARGET.into();
-        let text = check(&[registered, finished("Service")]);
+        let text = check(&[registered, finished("service")]);
         assert_eq!(
             text,
             format!("  12:00:05 dev   registered    orders.internal\n{:19}→ {TARGET}", "")
@@ -202,7 +217,7 @@ mod tests {
         let mut waiting = outcome("dev", "early", "waiting");
         waiting["reason"] = format!("the target group has no load balancer yet: {GROUP}").into();
         assert_eq!(
-            check(&[waiting, finished("Service")]),
+            check(&[waiting, finished("service")]),
             format!(
                 "  12:00:05 dev   waiting       early: the target group has no load balancer yet:\n\
                  {:19}{GROUP}",
@@ -221,16 +236,19 @@ mod tests {
             ("deregistered", "would be deregistered orders"),
             ("conflict", "conflict      orders"),
         ] {
-            assert_eq!(outcome_text(&outcome("dev", "orders", status), true), expected);
+            assert_eq!(
+                outcome_text(&logged_outcome(&outcome("dev", "orders", status)), true),
+                expected
+            );
         }
         assert_eq!(
-            outcome_text(&outcome("dev", "orders", "registered"), false),
+            outcome_text(&logged_outcome(&outcome("dev", "orders", "registered")), false),
             "registered    orders"
         );
         let mut logged = outcome("dev", "orders", "registered");
         logged["dry_run"] = true.into();
         assert!(
-            check(&[logged, finished("Service")]).ends_with("dev   would be registered orders")
+            check(&[logged, finished("service")]).ends_with("dev   would be registered orders")
         );
     }
 
@@ -238,14 +256,14 @@ mod tests {
     fn services_of_other_environments_are_left_out() {
         let mut foreign = outcome("prod", "orders", "ignored");
         foreign["reason"] = "the cluster prod does not belong to this environment".into();
-        assert_eq!(check(&[foreign, finished("Service")]), "");
+        assert_eq!(check(&[foreign, finished("service")]), "");
     }
 
     #[test]
     fn an_environment_that_was_deployed_later_is_shown() {
         let mut later = outcome("other", "orders", "registered");
         later["environment"] = "other".into();
-        let mut end = finished("Service");
+        let mut end = finished("service");
         end["environment"] = "other".into();
         assert_eq!(check(&[later, end]), "  12:00:05 other registered    orders");
     }
@@ -258,7 +276,7 @@ mod tests {
         assert_eq!(
             check(&[
                 conflict.clone(),
-                finished("Service"),
+                finished("service"),
                 conflict.clone(),
                 finished(FULL_PASS),
                 changed,
@@ -270,7 +288,7 @@ mod tests {
             )
         );
         let repeated =
-            check(&[conflict.clone(), finished("Service"), conflict, finished("Service")]);
+            check(&[conflict.clone(), finished("service"), conflict, finished("service")]);
         assert_eq!(repeated.lines().count(), 2, "an event is shown each time");
     }
 

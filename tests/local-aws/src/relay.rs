@@ -223,30 +223,23 @@ fn event(detail: &Value) -> Value {
     })
 }
 
-/// The details of the recorded calls that are not in `seen` yet, the oldest first. `lookup` returns the newest calls
-/// until a time, the newest first. MiniStack's LookupEvents has no token for the next page.
-async fn unseen(
+/// Adds the details of the calls of a page that are not in `seen` yet to `details`, the newest first. If older ones may be
+/// missing, returns the time of the oldest.
+fn take_unseen(
+    page: &[Value],
     seen: &mut HashSet<String>,
-    mut lookup: impl AsyncFnMut(Option<f64>) -> Result<Vec<Value>>,
-) -> Result<Vec<Value>> {
-    let mut details = Vec::new();
-    let mut until = None;
-    loop {
-        let page = lookup(until).await?;
-        let mut oldest_is_new = false;
-        for event in &page {
-            let id = event["EventId"].as_str().context("LookupEvents: an event has no id")?;
-            oldest_is_new = seen.insert(id.to_owned());
-            if oldest_is_new {
-                details.push(detail(event["CloudTrailEvent"].as_str().unwrap_or_default())?);
-            }
+    details: &mut Vec<Value>,
+) -> Result<Option<f64>> {
+    let mut oldest = None;
+    for event in page {
+        let id = event["EventId"].as_str().context("LookupEvents: an event has no id")?;
+        oldest = None;
+        if seen.insert(id.to_owned()) {
+            details.push(detail(event["CloudTrailEvent"].as_str().unwrap_or_default())?);
+            oldest = event["EventTime"].as_f64();
         }
-        if !oldest_is_new || page.len() < MAX_EVENTS_PER_LOOKUP {
-            details.reverse();
-            return Ok(details);
-        }
-        until = page.last().and_then(|oldest| oldest["EventTime"].as_f64());
     }
+    Ok(oldest.filter(|_| page.len() == MAX_EVENTS_PER_LOOKUP))
 }
 
 /// The detail of a recorded call. MiniStack does not find the name of a call in a form, which Elastic Load Balancing
@@ -288,15 +281,17 @@ impl Deliverer {
             {"AttributeKey": "EventSource", "AttributeValue": format!("{api}.amazonaws.com")},
             {"AttributeKey": "ReadOnly", "AttributeValue": "false"},
         ]);
-        unseen(seen, async |until| {
-            let mut request = json!({"LookupAttributes": attributes, "StartTime": since});
-            if let Some(until) = until {
-                request["EndTime"] = until.into();
-            }
-            let mut page = self.api.call(JsonService::CloudTrail, "LookupEvents", &request).await?;
-            Ok(serde_json::from_value(page["Events"].take())?)
-        })
-        .await
+        let mut request = json!({"LookupAttributes": attributes, "StartTime": since});
+        let mut details = Vec::new();
+        loop {
+            let answer = self.api.call(JsonService::CloudTrail, "LookupEvents", &request).await?;
+            let page = answer["Events"].as_array().context("LookupEvents returned no events")?;
+            // MiniStack's LookupEvents has no token for the next page.
+            let Some(until) = take_unseen(page, seen, &mut details)? else { break };
+            request["EndTime"] = until.into();
+        }
+        details.reverse();
+        Ok(details)
     }
 
     async fn deliver(&self, detail: &Value, rules: &[EventRule]) -> Result<()> {
@@ -397,27 +392,31 @@ mod tests {
         assert_eq!(detail(json).expect("it is valid")["eventName"], "CreateService");
     }
 
-    #[tokio::test]
-    async fn more_calls_than_a_lookup_returns_are_all_found_once_and_in_order() {
+    #[test]
+    fn more_calls_than_a_lookup_returns_are_all_found_once_and_in_order() {
         let recorded = |at: u32| {
             let detail = json!({"eventID": at.to_string()}).to_string();
             // Some calls have the same time.
             json!({"EventId": at.to_string(), "EventTime": f64::from(at / 3), "CloudTrailEvent": detail})
         };
         let mut seen = HashSet::new();
-        let mut lookups = 0;
-        for (all, new, expected) in [(170, 0..170, 4), (170, 0..0, 1), (260, 170..260, 2)] {
-            let found = unseen(&mut seen, async |until| {
-                lookups += 1;
-                let newest = (0..all).rev().map(recorded);
-                let page = newest.filter(|event| {
-                    until.is_none_or(|until| event["EventTime"].as_f64() <= Some(until))
-                });
-                Ok(page.take(MAX_EVENTS_PER_LOOKUP).collect())
-            });
-            let found = found.await.expect("the calls are valid");
-            let new: Vec<Value> = new.map(|at| json!({"eventID": at.to_string()})).collect();
-            assert_eq!((found, std::mem::take(&mut lookups)), (new, expected));
+        for (all, new, lookups) in [(170, 0..170, 4), (170, 0..0, 1), (260, 170..260, 2)] {
+            let (mut details, mut until) = (Vec::new(), f64::MAX);
+            for lookup in 1.. {
+                let calls = (0..all).rev().map(recorded);
+                let page = calls.filter(|call| call["EventTime"].as_f64() <= Some(until));
+                let page: Vec<Value> = page.take(MAX_EVENTS_PER_LOOKUP).collect();
+                match take_unseen(&page, &mut seen, &mut details).expect("the calls are valid") {
+                    Some(oldest) => until = oldest,
+                    None => {
+                        assert_eq!(lookup, lookups);
+                        break;
+                    }
+                }
+            }
+            let found = details.iter().rev().cloned();
+            let new = new.map(|at| json!({"eventID": at.to_string()}));
+            assert_eq!(found.collect::<Vec<_>>(), new.collect::<Vec<_>>());
         }
     }
 

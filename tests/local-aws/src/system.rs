@@ -13,6 +13,7 @@ use crate::api::JsonService;
 use crate::deploy::{self, Network};
 use crate::fixtures::LocalEnvironment;
 use crate::ministack::LocalAws;
+use crate::outcomes;
 use crate::relay::{DeliveredEvent, Relay};
 use crate::resolver::{DnsAnswer, Resolver};
 
@@ -190,8 +191,8 @@ impl LocalEnvironment {
     async fn logged_outcome(&self, aws: &LocalAws, since_ms: i64, service: &str) -> Result<Value> {
         loop {
             let lines = aws.log_lines(&self.discovery.log_group, since_ms).await?;
-            let outcomes: Vec<Value> =
-                lines.into_iter().filter(|line| line["message"] == "outcome").collect();
+            let outcomes = lines.iter().filter(|line| line["message"] == "outcome");
+            let outcomes: Vec<Value> = outcomes.map(outcomes::logged_outcome).collect();
             let answer = json!({ "outcomes": outcomes });
             if let Some(outcome) = outcome_of(&answer, &self.network.cluster, service) {
                 return Ok(outcome.clone());

@@ -1,0 +1,112 @@
+import { Stack } from 'aws-cdk-lib';
+import { Grant, type IGrantable } from 'aws-cdk-lib/aws-iam';
+import type { IKey } from 'aws-cdk-lib/aws-kms';
+import type { IFunction } from 'aws-cdk-lib/aws-lambda';
+import type { ILogGroup } from 'aws-cdk-lib/aws-logs';
+import type { IQueue } from 'aws-cdk-lib/aws-sqs';
+import type { VpcZone } from './zones.js';
+
+/** What the command line tool reads and changes. */
+export interface OperatorsProps {
+  readonly handler: IFunction;
+  /** The handler, for dry runs only. */
+  readonly dryRuns: IFunction;
+  readonly logGroup: ILogGroup;
+  readonly zones: readonly VpcZone[];
+  readonly clusters: readonly string[];
+  readonly eventQueue: IQueue;
+  readonly loadBalancerCalls: IQueue;
+  readonly deadLetterQueue: IQueue;
+  readonly encryptionKey: IKey | undefined;
+}
+
+type Statement = readonly [
+  actions: string[],
+  resources: string[],
+  conditions?: Record<string, Record<string, unknown>>,
+];
+
+/** The permissions of people and pipelines that use the command line tool. */
+export class Operators {
+  constructor(
+    private readonly stack: Stack,
+    private readonly props: OperatorsProps,
+  ) {}
+
+  /** Every command that changes nothing. */
+  grantRead(grantee: IGrantable): Grant {
+    return grant(grantee, this.reads());
+  }
+
+  /** The commands that change something, too. */
+  grantOperate(grantee: IGrantable): Grant {
+    const { handler, deadLetterQueue, eventQueue, encryptionKey } = this.props;
+    const changes: Statement[] = [
+      [['lambda:InvokeFunction'], [handler.functionArn]],
+      [
+        [
+          'sqs:ReceiveMessage',
+          'sqs:ChangeMessageVisibility',
+          'sqs:DeleteMessage',
+          'sqs:StartMessageMoveTask',
+          'sqs:ListMessageMoveTasks',
+          'sqs:CancelMessageMoveTask',
+        ],
+        [deadLetterQueue.queueArn],
+      ],
+      [['sqs:SendMessage'], [eventQueue.queueArn]],
+    ];
+    if (encryptionKey !== undefined) {
+      const queue = { 'kms:EncryptionContext:aws:sqs:arn': this.stack.formatArn({ service: 'sqs', resource: '*' }) };
+      const actions = ['kms:Decrypt', 'kms:GenerateDataKey'];
+      changes.push([actions, [encryptionKey.keyArn], { StringLike: queue }]);
+    }
+    return grant(grantee, [...this.reads(), ...changes]);
+  }
+
+  private reads(): Statement[] {
+    const { stack, props } = this;
+    const arn = (service: string, resource: string) => stack.formatArn({ service, resource });
+    const zones = props.zones.map(({ hostedZoneId }) => `arn:${stack.partition}:route53:::hostedzone/${hostedZoneId}`);
+    const queues = [props.eventQueue, props.loadBalancerCalls, props.deadLetterQueue];
+    return [
+      [['lambda:InvokeFunction'], [props.dryRuns.functionArn]],
+      [['cloudformation:DescribeStacks'], [stack.stackId]],
+      [
+        ['lambda:GetFunctionConfiguration', 'lambda:GetFunctionEventInvokeConfig', 'lambda:GetFunctionConcurrency'],
+        [props.handler.functionArn],
+      ],
+      [['ecs:DescribeServices'], props.clusters.map((glob) => arn('ecs', `service/${glob}/*`))],
+      [['route53:GetHostedZone', 'route53:GetHostedZoneLimit', 'route53:ListResourceRecordSets'], zones],
+      [['logs:StartQuery', 'logs:FilterLogEvents'], [props.logGroup.logGroupArn]],
+      [['sqs:GetQueueUrl', 'sqs:GetQueueAttributes'], queues.map((queue) => queue.queueArn)],
+      [['events:DescribeRule', 'events:ListRuleNamesByTarget'], [arn('events', 'rule/*')]],
+      // The trail may belong to another region, or to the management account of the organization.
+      [
+        ['cloudtrail:GetTrailStatus', 'cloudtrail:GetEventSelectors'],
+        [`arn:${stack.partition}:cloudtrail:*:*:trail/*`],
+      ],
+      // None of these calls supports resources.
+      [
+        [
+          'cloudtrail:DescribeTrails',
+          'elasticloadbalancing:DescribeListeners',
+          'elasticloadbalancing:DescribeLoadBalancers',
+          'elasticloadbalancing:DescribeRules',
+          'elasticloadbalancing:DescribeTargetGroups',
+          'lambda:ListEventSourceMappings',
+          'logs:GetQueryResults',
+          'logs:StopQuery',
+        ],
+        ['*'],
+      ],
+    ];
+  }
+}
+
+function grant(grantee: IGrantable, statements: readonly Statement[]): Grant {
+  const grants = statements.map(([actions, resourceArns, conditions]) =>
+    Grant.addToPrincipal({ grantee, actions, resourceArns, ...(conditions === undefined ? {} : { conditions }) }),
+  );
+  return grants.reduce((all, one) => all.combine(one));
+}
