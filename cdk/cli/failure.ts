@@ -1,4 +1,6 @@
 /** Failures that a person can repair, in words, instead of a stack trace. */
+import { type Output, wrap } from './output.js';
+import { printable } from './printable.js';
 
 /** A failure with a complete explanation. */
 export class Failure extends Error {}
@@ -38,4 +40,11 @@ export function describe(error: unknown, region: string | undefined): string {
     return `AWS could not be reached in ${region ?? 'the configured region'}: ${message}`;
   }
   return `${name}: ${message}`;
+}
+
+/** The same, in lines that fit the terminal. A line with a command stays whole, so that it can be copied. */
+export function inWords(error: unknown, region: string | undefined, output: Output): string {
+  const lines = printable(describe(error, region)).split('\n');
+  const wrapped = lines.map((line) => (line.startsWith('  ') ? line : wrap(line, 0, output)));
+  return `${wrapped.join('\n')}\n`;
 }

@@ -7,12 +7,12 @@ import pc from 'picocolors';
 import packageJson from '../../package.json' with { type: 'json' };
 import { Discovery, type Place } from './discovery.js';
 import { explain } from './explain.js';
-import { describe } from './failure.js';
-import { type Output, wrap } from './output.js';
+import { inWords } from './failure.js';
+import type { Output } from './output.js';
 import { apply, plan } from './plan.js';
-import { printable } from './report.js';
 import { type Format, status } from './status.js';
 import { wait } from './wait.js';
+import { watch } from './watch.js';
 
 type ListOptions = Place & { output: Format; json: boolean; all: boolean };
 
@@ -102,9 +102,17 @@ export async function main(args: string[], output: Output = terminal()): Promise
   const format = ({ json, output: format }: ListOptions): Format => (json ? 'json' : format);
 
   lists('status', 'which services have which names, and what is not registered and why')
+    .addOption(
+      new Option('--watch [seconds]', 'show it again every 30 seconds, or as often as you say, until Ctrl-C')
+        .argParser(seconds)
+        .preset('30'),
+    )
     .addHelpText('after', '\nExit status: 0 if nothing needs attention, otherwise 1. Nothing is written.')
-    .action(async (environment: string | undefined, options: ListOptions) => {
-      exitStatus = await status(find(environment, options), { ...options, format: format(options) }, output);
+    .action(async (environment: string | undefined, options: ListOptions & { watch?: number }) => {
+      const discovery = find(environment, options);
+      const show = (to: Output) => status(discovery, { ...options, format: format(options) }, to);
+      if (options.watch === undefined) exitStatus = await show(output);
+      else await watch(show, options.watch, output);
     });
   lists('plan', 'what a full pass would change now')
     .addHelpText('after', '\nExit status: 0 in sync, 2 changes pending, 1 trouble. Nothing is written.')
@@ -157,10 +165,7 @@ export async function main(args: string[], output: Output = terminal()): Promise
     return exitStatus;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode;
-    const lines = printable(describe(error, region)).split('\n');
-    // A line with a command stays whole, so that it can be copied.
-    const wrapped = lines.map((line) => (line.startsWith('  ') ? line : wrap(line, 0, output)));
-    output.note(`${wrapped.join('\n')}\n`);
+    output.note(inWords(error, region, output));
     return 1;
   }
 }

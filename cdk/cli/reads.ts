@@ -11,7 +11,7 @@ import {
   paginateDescribeRules,
 } from '@aws-sdk/client-elastic-load-balancing-v2';
 import { ListResourceRecordSetsCommand, type ResourceRecordSet, Route53Client } from '@aws-sdk/client-route-53';
-import { printable } from './report.js';
+import { printable } from './printable.js';
 
 export type { EcsService };
 

@@ -1,6 +1,8 @@
 /** The handler's answer, service by service. Decides nothing that the handler did not decide. */
+import { gunzipSync } from 'node:zlib';
 import { z } from 'zod';
 import { Failure } from './failure.js';
+import { printable } from './printable.js';
 
 /** Trouble comes first, the worst of it at the start. */
 const TROUBLE = ['failed', 'rejected', 'refused', 'conflict', 'invalid', 'waiting'] as const;
@@ -8,22 +10,24 @@ const CHANGES = ['registered', 'updated', 'adopted', 'deregistered'] as const;
 const STATUSES = [...TROUBLE, ...CHANGES, 'unchanged', 'ignored'] as const;
 export type Status = (typeof STATUSES)[number];
 
+const outcome = z.object({
+  service: z.string(),
+  name: z.string().nullable(),
+  zone: z.string().nullable(),
+  status: z.enum(STATUSES),
+  target: z.string().nullable(),
+  reason: z.string().nullable(),
+});
+
 const answer = z.object({
   environment: z.string(),
   scope: z.string(),
   dryRun: z.boolean(),
   observed: z.boolean().default(false),
   reason: z.string().optional(),
-  outcomes: z.array(
-    z.object({
-      service: z.string(),
-      name: z.string().nullable(),
-      zone: z.string().nullable(),
-      status: z.enum(STATUSES),
-      target: z.string().nullable(),
-      reason: z.string().nullable(),
-    }),
-  ),
+  outcomes: z.array(outcome),
+  /** In place of the outcomes of a large answer: their JSON as gzip, in base64. */
+  compressedOutcomes: z.string().optional(),
   readErrors: z.array(z.string()).default([]),
   notes: z.array(z.string()).default([]),
   changes: z.object({ created: z.number(), deleted: z.number() }),
@@ -37,7 +41,7 @@ const answer = z.object({
     .optional(),
 });
 
-export type Answer = z.infer<typeof answer>;
+export type Answer = Omit<z.infer<typeof answer>, 'compressedOutcomes'>;
 
 /** A service of an answer, with the columns of the tables. */
 export interface Service {
@@ -53,26 +57,31 @@ export interface Service {
   reason: string | null;
 }
 
-/** Control characters and those that change the direction of text. A terminal would obey them. */
-const CONTROLS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
-
-/** Text of AWS or of people without these characters. */
-export const printable = (text: string) => text.replace(CONTROLS, '\ufffd');
-
-export function parseAnswer(text: string): Answer {
-  let json: unknown;
+/** JSON with printable texts. */
+function parsed(text: string): unknown {
   try {
-    json = JSON.parse(text, (_, value: unknown) => (typeof value === 'string' ? printable(value) : value));
+    return JSON.parse(text, (_, value: unknown) => (typeof value === 'string' ? printable(value) : value));
   } catch {
-    throw new Failure(`The function's answer is not JSON: ${text.slice(0, 200)}`);
+    throw new Failure(`The function's answer is not JSON: ${printable(text.slice(0, 200))}`);
   }
-  const result = answer.safeParse(json);
+}
+
+/** @throws Failure if the value has another form */
+function checked<T>(type: z.ZodType<T>, value: unknown): T {
+  const result = type.safeParse(value);
   if (result.success) return result.data;
   const issue = result.error.issues[0];
   throw new Failure(
     `The function's answer is not one of this version of the handler: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}\n` +
       'Deploy the environment with the same version as this tool, or name its function with --function.',
   );
+}
+
+export function parseAnswer(text: string): Answer {
+  const { compressedOutcomes, ...found } = checked(answer, parsed(text));
+  if (compressedOutcomes === undefined) return found;
+  const json = gunzipSync(Buffer.from(compressedOutcomes, 'base64')).toString();
+  return { ...found, outcomes: checked(z.array(outcome), parsed(json)) };
 }
 
 /** `cluster/service` of a service's ARN. */

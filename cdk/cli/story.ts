@@ -4,7 +4,8 @@ import pc from 'picocolors';
 import type { Discovery } from './discovery.js';
 import { type Output, sentence, wrap } from './output.js';
 import { type Balancer, type EcsService, type Read, type Route, accepts, groupsOf } from './reads.js';
-import { type Answer, type Service, type Status, isChange, isGone, isRegistered, printable } from './report.js';
+import { type Answer, type Service, type Status, isChange, isGone, isRegistered } from './report.js';
+import { printable } from './printable.js';
 import { OBSERVES } from './status.js';
 
 /** Everything that was read about a service. */

@@ -3,6 +3,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { gzipSync } from 'node:zlib';
 import { beforeEach, describe, expect, test } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
 import { root } from './stacks.js';
@@ -743,6 +744,78 @@ describe('wait', () => {
     expect(status).toBe(1);
     expect(stderr).toBe('"a/b/c" is neither a name nor a service in the form cluster/service.\n');
   });
+});
+
+describe('status --watch', () => {
+  const clock = /\d\d:\d\d:\d\d UTC/g;
+
+  test('shows the status again until somebody ends it', async () => {
+    answers = [answer([outcome('orders', 'registered')]), answer([outcome('orders', 'unchanged')])];
+    const { stdout } = await run('status dev --watch', false, 1);
+    expect(stdout.replace(clock, 'TIME')).toMatchInlineSnapshot(`
+      "dev: 0 services registered; 1 about to change
+
+      About to change
+        + orders.dev.internal → orders  (dev/orders)
+
+      The next event or full pass makes these changes. If they are still here after
+      that, Route 53 or a permission refuses them, and a full pass shows why:
+        npx ecs-discovery apply dev
+
+      TIME, again in 30 s
+
+      dev: 1 service registered
+
+      Registered
+        NAME                 SERVICE     LOAD BALANCER
+        orders.dev.internal  dev/orders  orders
+
+      TIME, again in 30 s
+
+      "
+    `);
+  });
+
+  test('goes on after an error that passes', async () => {
+    answers = [{ throttled: true }, { throttled: true }, { throttled: true }, answer([outcome('orders', 'unchanged')])];
+    const { stdout } = await run('status dev --watch 5', false, 1);
+    expect(stdout.replace(clock, 'TIME')).toMatchInlineSnapshot(`
+      "AWS throttled the request, or the function runs as often as its reserved
+      concurrency allows: UnknownError Try again in a minute.
+
+      TIME, again in 5 s
+
+      dev: 1 service registered
+
+      Registered
+        NAME                 SERVICE     LOAD BALANCER
+        orders.dev.internal  dev/orders  orders
+
+      TIME, again in 5 s
+
+      "
+    `);
+  });
+
+  test('ends with another error', async () => {
+    answers = [{ functionError: 'the configuration is invalid' }];
+    const { status, stderr } = await run('status dev --watch');
+    expect({ status, stderr }).toEqual({ status: 1, stderr: 'the configuration is invalid\n' });
+  });
+
+  test('refuses an interval that is no number', async () => {
+    const { status, stderr } = await run('status dev --watch soon');
+    expect(status).toBe(1);
+    expect(stderr).toContain('Expected a whole number of seconds.');
+  });
+});
+
+test('reads the compressed outcomes of an answer that is too large for Lambda', async () => {
+  const outcomes = gzipSync(JSON.stringify([outcome('orders', 'unchanged')])).toString('base64');
+  answers = [answer([], { compressedOutcomes: outcomes })];
+  const { status, stdout } = await run('status dev');
+  expect(status).toBe(0);
+  expect(stdout).toContain('orders.dev.internal  dev/orders  orders\n');
 });
 
 describe('errors', () => {

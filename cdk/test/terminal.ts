@@ -5,8 +5,11 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, vi } from 'vitest';
 import { main } from '../cli/main.js';
 import type { Output } from '../cli/output.js';
 
-/** Runs a command, and checks that its lines fit the terminal. */
-export async function run(line: string, confirm = false) {
+/** Thrown in place of a pause, as if somebody pressed Ctrl-C. */
+class Interrupted extends Error {}
+
+/** Runs a command, and checks that its lines fit the terminal. It is interrupted after a number of pauses. */
+export async function run(line: string, confirm = false, pauses = Infinity) {
   let [stdout, stderr] = ['', ''];
   const output: Output = {
     write: (text) => void (stdout += text),
@@ -15,7 +18,7 @@ export async function run(line: string, confirm = false) {
     colors: false,
     progress: false,
     confirm: () => Promise.resolve(confirm),
-    sleep: () => Promise.resolve(),
+    sleep: () => (pauses-- > 0 ? Promise.resolve() : Promise.reject(new Interrupted())),
   };
   const status = await main(line.split(' '), output);
   for (const text of `${stdout}\n${stderr}`.split('\n')) {

@@ -4,7 +4,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::aws::deadline::Deadline;
@@ -26,6 +29,37 @@ pub enum Answer {
     Report(Report),
     Resource(ResourceAnswer),
     Batch(BatchAnswer),
+}
+
+/// The most bytes of an answer. Lambda's limit is 6 MB.
+const ANSWER_SIZE: usize = 5_000_000;
+
+impl Answer {
+    /// The answer as JSON. If it is too large for Lambda, its outcomes are compressed.
+    pub fn into_json(mut self) -> Result<Box<RawValue>, serde_json::Error> {
+        let json = serde_json::value::to_raw_value(&self)?;
+        if json.get().len() <= ANSWER_SIZE {
+            return Ok(json);
+        }
+        let reports = match &mut self {
+            Answer::Report(report) => std::slice::from_mut(report),
+            Answer::Batch(batch) => &mut batch.runs,
+            // Its report is not a part of the answer.
+            Answer::Resource(_) => return Ok(json),
+        };
+        for report in reports {
+            let outcomes = std::mem::take(&mut report.outcomes);
+            report.compressed_outcomes = Some(compressed(&outcomes)?);
+        }
+        serde_json::value::to_raw_value(&self)
+    }
+}
+
+fn compressed(outcomes: &[Outcome]) -> Result<String, serde_json::Error> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    serde_json::to_writer(&mut gzip, outcomes)?;
+    let bytes = gzip.finish().map_err(serde_json::Error::io)?;
+    Ok(aws_smithy_types::base64::encode(bytes))
 }
 
 /// The answer for a batch of SQS messages. SQS keeps the failed messages, delivers them again, and moves
@@ -269,4 +303,55 @@ fn failure(report: &Report) -> Option<InvocationError> {
     // A full zone affects every new service until somebody raises its quota, so the full pass is not complete.
     let full = report.full_pass.iter().flat_map(|full_pass| &full_pass.full_zones).next()?;
     Some(InvocationError::ZoneFull { zone: full.zone.clone(), reason: full.reason.clone() })
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::read::GzDecoder;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::domain::fixtures::{arn, name};
+    use crate::domain::report::{ReportScope, Status};
+
+    fn report(services: usize) -> Report {
+        let outcomes = (0..services).map(|number| Outcome {
+            service: arn(&format!("service-{number}")),
+            name: Some(name(&format!("service-{number}.dev.internal"))),
+            zone: Some(HostedZoneId::new("Z0123456789ABCDEFGHIJ")),
+            status: Status::Unchanged,
+            target: Some(name(&format!("internal-{number}.eu-west-1.elb.amazonaws.com"))),
+            reason: None,
+            applied: Some(false),
+        });
+        let outcomes = outcomes.collect();
+        Report { outcomes, ..Report::new("dev", ReportScope::All, true) }
+    }
+
+    fn json(answer: Answer) -> Value {
+        let json = answer.into_json().expect("JSON");
+        assert!(json.get().len() < 6_000_000, "{}", json.get().len());
+        serde_json::from_str(json.get()).expect("JSON")
+    }
+
+    #[test]
+    fn an_answer_has_its_outcomes_in_plain_text_as_long_as_lambda_accepts_that() {
+        let answer = json(Answer::Report(report(10_000)));
+        assert_eq!(answer["outcomes"].as_array().map(Vec::len), Some(10_000));
+        assert_eq!(answer.get("compressedOutcomes"), None);
+    }
+
+    #[test]
+    fn the_outcomes_of_an_answer_above_the_limit_of_lambda_are_compressed() {
+        let large = report(50_000);
+        let batch = BatchAnswer { batch_item_failures: Vec::new(), runs: vec![large.clone()] };
+        for answer in [json(Answer::Report(large.clone())), json(Answer::Batch(batch))["runs"][0].take()] {
+            assert_eq!(answer["outcomes"], serde_json::json!([]));
+            let text = answer["compressedOutcomes"].as_str().expect("text");
+            let bytes = aws_smithy_types::base64::decode(text).expect("base64");
+            let outcomes: Value =
+                serde_json::from_reader(GzDecoder::new(bytes.as_slice())).expect("JSON");
+            assert_eq!(outcomes, serde_json::to_value(&large.outcomes).expect("JSON"));
+        }
+    }
 }

@@ -57,7 +57,7 @@ async fn main() -> ExitCode {
         let answer = answer.map_err(|error| diagnostic(error.kind(), &error));
         metrics.write(std::io::stdout().lock());
         let answer = answer?;
-        serde_json::to_value(answer).map_err(|error| diagnostic("Answer", &error))
+        answer.into_json().map_err(|error| diagnostic("Answer", &error))
     };
     match lambda_runtime::run(service_fn(handle)).await {
         Ok(()) => ExitCode::SUCCESS,

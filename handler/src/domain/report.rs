@@ -197,6 +197,9 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     pub outcomes: Vec<Outcome>,
+    /// The outcomes of a large answer, in place of `outcomes`: their JSON as gzip, in base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compressed_outcomes: Option<String>,
     /// Errors while listing services and names. Nothing that depends on the missing data was decided.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub read_errors: Vec<String>,
@@ -222,6 +225,7 @@ impl Report {
             observed: false,
             reason: None,
             outcomes: Vec::new(),
+            compressed_outcomes: None,
             read_errors: Vec::new(),
             notes: Vec::new(),
             changes: Changes::default(),
