@@ -781,7 +781,8 @@ describe('status --watch', () => {
     const { stdout } = await run('status dev --watch 5', false, 1);
     expect(stdout.replace(clock, 'TIME')).toMatchInlineSnapshot(`
       "AWS throttled the request, or the function runs as often as its reserved
-      concurrency allows: UnknownError Try again in a minute.
+      concurrency allows: UnknownError
+      Try again in a minute.
 
       TIME, again in 5 s
 
