@@ -29,7 +29,7 @@ const DRY_RUN_ALIAS = 'dry-run';
 const SETTINGS = 'cdk.json';
 
 /** An argument as a shell takes it. */
-const quoted = (text: string) => (/^[\w./:@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
+export const quoted = (text: string) => (/^[\w./:@-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
 /** The environments of a checkout's `cdk.json`, with their regions. */
 function environments(): Record<string, { region?: unknown }> {
@@ -93,6 +93,28 @@ export class Discovery {
   /** A command for the same environment, to be copied. */
   suggest(command: string, ...options: string[]): string {
     return ['npx ecs-discovery', command, ...this.given, ...options].join(' ');
+  }
+
+  /**
+   * A command of the AWS CLI with the same credentials, to be copied.
+   *
+   * @param region the region if it is not the one of the environment
+   */
+  aws(command: string, region = this.region): string {
+    const { profile } = this.place;
+    return [
+      `aws ${command}`,
+      ...(region === undefined ? [] : [`--region ${quoted(region)}`]),
+      ...(profile === undefined ? [] : [`--profile ${quoted(profile)}`]),
+    ].join(' ');
+  }
+
+  /** The command that deploys the stack again and also restores deleted parts, if the stack is known. */
+  deploy(): string | undefined {
+    const { stack, function: name, profile } = this.place;
+    if (stack === undefined || name !== undefined) return undefined;
+    const credentials = profile === undefined ? '' : ` --profile ${quoted(profile)}`;
+    return `npx cdk deploy ${quoted(stack)} --revert-drift${credentials}`;
   }
 
   /** The name of the function. It is read once, unless that fails. */

@@ -6,6 +6,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import pc from 'picocolors';
 import packageJson from '../../package.json' with { type: 'json' };
 import { Discovery, type Place } from './discovery.js';
+import { doctor } from './doctor.js';
 import { explain } from './explain.js';
 import { inWords } from './failure.js';
 import type { Output } from './output.js';
@@ -159,6 +160,17 @@ export async function main(args: string[], output: Output = terminal()): Promise
         exitStatus = await wait(find(environment, options), subject, { timeoutSeconds: timeout, dns }, output);
       },
     );
+  command('doctor', 'whether the function, its triggers and its zones work')
+    .argument('[environment]', 'a key of environments in cdk.json')
+    .option('--all', 'show all problems of each kind instead of the first ones', false)
+    .option('--json', 'print JSON', false)
+    .addHelpText(
+      'after',
+      '\nExit status: 0 if nothing failed, also with warnings. 1 if a check failed or its\nresult is unknown. Nothing is written.',
+    )
+    .action(async (environment: string | undefined, options: Place & { json: boolean; all: boolean }) => {
+      exitStatus = await doctor(find(environment, options), options, output);
+    });
 
   try {
     await program.parseAsync(args, { from: 'user' });

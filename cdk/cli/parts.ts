@@ -1,6 +1,7 @@
 /** The parts of a deployed environment, found from its function alone, so that `--function` needs no stack. */
 import {
   type EventSourceMappingConfiguration,
+  type FunctionConfiguration,
   GetFunctionConfigurationCommand,
   GetFunctionEventInvokeConfigCommand,
   LambdaClient,
@@ -16,15 +17,23 @@ export interface PartZone {
   vpcId: string;
 }
 
-/** What belongs to an environment's function. */
-export interface Parts {
+/** The function, and what its configuration names. */
+export interface FunctionPart {
   /** The name of the environment, from the function's configuration. */
   environment: string;
   functionArn: string;
   /** For example `Active`. */
   functionState: string;
+  /** Whether the option `mode` is `observe`. */
+  observes: boolean;
   zones: PartZone[];
   logGroup: string;
+  /** The function as Lambda describes it. */
+  configuration: FunctionConfiguration;
+}
+
+/** What belongs to an environment's function. */
+export interface Parts extends FunctionPart {
   /** The ARN of the dead-letter queue. */
   deadLetterQueue: string;
   /** The queues whose messages the function receives. */
@@ -34,41 +43,67 @@ export interface Parts {
 /** The configuration of the handler, as far as the tool reads it. */
 interface HandlerConfiguration {
   environment: string;
+  mode?: string;
   zones: { name: string; vpcs: [string, string][] }[];
 }
 
+/** All parts. It fails if one of them cannot be read. */
 export async function parts(discovery: Discovery): Promise<Parts> {
-  const name = await discovery.functionName();
-  const client = new LambdaClient(discovery.config());
-  try {
-    const [found, invocations, mappings] = await Promise.all([
-      client.send(new GetFunctionConfigurationCommand({ FunctionName: name })),
-      client.send(new GetFunctionEventInvokeConfigCommand({ FunctionName: name })),
-      allMappings(client, name),
-    ]);
+  const [found, deadLetterQueue, mappings] = await Promise.all([
+    functionPart(discovery),
+    findDeadLetterQueue(discovery),
+    findMappings(discovery),
+  ]);
+  return { ...found, deadLetterQueue, mappings };
+}
+
+export function functionPart(discovery: Discovery): Promise<FunctionPart> {
+  return withLambda(discovery, async (client, name) => {
+    const found = await client.send(new GetFunctionConfigurationCommand({ FunctionName: name }));
     const configuration = handlerConfiguration(name, found.Environment?.Variables?.DISCOVERY_CONFIG);
     return {
       environment: configuration.environment,
       functionArn: found.FunctionArn ?? '',
       functionState: found.State ?? '',
+      observes: configuration.mode === 'observe',
       zones: configuration.zones.flatMap(({ name: zone, vpcs }) =>
         vpcs.map(([vpcId, id]) => ({ id, name: zone, vpcId })),
       ),
       logGroup: found.LoggingConfig?.LogGroup ?? `/aws/lambda/${name}`,
-      deadLetterQueue: invocations.DestinationConfig?.OnFailure?.Destination ?? '',
-      mappings,
+      configuration: found,
     };
+  });
+}
+
+/** The ARN of the queue of failed events, or nothing if the function has none. */
+export function findDeadLetterQueue(discovery: Discovery): Promise<string> {
+  return withLambda(discovery, async (client, name) => {
+    const found = await client.send(new GetFunctionEventInvokeConfigCommand({ FunctionName: name }));
+    return found.DestinationConfig?.OnFailure?.Destination ?? '';
+  });
+}
+
+export function findMappings(discovery: Discovery): Promise<EventSourceMappingConfiguration[]> {
+  return withLambda(discovery, async (client, name) => {
+    const all: EventSourceMappingConfiguration[] = [];
+    for await (const page of paginateListEventSourceMappings({ client }, { FunctionName: name })) {
+      all.push(...(page.EventSourceMappings ?? []));
+    }
+    return all;
+  });
+}
+
+async function withLambda<T>(
+  discovery: Discovery,
+  read: (client: LambdaClient, functionName: string) => Promise<T>,
+): Promise<T> {
+  const name = await discovery.functionName();
+  const client = new LambdaClient(discovery.config());
+  try {
+    return await read(client, name);
   } finally {
     client.destroy();
   }
-}
-
-async function allMappings(client: LambdaClient, name: string): Promise<EventSourceMappingConfiguration[]> {
-  const all: EventSourceMappingConfiguration[] = [];
-  for await (const page of paginateListEventSourceMappings({ client }, { FunctionName: name })) {
-    all.push(...(page.EventSourceMappings ?? []));
-  }
-  return all;
 }
 
 function handlerConfiguration(name: string, text: string | undefined): HandlerConfiguration {
@@ -79,8 +114,8 @@ function handlerConfiguration(name: string, text: string | undefined): HandlerCo
     );
   if (text === undefined) throw refuse('is missing');
   try {
-    const { environment, zones } = JSON.parse(text) as HandlerConfiguration;
-    if (typeof environment === 'string' && Array.isArray(zones)) return { environment, zones };
+    const { environment, mode, zones } = JSON.parse(text) as HandlerConfiguration;
+    if (typeof environment === 'string' && Array.isArray(zones)) return { environment, mode, zones };
   } catch {
     // The message below says what is wrong.
   }

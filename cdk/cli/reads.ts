@@ -43,7 +43,8 @@ export interface Balancer {
 /** The configuration of the SDK's clients. */
 type Config = Record<string, string>;
 
-async function read<T>(part: () => Promise<T>): Promise<Read<T>> {
+/** Reads a part, so that its error stands for it. */
+export async function read<T>(part: () => Promise<T>): Promise<Read<T>> {
   try {
     return { value: await part() };
   } catch (error) {

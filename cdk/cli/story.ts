@@ -104,7 +104,8 @@ function layOut(lines: Line[], output: Output): string {
   return texts.join('\n');
 }
 
-const day = (at: Date | undefined) =>
+/** A time to the minute. */
+export const day = (at: Date | undefined) =>
   at
     ?.toISOString()
     .replace('T', ' ')
