@@ -41,7 +41,7 @@ function operation({ target, method, url }: AwsRequest): string {
     [/\/concurrency$/, 'GetFunctionConcurrency'],
     [/\/event-invoke-config$/, 'GetFunctionEventInvokeConfig'],
     [/\/event-source-mappings/, 'ListEventSourceMappings'],
-    [/\/invocations$/, 'Invoke'],
+    [/\/invocations\?Qualifier=dry-run$/, 'Invoke'],
     [/\/rrset/, 'ListResourceRecordSets'],
     [/\/hostedzonelimit\//, 'GetHostedZoneLimit'],
     [/\/hostedzone\//, 'GetHostedZone'],
