@@ -345,7 +345,9 @@ mod tests {
     fn the_outcomes_of_an_answer_above_the_limit_of_lambda_are_compressed() {
         let large = report(50_000);
         let batch = BatchAnswer { batch_item_failures: Vec::new(), runs: vec![large.clone()] };
-        for answer in [json(Answer::Report(large.clone())), json(Answer::Batch(batch))["runs"][0].take()] {
+        for answer in
+            [json(Answer::Report(large.clone())), json(Answer::Batch(batch))["runs"][0].take()]
+        {
             assert_eq!(answer["outcomes"], serde_json::json!([]));
             let text = answer["compressedOutcomes"].as_str().expect("text");
             let bytes = aws_smithy_types::base64::decode(text).expect("base64");

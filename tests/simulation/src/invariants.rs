@@ -11,8 +11,8 @@
 //! 8. No payload crashes the handler.
 //! 9. The order of AWS's answers does not change the plan.
 //! 10. A live service that should have a name never loses the one it has before it has another, and a name
-//!     that live services should have passes between them in one change. A record does not move to a load
-//!     balancer that a deployment has not reached yet.
+//!     that live services should have passes between them in one change, for which the marker notes each conflict. A
+//!     record does not move to a load balancer that a deployment has not reached yet.
 //! 11. The handler starts no change shortly before its deadline.
 //! 12. A full pass deletes no more names than the delete limit allows, and an event deletes none because of the
 //!     configuration.
@@ -22,6 +22,7 @@ use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use handler::domain::report::{Report, Status};
 use serde_json::Value;
 
 use crate::account::{ACCOUNT, REGION, ServiceName, ServiceStatus, dns_name, service_arn};
@@ -390,6 +391,38 @@ pub fn check_change(
                     ),
                 ));
             }
+        }
+    }
+    None
+}
+
+/// Checks the conflicts that an invocation reported: the marker of the service that has the name notes that another one
+/// should have it, too. `described` is what the invocation read. A marker that changed since then may have been written
+/// by an invocation that did not know the other service.
+pub fn check_conflicts(
+    simulation: &Simulation,
+    environment: &EnvironmentConfig,
+    described: &Described,
+    reports: &[Report],
+) -> Option<Violation> {
+    let outcomes =
+        reports.iter().filter(|report| !report.dry_run).flat_map(|report| &report.outcomes);
+    for outcome in outcomes.filter(|outcome| outcome.status == Status::Conflict) {
+        let (Some(name), Some(id)) = (&outcome.name, &outcome.zone) else { continue };
+        let Some(zone) = simulation.account.zones.get(id.as_str()) else { continue };
+        let records = NameRecords::read(zone, name.as_str());
+        let was_read = records.all().all(|(rrset, _)| {
+            let key = key(rrset);
+            let writer = zone.writer_of(&key);
+            described.rrsets.contains(&(id.to_string(), key, writer))
+        });
+        let Some(holder) = records.holder(environment).filter(|_| was_read) else { continue };
+        let service = (outcome.service.cluster().to_owned(), outcome.service.service().to_owned());
+        if holder != service && !records.is_contested() && !records.addresses().is_empty() {
+            let message = format!(
+                "{name} in {id}: {service:?} has a conflict, which the marker of {holder:?} does not note"
+            );
+            return Some(Violation::new(10, message));
         }
     }
     None

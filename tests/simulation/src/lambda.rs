@@ -21,8 +21,8 @@ use handler::reconcile::Reconciler;
 use tokio::time::{Instant, timeout};
 
 use crate::connector::SdkConnector;
-use crate::invariants::Violation;
-use crate::oracle::{Described, EnvironmentConfig};
+use crate::invariants::{Violation, check_conflicts};
+use crate::oracle::EnvironmentConfig;
 use crate::state::{InvocationLog, Simulation, lock};
 
 pub const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:111122223333:function:discovery";
@@ -131,9 +131,20 @@ impl Lambda {
 
         let mut simulation = self.simulation();
         // A request that is still under way keeps its log, but the reads are not needed any more.
-        if let Some(log) = simulation.invocations.get_mut(&invocation) {
-            log.described = Described::default();
+        let log = simulation.invocations.get_mut(&invocation);
+        let described = log.map(|log| {
             log.losses = None;
+            std::mem::take(&mut log.described)
+        });
+        if let (Ok(Ok(Ok(answer))), Some(described)) = (&result, described)
+            && let Some(violation) = check_conflicts(
+                &simulation,
+                &simulation.invocations[&invocation].config,
+                &described,
+                reports(answer),
+            )
+        {
+            simulation.violate(violation);
         }
         match result {
             Err(_) => {
