@@ -214,10 +214,15 @@ pub fn check_change(
         }
         None => Expected::Unknown,
     };
+    // A later round does not read all services again.
+    let is_alive = |service: &ServiceName| {
+        let stored = simulation.account.ecs.services.get(service);
+        stored.is_some_and(|stored| stored.status == ServiceStatus::Active)
+    };
     // The first service that should have each name in the zone.
     let heirs = LazyCell::new(|| {
         let mut heirs: BTreeMap<String, &ServiceName> = BTreeMap::new();
-        for service in described.services.keys().filter(|service| !is_ending(service)) {
+        for service in described.services.keys().filter(|one| is_alive(one) && !is_ending(one)) {
             if let Expected::Record { zone: at, name, .. } = justified(service)
                 && at == zone
             {
@@ -365,11 +370,6 @@ pub fn check_change(
             let age = |service: &ServiceName| {
                 let stored = described.services.get(service).and_then(Option::as_ref);
                 stored.map(|stored| (stored.created_at, service_arn(service)))
-            };
-            // A later round does not read all services again.
-            let is_alive = |service: &ServiceName| {
-                let stored = simulation.account.ecs.services.get(service);
-                stored.is_some_and(|stored| stored.status == ServiceStatus::Active)
             };
             let older = described.services.keys().filter(|other| is_alive(other)).find(|other| {
                 let should_have_it = matches!(justified(other), Expected::Record { zone: at, name: other, .. } if at == zone && other == name);
