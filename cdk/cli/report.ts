@@ -85,7 +85,7 @@ export function parseAnswer(text: string): Answer {
 }
 
 /** `cluster/service` of a service's ARN. */
-function shortName(arn: string): string {
+export function shortName(arn: string): string {
   return arn.split(':service/').at(-1) ?? arn;
 }
 
