@@ -11,6 +11,7 @@ import { explain } from './explain.js';
 import { inWords } from './failure.js';
 import type { Output } from './output.js';
 import { apply, plan } from './plan.js';
+import { type RedriveOptions, redrive } from './redrive.js';
 import { type Format, status } from './status.js';
 import { wait } from './wait.js';
 import { watch } from './watch.js';
@@ -170,6 +171,20 @@ export async function main(args: string[], output: Output = terminal()): Promise
     )
     .action(async (environment: string | undefined, options: Place & { json: boolean; all: boolean }) => {
       exitStatus = await doctor(find(environment, options), options, output);
+    });
+  command('redrive', 'show the dead-letter queue, and let the handler process its messages again')
+    .argument('[environment]', 'a key of environments in cdk.json')
+    .option('--list', 'only show the messages', false)
+    .option('--yes', 'do not ask', false)
+    .option('--all', 'show all messages instead of the first ones', false)
+    .option('--json', 'print JSON, with --list or --yes', false)
+    .addHelpText(
+      'after',
+      '\nExit status: 0 if the dead-letter queue is empty or everything was moved, otherwise 1.\n' +
+        'No message is lost. In the worst case the handler processes one twice.',
+    )
+    .action(async (environment: string | undefined, options: Place & RedriveOptions) => {
+      exitStatus = await redrive(find(environment, options), options, output);
     });
 
   try {

@@ -107,6 +107,9 @@ export const utc = (at: Date) =>
     .replace('T', ' ')
     .replace(/:\d\d\.\d+Z$/, ' UTC');
 
+/** A time for programs: `2026-11-26T10:02:13Z`. */
+export const iso = (at: Date) => at.toISOString().replace(/\.\d+Z$/, 'Z');
+
 /** Rows of RFC 4180. */
 export function csv(head: string[], rows: (string | null)[][]): string {
   const cell = (value: string | null) => {
