@@ -33,6 +33,9 @@ export function describe(error: unknown, region: string | undefined): string {
   if (name.includes('AccessDenied')) {
     return `A permission is missing: ${message}`;
   }
+  if (name.startsWith('Kms')) {
+    return `AWS could not use the KMS key that encrypts the messages: ${message}`;
+  }
   if (THROTTLED.test(name)) {
     return `AWS throttled the request, or the function runs as often as its reserved concurrency allows: ${message}\nTry again in a minute.`;
   }

@@ -9,8 +9,10 @@ import { Discovery, type Place } from './discovery.js';
 import { doctor } from './doctor.js';
 import { explain } from './explain.js';
 import { inWords } from './failure.js';
+import { history } from './history.js';
 import type { Output } from './output.js';
 import { apply, plan } from './plan.js';
+import { type RedriveOptions, redrive } from './redrive.js';
 import { type Format, status } from './status.js';
 import { wait } from './wait.js';
 import { watch } from './watch.js';
@@ -29,6 +31,20 @@ function resolver(value: string): string {
     throw new InvalidArgumentError('Expected an IP address, such as 10.0.0.2 or 10.0.0.2:53.');
   }
   return value;
+}
+
+const UNITS = new Map([
+  ['m', 60_000],
+  ['h', 3_600_000],
+  ['d', 86_400_000],
+]);
+
+/** A period such as `24h`, in milliseconds. */
+function period(value: string): number {
+  const [, number, unit] = /^(\d{1,4})([mhd])$/.exec(value) ?? [];
+  const length = Number(number) * (UNITS.get(unit ?? '') ?? NaN);
+  if (!(length > 0)) throw new InvalidArgumentError('Expected a number with m, h or d, such as 90m, 24h or 7d.');
+  return length;
 }
 
 /** This process's terminal. */
@@ -89,12 +105,13 @@ export async function main(args: string[], output: Output = terminal()): Promise
       .option('--function <name>', "the environment's function, if the construct is in a stack of your own")
       .option('--region <region>', 'the AWS region, by default that of cdk.json or of the AWS configuration')
       .option('--profile <profile>', 'a profile of the AWS configuration');
-  const lists = (name: string, description: string) =>
-    command(name, description)
-      .argument('[environment]', 'a key of environments in cdk.json')
+  const formats = (program: Command) =>
+    program
       .option('--all', 'show everything instead of the first lines', false)
       .addOption(new Option('--output <format>', 'the format').choices(['table', 'json', 'csv']).default('table'))
       .option('--json', 'the same as --output json', false);
+  const lists = (name: string, description: string) =>
+    formats(command(name, description).argument('[environment]', 'a key of environments in cdk.json'));
   const find = (environment: string | undefined, place: Place) => {
     const discovery = new Discovery(environment, place);
     region = discovery.region;
@@ -170,6 +187,41 @@ export async function main(args: string[], output: Output = terminal()): Promise
     )
     .action(async (environment: string | undefined, options: Place & { json: boolean; all: boolean }) => {
       exitStatus = await doctor(find(environment, options), options, output);
+    });
+  formats(command('history', 'which names changed, or who had a name when'))
+    .argument('[subject]', 'a name such as orders.dev.internal, a service in the form cluster/service, or its ARN')
+    .argument('[environment]', 'a key of environments in cdk.json')
+    .addOption(
+      new Option('--since <period>', 'how far back, such as 90m, 24h or 7d')
+        .argParser(period)
+        .default(period('1d'), '1d'),
+    )
+    .addHelpText('after', '\nExit status: 0, also if nothing changed, and 1 after an error. Nothing is written.')
+    .action(
+      async (
+        subject: string | undefined,
+        environment: string | undefined,
+        options: ListOptions & { since: number },
+      ) => {
+        // A name contains a dot, and a service a slash. An environment contains neither.
+        const isEnvironment = environment === undefined && subject !== undefined && !/[./]/.test(subject);
+        const [about, place] = isEnvironment ? [undefined, subject] : [subject, environment];
+        exitStatus = await history(find(place, options), about, { ...options, format: format(options) }, output);
+      },
+    );
+  command('redrive', 'show the dead-letter queue, and let the handler process its messages again')
+    .argument('[environment]', 'a key of environments in cdk.json')
+    .option('--list', 'only show the messages', false)
+    .option('--yes', 'do not ask', false)
+    .option('--all', 'show all messages instead of the first ones', false)
+    .option('--json', 'print JSON, with --list or --yes', false)
+    .addHelpText(
+      'after',
+      '\nExit status: 0 if the queue is empty or everything was moved, otherwise 1.\n' +
+        'No message is lost. In the worst case the handler processes one twice.',
+    )
+    .action(async (environment: string | undefined, options: Place & RedriveOptions) => {
+      exitStatus = await redrive(find(environment, options), options, output);
     });
 
   try {

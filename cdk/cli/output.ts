@@ -1,6 +1,7 @@
 /** Text for people: tables that fit the terminal, wrapped sentences, colours. And CSV. */
 import Table from 'cli-table3';
 import pc from 'picocolors';
+import { printable } from './printable.js';
 
 /** Where a command writes, and for whom. */
 export interface Output {
@@ -83,6 +84,32 @@ export function sentence(arns: string): string {
   return /[.!?:)]$/.test(text) ? text : `${text}.`;
 }
 
+/** A label, and the text beside it. */
+export type Line = [string, string];
+
+/** Labels in a column, and texts beside them. */
+export function layOut(lines: Line[], output: Output): string {
+  const column = Math.max(...lines.map(([label]) => label.length)) + 2;
+  const texts = lines.map(([label, text]) => {
+    const [first, ...rest] = printable(text)
+      .split('\n')
+      .map((part) => wrap(part, column, output).trimStart());
+    const indented = rest.map((part) => `${' '.repeat(column)}${part}`);
+    return [`${label.padEnd(column)}${first ?? ''}`, ...indented].join('\n');
+  });
+  return texts.join('\n');
+}
+
+/** A time for people: `2026-11-26 10:02 UTC`. */
+export const utc = (at: Date) =>
+  at
+    .toISOString()
+    .replace('T', ' ')
+    .replace(/:\d\d\.\d+Z$/, ' UTC');
+
+/** A time for programs: `2026-11-26T10:02:13Z`. */
+export const iso = (at: Date) => at.toISOString().replace(/\.\d+Z$/, 'Z');
+
 /** Rows of RFC 4180. */
 export function csv(head: string[], rows: (string | null)[][]): string {
   const cell = (value: string | null) => {
@@ -99,11 +126,12 @@ export function counted(count: number, noun: string): string {
 }
 
 /** Shows on a terminal that `work` goes on, and for how long. */
-export async function showing<T>(text: string, output: Output, work: Promise<T>): Promise<T> {
+export async function showing<T>(text: string | (() => string), output: Output, work: Promise<T>): Promise<T> {
   if (!output.progress) return work;
   const begun = Date.now();
   const draw = () => {
-    output.note(`\r\u001b[K${text}, ${Math.round((Date.now() - begun) / 1000)} s …`);
+    const now = typeof text === 'string' ? text : text();
+    output.note(`\r\u001b[K${now}, ${Math.round((Date.now() - begun) / 1000)} s …`);
   };
   draw();
   const timer = setInterval(draw, 1000);

@@ -6,8 +6,8 @@ import { printable } from './printable.js';
 
 /** Trouble comes first, the worst of it at the start. */
 const TROUBLE = ['failed', 'rejected', 'refused', 'conflict', 'invalid', 'waiting'] as const;
-const CHANGES = ['registered', 'updated', 'adopted', 'deregistered'] as const;
-const STATUSES = [...TROUBLE, ...CHANGES, 'unchanged', 'ignored'] as const;
+export const CHANGES = ['registered', 'updated', 'adopted', 'deregistered'] as const;
+export const STATUSES = [...TROUBLE, ...CHANGES, 'unchanged', 'ignored'] as const;
 export type Status = (typeof STATUSES)[number];
 
 const outcome = z.object({
@@ -85,11 +85,11 @@ export function parseAnswer(text: string): Answer {
 }
 
 /** `cluster/service` of a service's ARN. */
-function shortName(arn: string): string {
+export function shortName(arn: string): string {
   return arn.split(':service/').at(-1) ?? arn;
 }
 
-const withoutDot = (name: string | null) => name?.replace(/\.$/, '') ?? null;
+export const withoutDot = (name: string | null) => name?.replace(/\.$/, '') ?? null;
 
 /** The services of an answer: trouble first, the worst of it at the start, then by name. */
 export function services({ outcomes }: Answer): Service[] {
@@ -118,7 +118,7 @@ export function ofName(all: Service[], name: string): Service | undefined {
 
 export const isTrouble = ({ status }: Service) => (TROUBLE as readonly string[]).includes(status);
 /** Whether the run changed a name, or in a dry run would change it. */
-export const isChange = ({ status }: Service) => (CHANGES as readonly string[]).includes(status);
+export const isChange = ({ status }: Pick<Service, 'status'>) => (CHANGES as readonly string[]).includes(status);
 
 /** The problems of an answer besides its services: failed reads, unreadable markers, full zones. */
 export function problems({ readErrors, fullPass }: Answer): string[] {

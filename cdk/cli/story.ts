@@ -2,10 +2,9 @@
 import type { ResourceRecordSet } from '@aws-sdk/client-route-53';
 import pc from 'picocolors';
 import type { Discovery } from './discovery.js';
-import { type Output, sentence, wrap } from './output.js';
+import { type Line, type Output, layOut, sentence, utc, wrap } from './output.js';
 import { type Balancer, type EcsService, type Read, type Route, accepts, groupsOf } from './reads.js';
 import { type Answer, type Service, type Status, isChange, isGone, isRegistered } from './report.js';
-import { printable } from './printable.js';
 import { OBSERVES } from './status.js';
 
 /** Everything that was read about a service. */
@@ -72,8 +71,6 @@ export function title(service: Service, output: Output): string {
   return `${head}\n${wrap(text, 2, output)}`;
 }
 
-type Line = [string, string];
-
 /** A line for each part. */
 export function story({ service, ecs, elb, records, marker, rivals }: Parts, output: Output): string {
   const lines: Line[] = [['Service', describeService(service, ecs)]];
@@ -91,26 +88,6 @@ export function story({ service, ecs, elb, records, marker, rivals }: Parts, out
   return layOut(lines, output);
 }
 
-/** Labels in a column, and texts beside them. */
-function layOut(lines: Line[], output: Output): string {
-  const column = Math.max(...lines.map(([label]) => label.length)) + 2;
-  const texts = lines.map(([label, text]) => {
-    const [first, ...rest] = printable(text)
-      .split('\n')
-      .map((part) => wrap(part, column, output).trimStart());
-    const indented = rest.map((part) => `${' '.repeat(column)}${part}`);
-    return [`${label.padEnd(column)}${first ?? ''}`, ...indented].join('\n');
-  });
-  return texts.join('\n');
-}
-
-/** A time to the minute. */
-export const day = (at: Date | undefined) =>
-  at
-    ?.toISOString()
-    .replace('T', ' ')
-    .replace(/:\d\d\.\d+Z$/, ' UTC') ?? 'an unknown time';
-
 function describeService({ service }: Service, ecs: Parts['ecs']): string {
   if ('error' in ecs) return `${service}\nnot read: ${ecs.error}`;
   const { value } = ecs;
@@ -121,8 +98,9 @@ function describeService({ service }: Service, ecs: Parts['ecs']): string {
   const tags = value.tags
     ?.filter(({ key }) => key?.startsWith('discovery:'))
     .map(({ key, value }) => `${key ?? ''}=${value ?? ''}`);
+  const created = value.createdAt === undefined ? 'an unknown time' : utc(value.createdAt);
   return [
-    `${service}, ${value.status ?? 'without a status'} since ${day(value.createdAt)}, ` +
+    `${service}, ${value.status ?? 'without a status'} since ${created}, ` +
       `${value.runningCount ?? 0} of ${value.desiredCount ?? 0} tasks`,
     ...(deployments?.length ? [`deployments: ${deployments.join(', ')}`] : []),
     ...(tags?.length ? [`tags: ${tags.join(', ')}`] : []),

@@ -79,6 +79,8 @@ export class Operators {
       [['ecs:DescribeServices'], props.clusters.map((glob) => arn('ecs', `service/${glob}/*`))],
       [['route53:GetHostedZone', 'route53:GetHostedZoneLimit', 'route53:ListResourceRecordSets'], zones],
       [['logs:StartQuery', 'logs:FilterLogEvents'], [props.logGroup.logGroupArn]],
+      // The call is about all groups whose names begin with a prefix.
+      [['logs:DescribeLogGroups'], [arn('logs', 'log-group:*')]],
       [['sqs:GetQueueUrl', 'sqs:GetQueueAttributes'], queues.map((queue) => queue.queueArn)],
       [['events:DescribeRule', 'events:ListRuleNamesByTarget'], [arn('events', 'rule/*')]],
       // The trail may belong to another region, or to the management account of the organization.

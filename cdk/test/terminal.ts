@@ -22,7 +22,8 @@ export async function run(line: string, confirm = false, pauses = Infinity) {
   };
   const status = await main(line.split(' '), output);
   for (const text of `${stdout}\n${stderr}`.split('\n')) {
-    const isWrapped = !/json|csv/.test(line) && !stderr.startsWith('error: ');
+    // A command stays on one line, so that it can be copied.
+    const isWrapped = !/json|csv/.test(line) && !stderr.startsWith('error: ') && !/^ {2}(npx|aws) /.test(text);
     if (isWrapped) expect(text.length, text).toBeLessThanOrEqual(80);
   }
   return { status, stdout, stderr };
@@ -69,4 +70,39 @@ export function serveAws(reply: (request: AwsRequest) => AwsReply): void {
   afterEach(() => {
     vi.unstubAllEnvs();
   });
+}
+
+/** The ARN of a queue of the environment `dev`. */
+export const queueArn = (name: string) => `arn:aws:sqs:eu-west-1:111122223333:${name}`;
+
+/** The function of the environment `dev`, as Lambda describes it. */
+export const FUNCTION = {
+  configuration: {
+    FunctionArn: 'arn:aws:lambda:eu-west-1:111122223333:function:discovery',
+    State: 'Active',
+    LoggingConfig: { LogGroup: '/logs/discovery' },
+    Environment: {
+      Variables: {
+        DISCOVERY_CONFIG: JSON.stringify({
+          environment: 'dev',
+          zones: [{ name: 'dev.internal', vpcs: [['vpc-1', 'Z1']] }],
+        }),
+      },
+    },
+  },
+  invocations: { DestinationConfig: { OnFailure: { Destination: queueArn('failures') } } },
+  mappings: [
+    { EventSourceArn: queueArn('calls'), BatchSize: 10_000, State: 'Enabled' },
+    { EventSourceArn: queueArn('events'), BatchSize: 100, State: 'Enabled' },
+  ],
+};
+
+/** The answer of Lambda about the parts of a function. `undefined` if the request is another one. */
+export function describeFunction({ url, target }: AwsRequest, parts = FUNCTION): AwsReply | undefined {
+  const answer = (body: object) => ({ body: JSON.stringify(body) });
+  if (target !== '') return undefined;
+  if (url.includes('/event-source-mappings')) return answer({ EventSourceMappings: parts.mappings });
+  if (url.endsWith('/event-invoke-config')) return answer(parts.invocations);
+  if (url.endsWith('/configuration')) return answer(parts.configuration);
+  return undefined;
 }

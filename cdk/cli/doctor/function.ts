@@ -1,12 +1,11 @@
 /** The checks of the function: its state, its concurrency, and the handler's answer to a dry run. */
 import type { Discovery } from '../discovery.js';
 import { quoted } from '../discovery.js';
-import { counted } from '../output.js';
+import { counted, utc } from '../output.js';
 import type { FunctionPart } from '../parts.js';
 import type { Read } from '../reads.js';
 import { type Answer, isTrouble, services } from '../report.js';
 import { OBSERVES } from '../status.js';
-import { day } from '../story.js';
 import { type Check, afterError, check, deployAgain, isDenied, unread } from './check.js';
 import type { DryRun } from './reads.js';
 
@@ -57,7 +56,7 @@ export function functionChecks(part: Read<FunctionPart>, name: string, discovery
   if (checks.length > 0) return checks;
   const changed = configuration.LastModified === undefined ? undefined : new Date(configuration.LastModified);
   const isKnown = changed !== undefined && !Number.isNaN(changed.getTime());
-  const since = isKnown ? `, and was last changed at ${day(changed)}` : '';
+  const since = isKnown ? `, and was last changed at ${utc(changed)}` : '';
   return [check('function', 'ok', `The function ${short} is active${since}.`)];
 }
 
