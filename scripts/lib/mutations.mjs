@@ -127,6 +127,11 @@ export const mutations = [
     ],
   },
   {
+    name: 'a takeover that waits for a full pass and is not noted in the marker',
+    seeds: 10_000,
+    edits: [['domain/check.rs', 'self.changes.extend(refused.into_values().filter_map(NameChange::only_noted));', '']],
+  },
+  {
     name: 'records of every type taken for those of the marker',
     seeds: 20_000,
     edits: [

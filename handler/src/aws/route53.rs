@@ -631,6 +631,7 @@ mod tests {
                     winner: None,
                     holder: None,
                     replaced_by: None,
+                    note: None,
                     loss: None,
                 })
             };

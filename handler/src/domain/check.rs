@@ -182,7 +182,7 @@ impl Plan {
     }
 
     /// Removes changes, and all that depend on them: a service that does not get its new name keeps the former
-    /// one. `status` and `reason` are for the services that would have lost their names.
+    /// one. A marker still notes that another service should have the name. `status` and `reason` are for the services that would have lost their names.
     fn refuse(
         &mut self,
         is_refused: impl Fn(&NameChange) -> bool,
@@ -231,6 +231,7 @@ impl Plan {
                 outcome.reason = Some(reason(change, outcome.reason.as_deref()));
             }
         }
+        self.changes.extend(refused.into_values().filter_map(NameChange::only_noted));
     }
 }
 
@@ -510,12 +511,16 @@ mod tests {
             .managed("former", "rival", "lb2")
             .service("holder", nothing)
             .service("rival", record("shop", "lb2"));
-        // The rival keeps its former name, because it does not get the new one.
-        assert_snapshot!(show_plan(&scene.plan().check(&LossPolicy::ReportedByEcs)), @"
+        // The rival keeps its former name, because it does not get the new one. The marker notes that it should have it.
+        assert_snapshot!(show_plan(&scene.plan().check(&LossPolicy::ReportedByEcs)), @r#"
+        - _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/holder,records=CNAME"
+        + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/holder,records=CNAME,contested"
         holder waiting: no zone fits; an event does not delete the name for that reason, but the next full pass does, within the delete limit
         rival conflict: the name is held by …/dev/holder; the service keeps former.internal
-        ");
+        "#);
         assert_snapshot!(show_plan(&scene.plan().check(&limited(0, 0))), @r#"
+        - _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/holder,records=CNAME"
+        + _discovery.shop.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/holder,records=CNAME,contested"
         holder refused: the delete limit stopped this full pass: it would delete 1 of 2 names, more than 0 and more than 0 %, so it deletes none; if the deletions are intended, invoke the function with {"reconcile":"all","overrideDeleteLimit":true}
         rival conflict: the name is held by …/dev/holder; the service keeps former.internal
         "#);

@@ -160,6 +160,7 @@ fn change(
         winner: None,
         holder: None,
         replaced_by: None,
+        note: None,
         loss: None,
     }
 }

@@ -65,9 +65,27 @@ pub struct NameChange {
     /// of the template, loses nothing. A name that passes from a service that is gone to another one is no loss
     /// either. If the holder lives, it is one.
     pub loss: Option<Basis>,
+    /// If the name passes to another service: the holder's marker, and one that notes that another service should have
+    /// the name.
+    pub note: Option<(Rrset, Rrset)>,
 }
 
 impl NameChange {
+    /// Only notes in the holder's marker that another service should have the name, so that it gets the name when the
+    /// holder is deleted.
+    pub(super) fn only_noted(self) -> Option<NameChange> {
+        let (before, after) = self.note?;
+        Some(NameChange {
+            deletes: vec![before],
+            creates: vec![after],
+            winner: self.holder.clone(),
+            replaced_by: None,
+            loss: None,
+            note: None,
+            ..self
+        })
+    }
+
     pub fn at(&self) -> ZoneName {
         (self.zone.clone(), self.name.clone())
     }
@@ -295,6 +313,11 @@ fn decide(
         {
             contested.insert(at.clone());
         }
+        let note = holder.filter(|holder| !holder.is_contested && winner.is_some());
+        let note = note.filter(|holder| owner != Some(&holder.service)).map(|holder| {
+            let after = marker(&holder.service, holder.types_to_list(), true);
+            (holder.marker.clone(), after)
+        });
         let holder = holder.map(|holder| holder.service.clone());
         changes.push(NameChange {
             zone: zone.clone(),
@@ -309,6 +332,7 @@ fn decide(
                 .filter(|basis| is_removed || *basis == Basis::Environment),
             holder,
             replaced_by,
+            note,
         });
     }
 
