@@ -78,7 +78,9 @@ export function functionPart(discovery: Discovery): Promise<FunctionPart> {
 /** The ARN of the queue of failed events, or nothing if the function has none. */
 export function findDeadLetterQueue(discovery: Discovery): Promise<string> {
   return withLambda(discovery, async (client, name) => {
-    const found = await client.send(new GetFunctionEventInvokeConfigCommand({ FunctionName: name }));
+    const found = await client.send(
+      new GetFunctionEventInvokeConfigCommand({ FunctionName: name, Qualifier: '$LATEST' }),
+    );
     return found.DestinationConfig?.OnFailure?.Destination ?? '';
   });
 }

@@ -74,7 +74,8 @@ export class Operators {
       [['cloudformation:DescribeStacks'], [stack.stackId]],
       [
         ['lambda:GetFunctionConfiguration', 'lambda:GetFunctionEventInvokeConfig', 'lambda:GetFunctionConcurrency'],
-        [props.handler.functionArn],
+        // The configuration for asynchronous events belongs to the version $LATEST.
+        [props.handler.functionArn, `${props.handler.functionArn}:$LATEST`],
       ],
       [['ecs:DescribeServices'], props.clusters.map((glob) => arn('ecs', `service/${glob}/*`))],
       [['route53:GetHostedZone', 'route53:GetHostedZoneLimit', 'route53:ListResourceRecordSets'], zones],

@@ -39,7 +39,7 @@ function operation({ target, method, url }: AwsRequest): string {
   const known: [RegExp, string][] = [
     [/\/configuration$/, 'GetFunctionConfiguration'],
     [/\/concurrency$/, 'GetFunctionConcurrency'],
-    [/\/event-invoke-config$/, 'GetFunctionEventInvokeConfig'],
+    [/\/event-invoke-config\?Qualifier=%24LATEST$/, 'GetFunctionEventInvokeConfig'],
     [/\/event-source-mappings/, 'ListEventSourceMappings'],
     [/\/invocations\?Qualifier=dry-run$/, 'Invoke'],
     [/\/rrset/, 'ListResourceRecordSets'],

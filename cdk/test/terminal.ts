@@ -102,7 +102,7 @@ export function describeFunction({ url, target }: AwsRequest, parts = FUNCTION):
   const answer = (body: object) => ({ body: JSON.stringify(body) });
   if (target !== '') return undefined;
   if (url.includes('/event-source-mappings')) return answer({ EventSourceMappings: parts.mappings });
-  if (url.endsWith('/event-invoke-config')) return answer(parts.invocations);
+  if (url.includes('/event-invoke-config?')) return answer(parts.invocations);
   if (url.endsWith('/configuration')) return answer(parts.configuration);
   return undefined;
 }

@@ -1,10 +1,14 @@
 //! The command line tool on the deployed stacks.
 
 use anyhow::{Context, Result, ensure};
+use local_aws::api::queue_url;
+use local_aws::fixtures::LocalEnvironment;
+use local_aws::ministack::REGION;
 use local_aws::resolver::DnsAnswer::NoSuchName;
 use local_aws::system::System;
 use serde_json::Value;
 
+use super::operation::updated;
 use super::{balancer, cname};
 
 /// What the tool printed, and its exit status.
@@ -98,6 +102,10 @@ pub(crate) async fn the_command_line_tool_waits_plans_applies_and_shows(
         ensure!(explained.output.contains(text), "no {text:?} in {explained:?}");
     }
 
+    check_history(system).await?;
+    check_redrive(system, operator).await?;
+    check_doctor(system).await?;
+
     // It explains what waiting cannot repair.
     let balancer = &orders.target_group;
     system.aws.create_service("operator", "odd_", &[balancer]).await?;
@@ -114,5 +122,62 @@ pub(crate) async fn the_command_line_tool_waits_plans_applies_and_shows(
         missing.error.starts_with("The stack EcsDiscovery-nowhere does not exist"),
         "{missing:?}"
     );
+    Ok(())
+}
+
+/// The names that the environment got, and the holder of one of them.
+async fn check_history(system: &System) -> Result<()> {
+    let changes = tool(system, &["history", "operator", "--json"]).await?;
+    ensure!(changes.status == Some(0), "{changes:?}");
+    let changes: Value = serde_json::from_str(&changes.output)?;
+    let changes: Vec<_> = changes.as_array().into_iter().flatten().collect();
+    let names: Vec<_> = changes.iter().filter_map(|change| change["name"].as_str()).collect();
+    ensure!(names == ["orders.internal", "basket.internal"], "{changes:?}");
+    for change in changes {
+        ensure!(change["change"] == "registered", "{change}");
+        ensure!(change["requestId"].as_str().is_some_and(|id| id.len() == 36), "{change}");
+    }
+    let holder = tool(system, &["history", "basket.internal", "operator"]).await?;
+    ensure!(holder.status == Some(0), "{holder:?}");
+    ensure!(holder.output.starts_with("basket.internal leads to"), "{holder:?}");
+    ensure!(holder.output.contains("operator/basket got basket.internal"), "{holder:?}");
+    Ok(())
+}
+
+/// An event that failed, in words, and its second attempt.
+async fn check_redrive(system: &System, operator: &LocalEnvironment) -> Result<()> {
+    let empty = tool(system, &["redrive", "operator"]).await?;
+    ensure!(empty.status == Some(0), "{empty:?}");
+    ensure!(empty.output == "operator: the dead-letter queue is empty\n", "{empty:?}");
+    let queue = queue_url(&system.aws.endpoint, &operator.discovery.dead_letter_queue);
+    let event = updated("operator", "basket").to_string();
+    system.aws.api.send_message(&queue, &event).await?;
+    let listed = tool(system, &["redrive", "operator", "--list"]).await?;
+    ensure!(listed.status == Some(1), "{listed:?}");
+    ensure!(listed.output.contains("UpdateService of operator/basket"), "{listed:?}");
+    let moved = tool(system, &["redrive", "operator", "--yes"]).await?;
+    ensure!(moved.status == Some(0), "{moved:?}");
+    ensure!(moved.output.contains("1 message was moved to the event queue"), "{moved:?}");
+    let empty = tool(system, &["redrive", "operator", "--list"]).await?;
+    ensure!(empty.status == Some(0), "{empty:?}");
+    Ok(())
+}
+
+/// Everything is well, apart from the schedule, which the scenarios replace.
+async fn check_doctor(system: &System) -> Result<()> {
+    let place = format!("LocationConstraint={REGION}");
+    let bucket = ["s3api", "create-bucket", "--bucket", "operator-trail"];
+    system.aws.cli(&[&bucket[..], &["--create-bucket-configuration", &place]].concat()).await?;
+    let trail =
+        ["cloudtrail", "create-trail", "--name", "audit", "--s3-bucket-name", "operator-trail"];
+    system.aws.cli(&trail).await?;
+    system.aws.cli(&["cloudtrail", "start-logging", "--name", "audit"]).await?;
+    let checked = tool(system, &["doctor", "operator", "--json"]).await?;
+    ensure!(checked.status == Some(1), "{checked:?}");
+    let checked: Value = serde_json::from_str(&checked.output)?;
+    for check in checked["checks"].as_array().into_iter().flatten() {
+        let expected = if check["id"] == "rules" { "failed" } else { "ok" };
+        ensure!(check["result"] == expected, "{check}");
+    }
     Ok(())
 }
