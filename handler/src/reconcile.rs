@@ -113,6 +113,8 @@ struct Progress {
     written: BTreeMap<ZoneName, BTreeSet<ServiceArn>>,
     /// What the latest search for heirs of contested names found, for the rounds after it.
     candidates: Option<Candidates>,
+    /// The names that services should have, as the run read last.
+    wanted: BTreeMap<ServiceArn, ZoneName>,
     /// The names that the next round reads in addition to those of its services.
     again: BTreeSet<ZoneName>,
     /// Zones that a round gave up. Another round tries them once more.
@@ -451,7 +453,9 @@ impl Reconciler {
                 }
                 Task::Deregister(_) => {}
             }
-            plan.keep_wanted(&names_of_unread_balancers(&desired, &world, &self.config));
+            let mut wanted = names_of_unread_balancers(&desired, &world, &self.config);
+            wanted.extend(progress.names_of_lost_services(&desired));
+            plan.keep_wanted(&wanted);
             return (world, plan);
         }
     }
@@ -548,6 +552,30 @@ impl Task {
 }
 
 impl Progress {
+    /// Notes the names that services should have, and returns those of services that an earlier round could read and this
+    /// one cannot, each with the failed read.
+    fn names_of_lost_services(
+        &mut self,
+        desired: &BTreeMap<ServiceArn, Desired>,
+    ) -> BTreeMap<ZoneName, String> {
+        let mut lost = BTreeMap::new();
+        for (service, desired) in desired {
+            match &desired.state {
+                DesiredState::Record(record) => {
+                    let at = (record.zone.clone(), record.name.clone());
+                    self.wanted.insert(service.clone(), at);
+                }
+                DesiredState::ReadFailed(error) => {
+                    if let Some(at) = self.wanted.get(service) {
+                        lost.insert(at.clone(), format!("{service}: {error}"));
+                    }
+                }
+                _ => {}
+            }
+        }
+        lost
+    }
+
     /// The next round tries the changes of a zone that this round gave up once more, since another run may have been
     /// faster. If that round gives the zone up again, its changes have failed.
     fn give_up_zones<'a>(&mut self, applied: &mut Applied<'a>) {

@@ -32,6 +32,7 @@ fn report(outcomes: Vec<Outcome>, full_pass: Option<FullPass>) -> Report {
         observed: false,
         reason: None,
         outcomes,
+        compressed_outcomes: None,
         read_errors: vec![],
         notes: vec![],
         changes: Changes { created: 2, deleted: 0 },

@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -2638,6 +2639,36 @@ async fn a_name_stays_while_the_load_balancers_of_a_service_that_should_have_it_
             assert!(outcome.zone().concat().contains(&service), "{}", outcome.statuses());
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_stays_if_a_service_that_should_have_it_can_only_be_read_at_first() {
+    let changes = AtomicUsize::new(0);
+    // The holder lives in the first round, and is gone in the second one.
+    let script = move |call: &Call| -> Option<MockResponse> {
+        let request: Value = serde_json::from_str(&call.body).unwrap_or_default();
+        match call.operation.as_str() {
+            "ChangeResourceRecordSets" => (changes.fetch_add(1, Ordering::Relaxed) == 0)
+                .then(|| refused("the record was not found")),
+            "DescribeServices" => {
+                let is_first = changes.load(Ordering::Relaxed) == 0;
+                let names: Vec<_> = requested(&request).into_iter().map(|(name, _)| name).collect();
+                if !is_first && names.contains(&"shop") {
+                    return Some(access_denied());
+                }
+                let status = |name| if is_first || name == "shop" { "ACTIVE" } else { "DRAINING" };
+                let all: Vec<_> = names.into_iter().map(|name| (name, status(name))).collect();
+                Some((200, services(&all)))
+            }
+            _ => None,
+        }
+    };
+    let mut event = created();
+    event["detail"]["requestParameters"]["serviceName"] = "shop".into();
+    let zone = registered_as("shop", "old");
+    let outcome = run(event, zone.clone(), either(Box::new(script), fleet(["shop"]))).await;
+    assert!(outcome.statuses().contains("failed: ecs:DescribeServices"), "{}", outcome.statuses());
+    assert_eq!(outcome.zone(), zone, "{}", outcome.statuses());
 }
 
 #[tokio::test(start_paused = true)]

@@ -364,10 +364,15 @@ export const mutations = [
     edits: [
       [
         'reconcile.rs',
-        'plan.keep_wanted(&names_of_unread_balancers(&desired, &world, &self.config));',
-        'let _ = names_of_unread_balancers(&desired, &world, &self.config);',
+        'let mut wanted = names_of_unread_balancers(&desired, &world, &self.config);',
+        'let mut wanted = names_of_unread_balancers(&desired, &world, &self.config); wanted.clear();',
       ],
     ],
+  },
+  {
+    name: 'a name deleted although its next holder could be read at first only',
+    test: onTheWire('a_name_stays_if_a_service_that_should_have_it_can_only_be_read_at_first'),
+    edits: [['reconcile.rs', 'wanted.extend(progress.names_of_lost_services(&desired));', '']],
   },
   {
     name: 'a contested name kept for a service that cannot be read',

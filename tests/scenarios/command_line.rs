@@ -3,7 +3,6 @@
 use anyhow::{Context, Result, ensure};
 use local_aws::api::queue_url;
 use local_aws::fixtures::LocalEnvironment;
-use local_aws::ministack::REGION;
 use local_aws::resolver::DnsAnswer::NoSuchName;
 use local_aws::system::System;
 use serde_json::Value;
@@ -165,13 +164,6 @@ async fn check_redrive(system: &System, operator: &LocalEnvironment) -> Result<(
 
 /// Everything is well, apart from the schedule, which the scenarios replace.
 async fn check_doctor(system: &System) -> Result<()> {
-    let place = format!("LocationConstraint={REGION}");
-    let bucket = ["s3api", "create-bucket", "--bucket", "operator-trail"];
-    system.aws.cli(&[&bucket[..], &["--create-bucket-configuration", &place]].concat()).await?;
-    let trail =
-        ["cloudtrail", "create-trail", "--name", "audit", "--s3-bucket-name", "operator-trail"];
-    system.aws.cli(&trail).await?;
-    system.aws.cli(&["cloudtrail", "start-logging", "--name", "audit"]).await?;
     let checked = tool(system, &["doctor", "operator", "--json"]).await?;
     ensure!(checked.status == Some(1), "{checked:?}");
     let checked: Value = serde_json::from_str(&checked.output)?;

@@ -67,14 +67,14 @@ pub struct NameChange {
     pub loss: Option<Basis>,
     /// If the name passes to another service: the holder's marker, and one that notes that another service should have
     /// the name.
-    pub note: Option<(Rrset, Rrset)>,
+    pub note: Option<Box<(Rrset, Rrset)>>,
 }
 
 impl NameChange {
     /// Only notes in the holder's marker that another service should have the name, so that it gets the name when the
     /// holder is deleted.
     pub(super) fn only_noted(self) -> Option<NameChange> {
-        let (before, after) = self.note?;
+        let (before, after) = *self.note?;
         Some(NameChange {
             deletes: vec![before],
             creates: vec![after],
@@ -316,7 +316,7 @@ fn decide(
         let note = holder.filter(|holder| !holder.is_contested && winner.is_some());
         let note = note.filter(|holder| owner != Some(&holder.service)).map(|holder| {
             let after = marker(&holder.service, holder.types_to_list(), true);
-            (holder.marker.clone(), after)
+            Box::new((holder.marker.clone(), after))
         });
         let holder = holder.map(|holder| holder.service.clone());
         changes.push(NameChange {

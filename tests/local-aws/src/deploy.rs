@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use tokio::process::Command;
 
+use crate::api::JsonService;
 use crate::ministack::{ACCOUNT, LocalAws, Permissions, REGION, root, tool};
 
 /// A VPC and an ECS cluster, without service discovery.
@@ -89,10 +90,16 @@ pub async fn networks(aws: &LocalAws, names: &[&str]) -> Result<BTreeMap<String,
     names.iter().map(network).collect()
 }
 
-/// Runs `cdk bootstrap` for the account.
+/// Runs `cdk bootstrap` for the account, and creates its trail.
 pub async fn bootstrap(aws: &LocalAws) -> Result<()> {
     let target = format!("aws://{ACCOUNT}/{REGION}");
-    aws.run("cdk-bootstrap", cdk(aws).args(["bootstrap", &target])).await
+    aws.run("cdk-bootstrap", cdk(aws).args(["bootstrap", &target])).await?;
+    let bucket = format!("cdk-hnb659fds-assets-{ACCOUNT}-{REGION}");
+    let trail = json!({"Name": "audit", "S3BucketName": bucket});
+    aws.api.call(JsonService::CloudTrail, "CreateTrail", &trail).await?;
+    let started = json!({"Name": "audit"});
+    aws.api.call(JsonService::CloudTrail, "StartLogging", &started).await?;
+    Ok(())
 }
 
 /// The options of an environment on the local AWS. `more` adds options or replaces them.

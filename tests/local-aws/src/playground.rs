@@ -9,7 +9,6 @@ use anyhow::{Context, Result};
 use tokio::io::{AsyncBufReadExt, AsyncSeekExt, BufReader};
 use tokio::time::sleep;
 
-use crate::api::queue_url;
 use crate::ministack::{FOREIGN_VARIABLES, LocalAws, root};
 use crate::outcomes::{OutcomeStream, start_failure, wrap};
 use crate::system::{LogEvent, System};
@@ -34,7 +33,7 @@ pub async fn run(system: &System) -> Result<()> {
     follow(system, log).await
 }
 
-/// A shell script that makes the AWS CLI use this AWS, and names the deployed resources.
+/// A shell script that makes the AWS CLI and the command line tool use this AWS.
 async fn shell_variables(system: &System) -> Result<String> {
     let aws = &system.aws;
     let groups = aws.elb.describe_target_groups().names(TARGET_GROUP).send().await?;
@@ -51,15 +50,6 @@ async fn shell_variables(system: &System) -> Result<String> {
     // Version 2 of the AWS CLI opens a pager by default.
     export("AWS_PAGER", "");
     export("TARGET_GROUP", group);
-    for environment in system.environments.values() {
-        let prefix = environment.name.to_uppercase();
-        let discovery = &environment.discovery;
-        let dead_letters = queue_url(&aws.endpoint, &discovery.dead_letter_queue);
-        export(&format!("{prefix}_FUNCTION"), &discovery.function);
-        export(&format!("{prefix}_LOGS"), &discovery.log_group);
-        export(&format!("{prefix}_ZONE"), &discovery.zone);
-        export(&format!("{prefix}_DEAD_LETTERS"), &dead_letters);
-    }
     let tools = root().join(".venv/bin").display().to_string().replace('\'', r"'\''");
     script.push_str(&format!("export PATH='{tools}':\"$PATH\"\n"));
     Ok(script)
@@ -80,13 +70,11 @@ It runs until Ctrl-C. Try it in another terminal:
   dig @127.0.0.1 -p {prod} orders.internal    # in the VPC of prod
   aws ecs delete-service --cluster dev --service shop --force
 
-  aws lambda invoke --function-name $DEV_FUNCTION --cli-read-timeout 0 \
-      --payload '{{"reconcile":"all","dryRun":true}}' /dev/stdout
-  aws route53 list-resource-record-sets --hosted-zone-id $DEV_ZONE
-  aws logs filter-log-events --log-group-name $DEV_LOGS \
-      --query 'events[].message' --output text
-  aws sqs get-queue-attributes --queue-url $DEV_DEAD_LETTERS \
-      --attribute-names All
+  npx ecs-discovery status --stack EcsDiscovery-dev
+  npx ecs-discovery explain billing.internal --stack EcsDiscovery-dev
+  npx ecs-discovery history orders.internal --stack EcsDiscovery-dev
+  npx ecs-discovery doctor --stack EcsDiscovery-dev
+  npx ecs-discovery --help                   # all commands
 
 Differences from AWS:
 

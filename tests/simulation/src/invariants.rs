@@ -22,7 +22,8 @@ use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use handler::domain::report::{Report, Status};
+use handler::domain::report::{Outcome, Report, Status};
+use handler::domain::service::ServiceArn;
 use serde_json::Value;
 
 use crate::account::{ACCOUNT, REGION, ServiceName, ServiceStatus, dns_name, service_arn};
@@ -396,6 +397,10 @@ pub fn check_change(
     None
 }
 
+fn name_of_service(arn: &ServiceArn) -> ServiceName {
+    (arn.cluster().to_owned(), arn.service().to_owned())
+}
+
 /// Checks the conflicts that an invocation reported: the marker of the service that has the name notes that another one
 /// should have it, too. `described` is what the invocation read. A marker that changed since then may have been written
 /// by an invocation that did not know the other service.
@@ -417,7 +422,15 @@ pub fn check_conflicts(
             described.rrsets.contains(&(id.to_string(), key, writer))
         });
         let Some(holder) = records.holder(environment).filter(|_| was_read) else { continue };
-        let service = (outcome.service.cluster().to_owned(), outcome.service.service().to_owned());
+        // The note is a part of a change of the holder's record, which a full zone has no room for.
+        let is_refused = |other: &Outcome| {
+            matches!(other.status, Status::Rejected | Status::Failed)
+                && name_of_service(&other.service) == holder
+        };
+        if reports.iter().flat_map(|report| &report.outcomes).any(is_refused) {
+            continue;
+        }
+        let service = name_of_service(&outcome.service);
         if holder != service && !records.is_contested() && !records.addresses().is_empty() {
             let message = format!(
                 "{name} in {id}: {service:?} has a conflict, which the marker of {holder:?} does not note"
