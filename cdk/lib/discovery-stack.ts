@@ -7,6 +7,7 @@ import {
   type EcsServiceDiscoveryProps,
 } from './ecs-service-discovery.js';
 import type { Environment } from './environment.js';
+import { acknowledgeWildcards } from './operators.js';
 
 type DiscoveryCode = Pick<EcsServiceDiscoveryProps, 'handlerCode' | 'buildHandler'>;
 
@@ -52,6 +53,7 @@ export class DiscoveryStack extends Stack {
     if (operatorPolicies) {
       const policy = (id: string, description: string) => {
         const made = new ManagedPolicy(this, id, { description });
+        acknowledgeWildcards(made, options.clusters);
         new CfnOutput(this, `${id}Arn`, { description, value: made.managedPolicyArn });
         return made;
       };

@@ -221,7 +221,7 @@ export class Handler extends Construct {
           'ecs:ListClusters and the Describe calls of Elastic Load Balancing do not support resource-level permissions. ecs:ListServices supports only a condition on the cluster, which the statement has. The ARN of the log group ends in a wildcard for its log streams.',
       },
       ...discovery.clusters.map((glob) => ({
-        id: `AwsSolutions-IAM5[Resource::${ecsFinding(stack, glob)}]`,
+        id: `AwsSolutions-IAM5[Resource::${arnInFinding(stack, 'ecs', `service/${glob}/*`)}]`,
         reason: 'The wildcard covers the services of the environment’s clusters only.',
       })),
     );
@@ -257,9 +257,9 @@ function isReference(value: unknown): boolean {
   return keys.length === 1 && keys.every((key) => key === 'Ref' || key.startsWith('Fn::'));
 }
 
-/** The ARN of a cluster's services in the notation of cdk-nag. */
-function ecsFinding(stack: Stack, glob: string): string {
+/** The ARN of a stack's resource in the notation of cdk-nag. */
+export function arnInFinding(stack: Stack, service: string, resource: string): string {
   const part = (value: string, name: string) => (value.startsWith('${') ? `<${name}>` : value);
   const partition = part(stack.partition, 'AWS::Partition');
-  return `arn:${partition}:ecs:${part(stack.region, 'AWS::Region')}:${part(stack.account, 'AWS::AccountId')}:service/${glob}/*`;
+  return `arn:${partition}:${service}:${part(stack.region, 'AWS::Region')}:${part(stack.account, 'AWS::AccountId')}:${resource}`;
 }

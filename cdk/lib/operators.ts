@@ -1,9 +1,11 @@
-import { Stack } from 'aws-cdk-lib';
+import { Stack, Validations } from 'aws-cdk-lib';
 import { Grant, type IGrantable } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import type { IFunction } from 'aws-cdk-lib/aws-lambda';
 import type { ILogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
+import type { IConstruct } from 'constructs';
+import { arnInFinding } from './handler.js';
 import type { VpcZone } from './zones.js';
 
 /** What the command line tool reads and changes. */
@@ -112,4 +114,28 @@ function grant(grantee: IGrantable, statements: readonly Statement[]): Grant {
     Grant.addToPrincipal({ grantee, actions, resourceArns, ...(conditions === undefined ? {} : { conditions }) }),
   );
   return grants.reduce((all, one) => all.combine(one));
+}
+
+/** Acknowledges the wildcards in a policy for operators. */
+export function acknowledgeWildcards(policy: IConstruct, clusters: readonly string[]): void {
+  const stack = Stack.of(policy);
+  const [partition] = arnInFinding(stack, '', '').split(':').slice(1);
+  const found: Record<string, string> = {
+    '*': 'The list and describe calls of these APIs do not support resource-level permissions.',
+    [`arn:${partition ?? ''}:cloudtrail:*:*:trail/*`]:
+      'The trail may belong to another region, or to the management account of the organization. The calls only read.',
+    [arnInFinding(stack, 'events', 'rule/*')]:
+      'The command doctor finds the rules by their targets. The calls only read them.',
+    [arnInFinding(stack, 'logs', 'log-group:*')]:
+      'Listing log groups needs a permission for all of them. The call only reads.',
+  };
+  for (const glob of clusters) {
+    found[arnInFinding(stack, 'ecs', `service/${glob}/*`)] =
+      'The wildcard covers the services of the environment’s clusters only, and the call only reads.';
+  }
+  const all = Object.entries(found).map(([resource, reason]) => ({
+    id: `AwsSolutions-IAM5[Resource::${resource}]`,
+    reason,
+  }));
+  Validations.of(policy).acknowledge(...all);
 }

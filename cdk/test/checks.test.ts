@@ -31,6 +31,7 @@ function environments() {
       bootstrapQualifier: 'team1',
       alarmTopicArn: 'arn:aws:sns:eu-central-1:111122223333:oncall',
       kmsKeyArn: 'arn:aws:kms:eu-central-1:444455556666:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9',
+      operatorPolicies: true,
     },
   });
 }
