@@ -56,7 +56,7 @@ pub(crate) async fn the_command_line_tool_waits_plans_applies_and_shows(
     ensure!(in_sync.output == "operator: a full pass would change nothing\n", "{in_sync:?}");
 
     // It shows what lost events would have done, does it, and shows the result.
-    system.relay.lose("basket");
+    system.relay.lose("operator", "basket");
     system.aws.create_service("operator", "basket", &[&basket.target_group]).await?;
     let pending = tool(system, &["plan", "operator"]).await?;
     ensure!(pending.status == Some(2), "{pending:?}");

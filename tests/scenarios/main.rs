@@ -651,8 +651,8 @@ async fn the_full_pass_repairs_lost_events(system: &System) -> Result<()> {
     let passes = system.environment("passes");
     registered(system, passes, "lost-deleted").await?;
     let balancer = balancer(system, passes, "lost-created").await?;
-    system.relay.lose("lost-deleted");
-    system.relay.lose("lost-created");
+    system.relay.lose("passes", "lost-deleted");
+    system.relay.lose("passes", "lost-created");
     system.aws.delete_service("passes", "lost-deleted").await?;
     system.aws.create_service("passes", "lost-created", &[&balancer.target_group]).await?;
     system.invoke(passes, &System::scheduled()).await?;
@@ -676,7 +676,7 @@ async fn invariant_1_a_second_run_changes_nothing(system: &System) -> Result<()>
 async fn concurrent_duplicates_of_an_event_create_one_record(system: &System) -> Result<()> {
     let dev = system.environment("dev");
     let balancer = balancer(system, dev, "crowd").await?;
-    system.relay.lose("crowd");
+    system.relay.lose("dev", "crowd");
     system.aws.create_service("dev", "crowd", &[&balancer.target_group]).await?;
     let payload = json!({"reconcile": {"cluster": "dev", "service": "crowd"}});
     let all = (0..8).map(|_| system.invoke(dev, &payload));
@@ -695,7 +695,7 @@ async fn concurrent_duplicates_of_an_event_create_one_record(system: &System) ->
 async fn a_dry_run_writes_nothing(system: &System) -> Result<()> {
     let dev = system.environment("dev");
     let balancer = balancer(system, dev, "rehearsed").await?;
-    system.relay.lose("rehearsed");
+    system.relay.lose("dev", "rehearsed");
     system.aws.create_service("dev", "rehearsed", &[&balancer.target_group]).await?;
     let payload = json!({"reconcile": {"cluster": "dev", "service": "rehearsed"}, "dryRun": true});
     let answer = system.invoke(dev, &payload).await?;
@@ -762,7 +762,7 @@ async fn deployment_event(system: &System, service: &str, name: &str) -> Result<
 async fn a_deployment_event_of_ecs_registers_its_service(system: &System) -> Result<()> {
     let dev = system.environment("dev");
     let balancer = balancer(system, dev, "deployed").await?;
-    system.relay.lose("deployed");
+    system.relay.lose("dev", "deployed");
     system.aws.create_service("dev", "deployed", &[&balancer.target_group]).await?;
     let outcome = deployment_event(system, "deployed", "SERVICE_DEPLOYMENT_COMPLETED").await?;
     status(&outcome, "registered", "")?;
@@ -831,7 +831,7 @@ async fn too_many_deletions_are_refused_and_all_names_can_be_deregistered(
     }
     system.aws.create_record(zone, "person.internal", "A", "10.0.0.7").await?;
     for name in ["scratch-a", "scratch-b"] {
-        system.relay.lose(name);
+        system.relay.lose("scratch", name);
         system.aws.delete_service("scratch", name).await?;
     }
     let answer = system.invoke(scratch, &System::scheduled()).await?;

@@ -136,7 +136,7 @@ pub(crate) async fn each_permission_is_granted_by_one_statement(system: &System)
     let guarded = system.environment("guarded");
     let existing = registered(system, guarded, "guarded").await?;
     let unregistered = balancer(system, guarded, "unregistered").await?;
-    system.relay.lose("unregistered");
+    system.relay.lose("guarded", "unregistered");
     system.aws.create_service("guarded", "unregistered", &[&unregistered.target_group]).await?;
     let role = Role::of(system, guarded).await?;
     for (sid, action) in [
@@ -182,7 +182,7 @@ pub(crate) async fn a_failed_event_is_handled_after_a_redrive(system: &System) -
     let outage = system.environment("outage");
     let function = &outage.discovery.function;
     let balancer = balancer(system, outage, "redriven").await?;
-    system.relay.lose("redriven");
+    system.relay.lose("outage", "redriven");
     system.aws.create_service("outage", "redriven", &[&balancer.target_group]).await?;
     let before = settings(system, outage).await?;
     configure(system, outage, "{}").await?;
@@ -329,7 +329,7 @@ pub(crate) async fn each_alarm_fires(system: &System) -> Result<()> {
     // Three services, and an event that arrives after two minutes.
     let balancer = balancer(system, alarmed, "alarmed").await?;
     for name in ["one", "two", "three"] {
-        system.relay.lose(name);
+        system.relay.lose(cluster, name);
         system.aws.create_service(cluster, name, &[&balancer.target_group]).await?;
     }
     let past = DateTime::from(std::time::SystemTime::now() - Duration::from_secs(120));
@@ -346,7 +346,7 @@ pub(crate) async fn each_alarm_fires(system: &System) -> Result<()> {
 
     // A name becomes taken, and a service has no load balancer yet.
     system.aws.create_record(zone, "two.internal", "A", "10.0.0.7").await?;
-    system.relay.lose("early");
+    system.relay.lose(cluster, "early");
     let group = system.aws.create_target_group(&alarmed.network, "alarmed-early").await?;
     system.aws.create_service(cluster, "early", &[&group]).await?;
     system.invoke(alarmed, &System::scheduled()).await?;

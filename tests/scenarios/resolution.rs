@@ -106,8 +106,8 @@ async fn handover(system: &System, holder: &str, heir: &str, order: Order) -> Re
     let (old, new) = contested(system, holder, heir).await?;
     let steps = async {
         let mut deliveries = system.relay.deliveries();
-        system.relay.hold(holder);
-        system.relay.hold(heir);
+        system.relay.hold("lab", holder);
+        system.relay.hold("lab", heir);
         system.aws.move_service("lab", heir, &[&new.target_group]).await?;
         system.aws.delete_service("lab", holder).await?;
         let (first, second) = match order {
@@ -116,7 +116,7 @@ async fn handover(system: &System, holder: &str, heir: &str, order: Order) -> Re
             Order::AtOnce => (vec![holder, heir], vec![]),
         };
         for services in [first, second] {
-            system.relay.release(&services);
+            system.relay.release("lab", &services);
             handled(system, lab, &mut deliveries, &services).await?;
             resolves_to(lab, name, &[&new]).await?;
         }
@@ -166,12 +166,12 @@ pub(crate) async fn a_name_passes_to_a_service_whose_creation_arrives_after_the_
     let mut deliveries = system.relay.deliveries();
     system.aws.create_service("lab", "Unknown", &[&old.target_group]).await?;
     lab.outcome(&system.aws, &mut deliveries, "CreateService", "Unknown").await?;
-    system.relay.hold("unknown");
+    system.relay.hold("lab", "unknown");
     system.aws.create_service("lab", "unknown", &[&new.target_group]).await?;
     system.aws.delete_service("lab", "Unknown").await?;
     let outcome = lab.outcome(&system.aws, &mut deliveries, "DeleteService", "Unknown").await?;
     status(&outcome, "deregistered", "ECS reports")?;
-    system.relay.release(&["unknown"]);
+    system.relay.release("lab", &["unknown"]);
     lab.resolves("unknown.lab.internal", &cname(&new)).await?;
     Ok(())
 }

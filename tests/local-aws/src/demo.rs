@@ -61,7 +61,7 @@ pub async fn show(system: &System) -> Result<()> {
     print_text("dev", "The person's record stays: billing.internal → 10.0.0.7");
 
     chapter(5, "Create the service payments, and lose its event");
-    system.relay.lose("payments");
+    system.relay.lose("dev", "payments");
     system.aws.create_service("dev", "payments", &[&in_dev.target_group]).await?;
     dev.resolves("payments.internal", &DnsAnswer::NoSuchName).await?;
     print_text("dev", "payments.internal does not resolve. The next full pass finds it:");
@@ -72,7 +72,7 @@ pub async fn show(system: &System) -> Result<()> {
     print_outcome("dev", repaired);
     dev.resolves("payments.internal", &cname(&in_dev)).await?;
     print_answer("dev", "payments.internal", &in_dev.dns_name, begun.elapsed());
-    system.relay.stop_losing("payments");
+    system.relay.stop_losing("dev", "payments");
 
     chapter(6, "Delete orders in dev");
     let begun = Instant::now();

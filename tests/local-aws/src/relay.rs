@@ -55,6 +55,7 @@ pub struct Relay {
 /// The services whose events the relay does not deliver at once.
 #[derive(Debug, Default)]
 struct Withheld {
+    /// Services in the form `cluster/service`, as below.
     lost: BTreeSet<String>,
     /// The events of each service since [`Relay::hold`], the oldest first.
     held: BTreeMap<String, Vec<Value>>,
@@ -67,7 +68,7 @@ impl Withheld {
     fn deliverable(&mut self, new: Vec<Value>) -> Vec<Value> {
         let mut deliverable = std::mem::take(&mut self.released);
         for detail in new {
-            let service = service(&detail);
+            let service = place(&detail);
             if let Some(held) = self.held.get_mut(&service) {
                 held.push(detail);
             } else if !self.lost.contains(&service) {
@@ -104,25 +105,25 @@ impl Relay {
     }
 
     /// Loses the events about a service from now on. CloudTrail may lose events, too.
-    pub fn lose(&self, service: &str) {
-        self.withheld().lost.insert(service.to_owned());
+    pub fn lose(&self, cluster: &str, service: &str) {
+        self.withheld().lost.insert(format!("{cluster}/{service}"));
     }
 
     /// Delivers events about a service again.
-    pub fn stop_losing(&self, service: &str) {
-        self.withheld().lost.remove(service);
+    pub fn stop_losing(&self, cluster: &str, service: &str) {
+        self.withheld().lost.remove(&format!("{cluster}/{service}"));
     }
 
     /// Holds the events about a service back until [`Relay::release`]. CloudTrail delivers events in any order.
-    pub fn hold(&self, service: &str) {
-        self.withheld().held.entry(service.to_owned()).or_default();
+    pub fn hold(&self, cluster: &str, service: &str) {
+        self.withheld().held.entry(format!("{cluster}/{service}")).or_default();
     }
 
     /// Delivers the held events about services, all at once, and holds no more of them.
-    pub fn release(&self, services: &[&str]) {
+    pub fn release(&self, cluster: &str, services: &[&str]) {
         let mut withheld = self.withheld();
         for service in services {
-            let held = withheld.held.remove(*service).unwrap_or_default();
+            let held = withheld.held.remove(&format!("{cluster}/{service}")).unwrap_or_default();
             withheld.released.extend(held);
         }
     }
@@ -205,6 +206,17 @@ fn service(detail: &Value) -> String {
     let keys = ["service", "serviceName", "resourceArn"];
     let found = keys.iter().find_map(|key| request[key].as_str()).unwrap_or_default();
     found.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+/// The cluster and the name of the service that a call concerns, as `cluster/service`.
+fn place(detail: &Value) -> String {
+    let request = &detail["requestParameters"];
+    let of_request = request["cluster"].as_str().and_then(|name| name.rsplit('/').next());
+    let of_arn = ["resourceArn", "service"].iter().find_map(|key| {
+        let (_, path) = request[*key].as_str()?.split_once(":service/")?;
+        Some(path.split_once('/')?.0)
+    });
+    format!("{}/{}", of_request.or(of_arn).unwrap_or("default"), service(detail))
 }
 
 /// A recorded call as EventBridge delivers it.
@@ -355,21 +367,22 @@ mod tests {
             json!({"cluster": "dev", "service": arn}),
             json!({"resourceArn": arn, "tags": []}),
         ] {
-            assert_eq!(service(&json!({ "requestParameters": request })), "orders");
+            let detail = json!({ "requestParameters": request });
+            assert_eq!((service(&detail), place(&detail)), ("orders".into(), "dev/orders".into()));
         }
         assert_eq!(service(&json!({"requestParameters": null})), "");
     }
 
     #[test]
     fn held_events_are_delivered_after_their_release_and_lost_ones_never() {
-        let call = |service: &str| json!({"requestParameters": {"serviceName": service}});
+        let call = |service: &str| json!({"requestParameters": {"cluster": "dev", "serviceName": service}});
         let mut withheld = Withheld::default();
-        withheld.lost.insert("lost".into());
-        withheld.held.insert("held".into(), Vec::new());
+        withheld.lost.insert("dev/lost".into());
+        withheld.held.insert("dev/held".into(), Vec::new());
         let new = vec![call("held"), call("lost"), call("orders")];
         assert_eq!(withheld.deliverable(new), [call("orders")]);
-        assert_eq!(withheld.held["held"], [call("held")]);
-        withheld.released = withheld.held.remove("held").unwrap_or_default();
+        assert_eq!(withheld.held["dev/held"], [call("held")]);
+        withheld.released = withheld.held.remove("dev/held").unwrap_or_default();
         assert_eq!(withheld.deliverable(vec![call("held")]), [call("held"), call("held")]);
         assert!(withheld.deliverable(Vec::new()).is_empty());
     }
