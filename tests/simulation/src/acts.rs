@@ -12,7 +12,7 @@ use crate::account::{
     StoredService, attachments_to_json, service_arn,
 };
 use crate::history::{Act, EventDelivery, RecordChange, Rollout, Step, Tampering, event};
-use crate::invariants::Exemptions;
+use crate::invariants::{Exemptions, note_taken};
 use crate::lambda::DEPLOYMENT;
 use crate::queue::EVENTS;
 use crate::route53::{Action, Author, StoredRrset, Writer};
@@ -178,7 +178,10 @@ impl Runner {
             }
             Act::ChangeRecords { zone, name, change } => {
                 exemptions.names.insert(name.clone());
-                change_records(simulation, zone, name, change);
+                if let Some(before) = simulation.account.zones.get(zone).cloned() {
+                    change_records(simulation, zone, name, change);
+                    note_taken(simulation, zone, &before, name);
+                }
                 Vec::new()
             }
             Act::Configure { environment, template, alias, ttl } => {

@@ -533,6 +533,17 @@ pub struct Losses {
     taken: BTreeSet<(String, String, ServiceName)>,
 }
 
+/// Notes for the invocations that go on that a person took a name from its service. They may rely on it.
+pub(crate) fn note_taken(simulation: &mut Simulation, id: &str, before: &HostedZone, name: &str) {
+    let after = &simulation.account.zones[id];
+    for log in simulation.invocations.values_mut() {
+        let Some(losses) = &mut log.losses else { continue };
+        let holder = |zone: &HostedZone| NameRecords::read(zone, name).holder(&log.config);
+        let held = holder(before).filter(|held| holder(after).as_ref() != Some(held));
+        losses.taken.extend(held.map(|held| (id.to_owned(), name.to_owned(), held)));
+    }
+}
+
 impl Losses {
     /// `None` if the payload requests deletions, or is no event.
     pub(crate) fn of(text: &str) -> Option<Losses> {
