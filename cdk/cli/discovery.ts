@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { CloudFormationClient, DescribeStacksCommand } from '@aws-sdk/client-cloudformation';
 import { InvokeCommand, LambdaClient } from '@aws-sdk/client-lambda';
+import { DRY_RUN_ALIAS } from '../lib/dry-run-alias.js';
 import { Failure } from './failure.js';
 import { type Answer, parseAnswer } from './report.js';
 
@@ -22,9 +23,6 @@ export interface Command {
 
 /** Lambda ends an invocation after at most 15 minutes. */
 const TIMEOUT_MS = 16 * 60_000;
-
-/** The handler refuses everything but requests for dry runs through this alias. `handler/src/domain/trigger.rs` has it, too. */
-const DRY_RUN_ALIAS = 'dry-run';
 
 const SETTINGS = 'cdk.json';
 
@@ -167,9 +165,8 @@ export class Discovery {
     try {
       const { FunctionError, Payload } = await client.send(
         new InvokeCommand({
-          FunctionName: name,
           // People who may only look have the permission for this alias.
-          ...(command.dryRun === true ? { Qualifier: DRY_RUN_ALIAS } : {}),
+          FunctionName: command.dryRun === true ? `${name}:${DRY_RUN_ALIAS}` : name,
           Payload: JSON.stringify(command),
         }),
         { abortSignal: AbortSignal.timeout(timeoutMs) },

@@ -14,6 +14,7 @@ import { SqsDestination } from 'aws-cdk-lib/aws-lambda-destinations';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
+import { DRY_RUN_ALIAS } from './dry-run-alias.js';
 import { type Discovery, EnvironmentError } from './environment.js';
 import type { HandlerCode } from './handler-code.js';
 import type { VpcZone } from './zones.js';
@@ -40,9 +41,6 @@ const CONFIGURATION_SIZE = 3_750;
 
 /** Stands for an id that is known only at deployment. The ids of VPCs and of zones have 21 characters. */
 const ID = 'x'.repeat(24);
-
-/** The handler refuses everything but requests for dry runs through this alias. `handler/src/domain/trigger.rs` has it, too. */
-export const DRY_RUN_ALIAS = 'dry-run';
 
 export interface HandlerProps {
   readonly environment: string;

@@ -73,7 +73,8 @@ export class Operators {
     const queues = [props.eventQueue, props.loadBalancerCalls, props.deadLetterQueue];
     return [
       [['lambda:InvokeFunction'], [props.dryRuns.functionArn]],
-      [['cloudformation:DescribeStacks'], [stack.stackId]],
+      // The tool knows the name of the stack and not its id.
+      [['cloudformation:DescribeStacks'], [arn('cloudformation', `stack/${stack.stackName}/*`)]],
       [
         ['lambda:GetFunctionConfiguration', 'lambda:GetFunctionEventInvokeConfig', 'lambda:GetFunctionConcurrency'],
         // The configuration for asynchronous events belongs to the version $LATEST.
@@ -81,11 +82,13 @@ export class Operators {
       ],
       [['ecs:DescribeServices'], props.clusters.map((glob) => arn('ecs', `service/${glob}/*`))],
       [['route53:GetHostedZone', 'route53:GetHostedZoneLimit', 'route53:ListResourceRecordSets'], zones],
-      [['logs:StartQuery', 'logs:FilterLogEvents'], [props.logGroup.logGroupArn]],
-      // The call is about all groups whose names begin with a prefix.
-      [['logs:DescribeLogGroups'], [arn('logs', 'log-group:*')]],
+      // CloudFormation's ARN ends in `:*`. Logs may also ask for permission without that.
+      [
+        ['logs:StartQuery', 'logs:FilterLogEvents'],
+        [props.logGroup.logGroupArn, arn('logs', `log-group:${props.logGroup.logGroupName}`)],
+      ],
       [['sqs:GetQueueUrl', 'sqs:GetQueueAttributes'], queues.map((queue) => queue.queueArn)],
-      [['events:DescribeRule', 'events:ListRuleNamesByTarget'], [arn('events', 'rule/*')]],
+      [['events:DescribeRule'], [arn('events', 'rule/*')]],
       // The trail may belong to another region, or to the management account of the organization.
       [
         ['cloudtrail:GetTrailStatus', 'cloudtrail:GetEventSelectors'],
@@ -99,7 +102,10 @@ export class Operators {
           'elasticloadbalancing:DescribeLoadBalancers',
           'elasticloadbalancing:DescribeRules',
           'elasticloadbalancing:DescribeTargetGroups',
+          'events:ListRuleNamesByTarget',
           'lambda:ListEventSourceMappings',
+          // The call is about all groups whose names begin with a prefix.
+          'logs:DescribeLogGroups',
           'logs:GetQueryResults',
           'logs:StopQuery',
         ],
@@ -124,10 +130,10 @@ export function acknowledgeWildcards(policy: IConstruct, clusters: readonly stri
     '*': 'The list and describe calls of these APIs do not support resource-level permissions.',
     [`arn:${partition ?? ''}:cloudtrail:*:*:trail/*`]:
       'The trail may belong to another region, or to the management account of the organization. The calls only read.',
+    [arnInFinding(stack, 'cloudformation', `stack/${stack.stackName}/*`)]:
+      'The wildcard stands for the id of the environment’s own stack, which the command line tool does not know.',
     [arnInFinding(stack, 'events', 'rule/*')]:
       'The command doctor finds the rules by their targets. The calls only read them.',
-    [arnInFinding(stack, 'logs', 'log-group:*')]:
-      'Listing log groups needs a permission for all of them. The call only reads.',
   };
   for (const glob of clusters) {
     found[arnInFinding(stack, 'ecs', `service/${glob}/*`)] =

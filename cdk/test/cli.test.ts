@@ -6,6 +6,7 @@ import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { beforeEach, describe, expect, test } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
+import { DRY_RUN_ALIAS } from '../lib/dry-run-alias.js';
 import { root } from './stacks.js';
 import { type AwsReply, run, serveAws } from './terminal.js';
 
@@ -109,7 +110,7 @@ serveAws(({ target, url, body }): AwsReply => {
   }
   const command = JSON.parse(body) as Record<string, unknown>;
   // The function refuses a dry run through itself here, and everything else through the alias.
-  if (url.includes('Qualifier=dry-run') !== (command.dryRun === true)) return { status: 404, body: '{}' };
+  if (url.includes(`%3A${DRY_RUN_ALIAS}/`) !== (command.dryRun === true)) return { status: 404, body: '{}' };
   commands.push(command);
   const next = answers.length > 1 ? answers.shift() : answers[0];
   const reply = typeof next === 'function' ? next(command) : (next ?? {});

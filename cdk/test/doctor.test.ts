@@ -41,7 +41,7 @@ function operation({ target, method, url }: AwsRequest): string {
     [/\/concurrency$/, 'GetFunctionConcurrency'],
     [/\/event-invoke-config\?Qualifier=%24LATEST$/, 'GetFunctionEventInvokeConfig'],
     [/\/event-source-mappings/, 'ListEventSourceMappings'],
-    [/\/invocations\?Qualifier=dry-run$/, 'Invoke'],
+    [/%3Adry-run\/invocations$/, 'Invoke'],
     [/\/rrset/, 'ListResourceRecordSets'],
     [/\/hostedzonelimit\//, 'GetHostedZoneLimit'],
     [/\/hostedzone\//, 'GetHostedZone'],

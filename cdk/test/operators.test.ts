@@ -1,10 +1,13 @@
 /** The permissions of people who use the command line tool. */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { Stack } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
 import { ManagedPolicy } from 'aws-cdk-lib/aws-iam';
 import { describe, expect, test } from 'vitest';
+import { DRY_RUN_ALIAS } from '../lib/dry-run-alias.js';
 import { EcsServiceDiscovery } from '../lib/index.js';
-import { app, environment, KEY, type Statement, template } from './stacks.js';
+import { app, environment, KEY, root, type Statement, template } from './stacks.js';
 
 const list = (value: string | string[]) => (Array.isArray(value) ? value : [value]);
 
@@ -38,6 +41,13 @@ describe('the permissions to read', () => {
     expect(resources(statements, 'lambda:InvokeFunction')).toBe(JSON.stringify([{ Ref: alias[0] }]));
   });
 
+  test('name the alias as the handler does', () => {
+    const handler = readFileSync(path.join(root, 'handler/src/domain/trigger.rs'), 'utf8');
+    expect(handler).toContain(`DRY_RUN_ALIAS: &str = "${DRY_RUN_ALIAS}";`);
+    const [alias] = Object.values(made.findResources('AWS::Lambda::Alias'));
+    expect(alias).toMatchObject({ Properties: { Name: DRY_RUN_ALIAS, FunctionVersion: '$LATEST' } });
+  });
+
   test('contain no other call that changes something', () => {
     expect(actions(statements).filter((action) => !READS.test(action))).toEqual(['lambda:InvokeFunction']);
   });
@@ -51,7 +61,9 @@ describe('the permissions to read', () => {
         "elasticloadbalancing:DescribeLoadBalancers",
         "elasticloadbalancing:DescribeRules",
         "elasticloadbalancing:DescribeTargetGroups",
+        "events:ListRuleNamesByTarget",
         "lambda:ListEventSourceMappings",
+        "logs:DescribeLogGroups",
         "logs:GetQueryResults",
         "logs:StopQuery",
       ]

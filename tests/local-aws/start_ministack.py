@@ -5,10 +5,13 @@ with VPCs private, and deletes no zone that has records of its users. So does th
 
 A function that is invoked through an alias gets the ARN of the alias, as on AWS. MiniStack gives it its own.
 
+With enforced permissions, MiniStack takes two calls that read a function's settings for others.
+
 MiniStack has no saved queries of CloudWatch Logs Insights. They are accepted, and nothing is made.
 """
 
 from ministack.app import main
+from ministack.core import iam_actions
 from ministack.services import lambda_svc, route53
 from ministack.services.cloudformation import provisioners
 
@@ -45,6 +48,16 @@ def create_query(logical_id, props, stack_name):
     return f"{stack_name}-{logical_id}", {"QueryDefinitionId": logical_id}
 
 
+READS = {"concurrency": "GetFunctionConcurrency", "event-invoke-config": "GetFunctionEventInvokeConfig"}
+lambda_action = iam_actions._lambda_action
+
+
+def lambda_action_of_read(method, path):
+    setting = path.rstrip("/").rpartition("/")[2]
+    return READS.get(setting) if method == "GET" and setting in READS else lambda_action(method, path)
+
+
+iam_actions._lambda_action = lambda_action_of_read
 lambda_svc._effective_func_record_for_qualifier = effective_with_alias
 provisioners._RESOURCE_HANDLERS["AWS::Logs::QueryDefinition"] = {
     "create": create_query,

@@ -6,6 +6,7 @@ use local_aws::fixtures::LocalEnvironment;
 use local_aws::resolver::DnsAnswer::NoSuchName;
 use local_aws::system::System;
 use serde_json::Value;
+use tokio::process::Command;
 
 use super::operation::updated;
 use super::{balancer, cname};
@@ -19,7 +20,10 @@ struct Printed {
 }
 
 async fn tool(system: &System, arguments: &[&str]) -> Result<Printed> {
-    let mut command = system.aws.command("node");
+    run(system.aws.command("node"), arguments).await
+}
+
+async fn run(mut command: Command, arguments: &[&str]) -> Result<Printed> {
     command.arg("cdk/bin/ecs-discovery.mjs").args(arguments);
     // A pipe gets no colours in CI either.
     command.env("CI", "true").env_remove("FORCE_COLOR");
@@ -172,4 +176,67 @@ async fn check_doctor(system: &System) -> Result<()> {
         ensure!(check["result"] == expected, "{check}");
     }
     Ok(())
+}
+
+/// The stack's policies suffice for their commands, and the one to read for no others.
+pub(crate) async fn the_policies_for_operators_allow_their_commands_and_no_others(
+    system: &System,
+) -> Result<()> {
+    let stack = ["cloudformation", "describe-stacks", "--stack-name", "EcsDiscovery-passes"];
+    let stack = system.aws.cli(&stack).await?;
+    let output = |key: &str| {
+        let mut outputs = stack["Stacks"][0]["Outputs"].as_array().into_iter().flatten();
+        let output = outputs.find(|output| output["OutputKey"] == key);
+        output.and_then(|output| output["OutputValue"].as_str()).context("an output is missing")
+    };
+    let reader = user(system, "reader", output("ReadPolicyArn")?).await?;
+    let operator = user(system, "operator", output("OperatePolicyArn")?).await?;
+    for arguments in [
+        &["status", "passes", "--json"][..],
+        &["plan", "passes", "--json"],
+        &["history", "passes", "--json"],
+        &["doctor", "passes", "--json"],
+        &["explain", "passes/nobody", "passes"],
+    ] {
+        for user in [&reader, &operator] {
+            let ran = run(user.command(system), arguments).await?;
+            let text = format!("{}{}", ran.output, ran.error);
+            ensure!(!text.contains("not authorized") && !text.contains("AccessDenied"), "{ran:?}");
+            let is_json = serde_json::from_str::<Value>(&ran.output).is_ok();
+            ensure!(is_json || !arguments.contains(&"--json"), "{ran:?}");
+            // Each part of `doctor` was read.
+            ensure!(!text.contains("\"unknown\""), "{ran:?}");
+        }
+    }
+    for arguments in [&["apply", "passes"][..], &["redrive", "passes", "--list"]] {
+        let refused = run(reader.command(system), arguments).await?;
+        ensure!(refused.status == Some(1), "{refused:?}");
+        ensure!(refused.error.starts_with("A permission is missing: "), "{refused:?}");
+        let allowed = run(operator.command(system), arguments).await?;
+        ensure!(!allowed.error.contains("permission"), "{allowed:?}");
+    }
+    Ok(())
+}
+
+/// Credentials of a user with one policy.
+struct User {
+    id: String,
+    secret: String,
+}
+
+impl User {
+    fn command(&self, system: &System) -> Command {
+        let mut command = system.aws.command("node");
+        command.env("AWS_ACCESS_KEY_ID", &self.id).env("AWS_SECRET_ACCESS_KEY", &self.secret);
+        command
+    }
+}
+
+async fn user(system: &System, name: &str, policy: &str) -> Result<User> {
+    system.aws.cli(&["iam", "create-user", "--user-name", name]).await?;
+    let attach = ["iam", "attach-user-policy", "--user-name", name, "--policy-arn", policy];
+    system.aws.cli(&attach).await?;
+    let key = system.aws.cli(&["iam", "create-access-key", "--user-name", name]).await?;
+    let text = |field: &str| key["AccessKey"][field].as_str().unwrap_or_default().to_owned();
+    Ok(User { id: text("AccessKeyId"), secret: text("SecretAccessKey") })
 }

@@ -16,7 +16,10 @@ use aws_sdk_route53::error::ProvideErrorMetadata;
 use aws_sdk_route53::types::{
     Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType,
 };
-use command_line::the_command_line_tool_waits_plans_applies_and_shows;
+use command_line::{
+    the_command_line_tool_waits_plans_applies_and_shows,
+    the_policies_for_operators_allow_their_commands_and_no_others,
+};
 use futures_util::future::join_all;
 use libtest_mimic::{Arguments, Trial};
 use local_aws::fixtures::{LocalBalancer, LocalEnvironment, service_arn};
@@ -96,7 +99,7 @@ fn run(arguments: &Arguments, runtime: &Runtime, delivery: &str, permissions: Pe
         // A different template and TTL.
         ("lab", json!({"nameTemplate": "{service}.{cluster}", "ttlSeconds": 5})),
         // Full passes run here at any time, and may be faster than an event.
-        ("passes", json!({})),
+        ("passes", json!({"operatorPolicies": true})),
         // A scenario changes its template.
         ("renamed", json!({"nameTemplate": "{cluster}-{service}"})),
         // A scenario deletes all of its names.
@@ -227,6 +230,7 @@ fn operations(delivery: &str, system: Option<&Arc<System>>, runtime: &Handle) ->
                 names_survive_a_failed_update_and_the_id_of_their_own_zone_in_the_configuration,
                 a_first_deployment_that_was_denied_succeeds_once_it_is_allowed,
                 each_permission_is_granted_by_one_statement,
+                the_policies_for_operators_allow_their_commands_and_no_others,
                 the_handler_cannot_read_or_change_a_zone_of_another_environment,
             ]
         )
