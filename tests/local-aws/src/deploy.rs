@@ -222,7 +222,7 @@ fn translate(template: &mut Value) {
                 && let Some(condition) = fields.remove("Condition")
             {
                 fields.insert("Resource".into(), condition["ArnLike"]["ecs:cluster"].clone());
-            } else if sid == "DescribeServices"
+            } else if fields.get("Action").is_some_and(|action| action == "ecs:DescribeServices")
                 && let Some(resource) = fields.get_mut("Resource")
             {
                 let services = resource.to_string();
