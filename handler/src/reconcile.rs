@@ -454,7 +454,7 @@ impl Reconciler {
                 Task::Deregister(_) => {}
             }
             let mut wanted = names_of_unread_balancers(&desired, &world, &self.config);
-            wanted.extend(progress.names_of_lost_services(&desired));
+            wanted.extend(progress.names_of_services_not_read_again(&desired));
             plan.keep_wanted(&wanted);
             return (world, plan);
         }
@@ -554,11 +554,11 @@ impl Task {
 impl Progress {
     /// Notes the names that services should have, and returns those of services that an earlier round could read and this
     /// one cannot, each with the failed read.
-    fn names_of_lost_services(
+    fn names_of_services_not_read_again(
         &mut self,
         desired: &BTreeMap<ServiceArn, Desired>,
     ) -> BTreeMap<ZoneName, String> {
-        let mut lost = BTreeMap::new();
+        let mut names = BTreeMap::new();
         for (service, desired) in desired {
             match &desired.state {
                 DesiredState::Record(record) => {
@@ -567,13 +567,13 @@ impl Progress {
                 }
                 DesiredState::ReadFailed(error) => {
                     if let Some(at) = self.wanted.get(service) {
-                        lost.insert(at.clone(), format!("{service}: {error}"));
+                        names.insert(at.clone(), format!("{service}: {error}"));
                     }
                 }
                 _ => {}
             }
         }
-        lost
+        names
     }
 
     /// The next round tries the changes of a zone that this round gave up once more, since another run may have been

@@ -370,9 +370,14 @@ export const mutations = [
     ],
   },
   {
+    name: 'the alias for dry runs accepts everything',
+    test: onTheWire('the_alias_for_dry_runs_accepts_nothing_else'),
+    edits: [['invocation.rs', 'payload = payload.only_dry_runs();', '']],
+  },
+  {
     name: 'a name deleted although its next holder could be read at first only',
     test: onTheWire('a_name_stays_if_a_service_that_should_have_it_can_only_be_read_at_first'),
-    edits: [['reconcile.rs', 'wanted.extend(progress.names_of_lost_services(&desired));', '']],
+    edits: [['reconcile.rs', 'wanted.extend(progress.names_of_services_not_read_again(&desired));', '']],
   },
   {
     name: 'a contested name kept for a service that cannot be read',
