@@ -158,7 +158,7 @@ function messages(counts: Record<string, [number, number]>) {
 type Line = [minutesAgo: number, fields: Record<string, unknown>];
 
 const PASS = { message: 'run finished', scope: 'all', dry_run: false, services: 212 };
-const request = (id: string) => ({ span: { name: 'invocation', request_id: id } });
+const request = (id: string) => ({ request_id: id });
 
 /** The lines of the log. Like AWS, it returns only those of the time that was asked for. */
 function log(...lines: Line[]) {
@@ -939,8 +939,8 @@ describe('the last full pass', () => {
     );
   });
 
-  test('is also found in the log of earlier versions', async () => {
-    log([0, { ...PASS, scope: 'All', services: 1 }]);
+  test('may just have finished', async () => {
+    log([0, { ...PASS, services: 1 }]);
     expect(await only('fullPass')).toBe('ok: The last full pass finished less than a minute ago with 1 service.');
   });
 
@@ -976,7 +976,7 @@ describe('the last full pass', () => {
       'warning: The last full pass finished 5 minutes ago with 212 services. A later run failed: ' +
         'run of the batch failed: 1 of 2 services failed',
     );
-    log([5, PASS], [3, { message: 'zone full', zone: 'Z1', reason: 'LimitsExceeded' }]);
+    log([5, PASS], [3, { message: 'zone full', hosted_zone: 'Z1', reason: 'LimitsExceeded' }]);
     expect(await only('fullPass')).toMatch(/A later run failed: zone full: Z1: LimitsExceeded$/);
   });
 

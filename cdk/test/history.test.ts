@@ -461,6 +461,17 @@ describe('the history of a name', () => {
   });
 
   test.each([
+    ...['dry_run', 'ecs_service', 'dns_name', 'hosted_zone', 'target', 'outcome', 'scope', 'services'].map(
+      (field) => `${field} = `,
+    ),
+    ...['"request_id"', '"outcome"', '"run finished"', '"read failed"', '"zone full"'],
+  ])('%s is a field or a message of the log that the tool reads', (text) => {
+    const source = new URL('../../handler/src/log.rs', import.meta.url);
+    const [code = ''] = readFileSync(source, 'utf8').split('#[cfg(test)]');
+    expect(code).toContain(text);
+  });
+
+  test.each([
     `orders.dev.internal"or@message`,
     "o'rders.dev.internal",
     'orders/.dev.internal/i',

@@ -17,6 +17,7 @@ use local_aws::system::{System, outcome_of};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
+use super::command_line::doctor;
 use super::{balancer, cname, registered, status};
 
 /// The longest time for a step that takes milliseconds on an idle machine. The tests' machines are busy.
@@ -156,6 +157,18 @@ pub(crate) async fn each_permission_is_granted_by_one_statement(system: &System)
         let text = error.to_string();
         ensure!(text.contains(action) && text.contains("not authorized"), "without {sid}: {text}");
         ensure!(guarded.resolver.query("guarded.internal").await? == cname(&existing), "{sid}");
+        if sid == "ListServices" {
+            // The errors of the run are in the log before its end.
+            let checked = doctor(system, "guarded").await?;
+            for (id, result, finding) in
+                [("fullPass", "warning", "It was not complete"), ("handler", "failed", action)]
+            {
+                let mut checks = checked["checks"].as_array().into_iter().flatten();
+                let check = checks.find(|check| check["id"] == id).context("no such check")?;
+                let text = check["finding"].as_str().unwrap_or_default();
+                ensure!(check["result"] == result && text.contains(finding), "{check}");
+            }
+        }
         role.restore().await?;
     }
     system.invoke(guarded, &json!({"reconcile": "all"})).await?;

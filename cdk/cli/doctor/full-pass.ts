@@ -44,16 +44,16 @@ function parse({ at, text }: LogLine): Line | undefined {
     const fields = JSON.parse(text) as Record<string, unknown>;
     const string = (value: unknown) => (typeof value === 'string' ? value : '');
     if (typeof fields.message !== 'string') return undefined;
-    const zone = string(fields.zone);
+    const zone = string(fields.hosted_zone);
     const reason = string(fields.error) || string(fields.reason);
     return {
       at,
       message: fields.message,
-      scope: string(fields.scope).toLowerCase(),
+      scope: string(fields.scope),
       dryRun: fields.dry_run === true,
       services: Number(fields.services ?? 0),
       reason: zone === '' ? reason : `${zone}: ${reason}`,
-      request: string((fields.span as { request_id?: unknown } | undefined)?.request_id),
+      request: string(fields.request_id),
     };
   } catch {
     return undefined;

@@ -153,8 +153,6 @@ export async function logLines(config: Config, logGroup: string, from: number, t
   const finished = '$.message = "run finished"';
   const pattern = [
     `(${finished} && $.scope = "all")`,
-    // Earlier versions of the handler.
-    `(${finished} && $.scope = "All")`,
     `(${finished} && $.dry_run IS TRUE)`,
     ...ERRORS.map((message) => `($.message = "${message}")`),
   ];
