@@ -177,7 +177,10 @@ function describeMarker(found: Read<ResourceRecordSet[]>): string {
 /** Services without a name have various reasons, so each needs another step. */
 function ignoredNext(reason: string | null): string {
   if (reason?.includes('has no load balancer')) {
-    return 'A name leads to a load balancer. To get a name, create the service with a target group.';
+    return (
+      'To get a name, create the service with a target group of a load balancer. ' +
+      'That of an ECS gateway accepts only the host names that ECS made.'
+    );
   }
   if (reason?.includes('discovery:enabled')) {
     return 'The tag discovery:enabled with the value true registers the service.';

@@ -192,7 +192,7 @@ const IGNORED = outcome('batch', 'ignored', {
   name: null,
   zone: null,
   target: null,
-  reason: 'the service has no load balancer',
+  reason: 'the service has no load balancer of its own',
 });
 
 describe('status', () => {
@@ -252,7 +252,7 @@ describe('status', () => {
     expect(stdout.split('\n').length).toBeLessThan(30);
     const everything = await run('status dev --all');
     expect(everything.stdout.match(/service-\d+\.dev\.internal/g)?.length).toBe(5_000);
-    expect(everything.stdout).toContain('The service has no load balancer.');
+    expect(everything.stdout).toContain('The service has no load balancer of its own.');
   });
 
   test('prints JSON and CSV for programs', async () => {
@@ -533,7 +533,7 @@ describe('explain', () => {
   });
 
   test.each([
-    ['ignored', 'the service has no load balancer', 'create the service with a target group'],
+    ['ignored', 'the service has no load balancer of its own', 'create the service with a target group'],
     ['ignored', 'the tag discovery:enabled is false', 'The tag discovery:enabled with the value true'],
     ['unchanged', 'ECS reports MISSING; the service had no name', 'Check the names'],
     ['ignored', 'the cluster x does not belong to this environment', 'remove the cause'],

@@ -146,7 +146,7 @@ describe('the changes of a period', () => {
       line('26 11:00', 'blue/orders', 'conflict', 'orders.dev.internal', { reason }),
       line('26 12:00', 'blue/orders', 'conflict', 'orders.dev.internal', { reason }),
       line('26 12:00', 'blue/api', 'failed', 'api.dev.internal', { reason: 'AccessDenied' }),
-      line('26 12:00', 'blue/batch', 'ignored', undefined, { reason: 'the service has no load balancer' }),
+      line('26 12:00', 'blue/batch', 'ignored', undefined, { reason: 'the service has no load balancer of its own' }),
       { at: '2026-11-26 12:00:00.000', message: 'START RequestId: 1 "outcome":"registered" "dry_run":false' },
     ];
     const { status, stdout, stderr } = await history();
@@ -404,7 +404,7 @@ describe('the history of a name', () => {
   );
 
   test('a lost name is found in the reason of another outcome', async () => {
-    const reason = 'the service has no load balancer; the service no longer has orders.dev.internal';
+    const reason = 'the service has no load balancer of its own; the service no longer has orders.dev.internal';
     log = [REGISTERED, line('26 11:00', 'shop/orders', 'ignored', undefined, { reason })];
     expect(await first()).toBe('orders.dev.internal: nobody has it since 2026-11-26 11:00 UTC');
   });

@@ -224,7 +224,7 @@ fn state(
     }
     if references.is_empty() {
         return DesiredState::Nothing {
-            reason: "the service has no load balancer".into(),
+            reason: "the service has no load balancer of its own".into(),
             basis: Basis::Service,
         };
     }
@@ -576,7 +576,7 @@ mod tests {
 
     #[test]
     fn a_service_without_load_balancer_or_outside_the_environment_has_no_record() {
-        assert_snapshot!(check("dev/orders", &[], none()), @"nothing: the service has no load balancer");
+        assert_snapshot!(check("dev/orders", &[], none()), @"nothing: the service has no load balancer of its own");
         let arn = ServiceArn::parse("arn:aws:ecs:eu-west-1:111122223333:service/prod/orders");
         let state = outside(&arn.expect("a valid ARN"));
         let reason = "the cluster prod does not belong to this environment".to_owned();

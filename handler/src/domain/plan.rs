@@ -753,7 +753,7 @@ mod tests {
 
     fn nothing() -> DesiredState {
         DesiredState::Nothing {
-            reason: "the service has no load balancer".into(),
+            reason: "the service has no load balancer of its own".into(),
             basis: Basis::Service,
         }
     }
@@ -963,13 +963,13 @@ mod tests {
         assert_snapshot!(check(held.service("orders", nothing())), @r#"
         - orders.internal CNAME lb.elb.amazonaws.com
         - _discovery.orders.internal TXT "heritage=ecs-discovery,version=1,environment=dev,service=…/dev/orders,records=CNAME"
-        orders deregistered: the service has no load balancer
+        orders deregistered: the service has no load balancer of its own
         "#);
     }
 
     #[test]
     fn a_service_without_current_and_desired_name_is_ignored() {
-        assert_snapshot!(check(Scene::default().service("orders", nothing())), @"orders ignored: the service has no load balancer");
+        assert_snapshot!(check(Scene::default().service("orders", nothing())), @"orders ignored: the service has no load balancer of its own");
         assert_snapshot!(check(Scene::default().service("orders", DesiredState::Gone(Gone::Missing))), @"orders unchanged: ECS reports MISSING; the service had no name");
     }
 
