@@ -2,7 +2,7 @@
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['node_modules/', 'cdk.out/', 'target/', '.venv/', '.local/'] },
+  { ignores: ['node_modules/', 'cdk.out/', 'dist/', 'target/', '.venv/', '.local/'] },
   {
     files: ['cdk/**/*.ts'],
     extends: [...tseslint.configs.strictTypeChecked, ...tseslint.configs.stylisticTypeChecked],

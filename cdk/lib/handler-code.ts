@@ -1,7 +1,7 @@
-/** The code of the handler: built from its sources, or a prebuilt folder. */
+/** The code of the handler: from this package, built from its sources in a checkout, or a prebuilt folder. */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFileSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { copyFileSync, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { FileAssetPackaging, FileSystem, Stack, Stage } from 'aws-cdk-lib';
@@ -10,8 +10,13 @@ import type { Construct } from 'constructs';
 import { parse, type TomlTable } from 'smol-toml';
 import { EnvironmentError, show } from './environment.js';
 
+const HERE = path.dirname(fileURLToPath(import.meta.url));
+
 /** The root of the checkout. */
-const WORKSPACE = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
+const WORKSPACE = path.resolve(HERE, '../..');
+
+/** In the package that others install: an archive with the handler for each architecture. */
+const PACKAGED = path.join(HERE, 'handler');
 
 /** Builds the handler for the architecture that follows, and prints the path of an archive with it. */
 const BUILD = path.join(WORKSPACE, 'scripts/build-handler.mjs');
@@ -40,9 +45,23 @@ export function handlerCode(architecture: string, folder: unknown, build: unknow
     const prebuilt = parseHandlerCode(folder);
     return { code: Code.fromAsset(prebuilt), hash: FileSystem.fingerprint(prebuilt) };
   }
+  if (existsSync(PACKAGED)) {
+    const archive = packaged(architecture);
+    return { code: Code.fromAsset(archive), hash: FileSystem.fingerprint(archive) };
+  }
   const hash = sourceHash(architecture);
   const archive = build === 'synthesis' ? buildNow(architecture) : undefined;
   return { code: new CodeFromSources(architecture, hash, archive), hash };
+}
+
+/** @throws EnvironmentError if the package has no handler for the architecture */
+export function packaged(architecture: string, folder = PACKAGED): string {
+  const archive = path.join(folder, `${architecture}.zip`);
+  if (existsSync(archive)) return archive;
+  const names = readdirSync(folder).map((file) => JSON.stringify(path.parse(file).name));
+  throw new EnvironmentError(
+    `architecture: expected ${names.join(' or ')}, for which this package contains the handler; found ${show(architecture)}`,
+  );
 }
 
 /**
