@@ -1,9 +1,10 @@
-import { Duration, Validations } from 'aws-cdk-lib';
+import { Duration } from 'aws-cdk-lib';
 import type { Grant, IGrantable } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import { EventSourceMapping, type IFunction } from 'aws-cdk-lib/aws-lambda';
 import { type CfnQueue, Queue, QueueEncryption, type QueueProps } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
+import { acknowledge } from './acknowledge.js';
 import { HANDLER_TIMEOUT } from './handler.js';
 
 /**
@@ -48,7 +49,7 @@ export class DeadLetterQueue extends Construct {
   constructor(scope: Construct, id: string, { encryptionKey }: Encryption) {
     super(scope, id);
     this.queue = new MessageQueue(this, 'Queue', encryptionKey);
-    Validations.of(this.queue).acknowledge({
+    acknowledge(this.queue, {
       id: 'Serverless-SQSRedrivePolicy',
       reason: 'This is the dead-letter queue itself. An alarm watches it.',
     });
@@ -120,7 +121,7 @@ export class EventQueue extends Construct {
       maxConcurrency: 2,
     });
     this.queue.grantConsumeMessages(props.handler);
-    Validations.of(this).acknowledge({
+    acknowledge(this, {
       id: 'Serverless-LambdaEventSourceMappingDestination',
       reason:
         'SQS mappings have no failure destination: a failed message returns to the queue and, after five attempts, goes to the dead-letter queue.',

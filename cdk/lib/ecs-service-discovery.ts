@@ -6,6 +6,7 @@ import type { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct, type IConstruct } from 'constructs';
 import { DiscoveryAlarms } from './alarms.js';
+import { requireCdk } from './cdk-version.js';
 import { DiscoveryDashboard } from './dashboard.js';
 import { DeadLetterQueue, EventQueue, EVENTS, LOAD_BALANCER_CALLS } from './delivery.js';
 import { type Discovery, type DiscoveryOptions, EnvironmentError, parseDiscovery, show } from './environment.js';
@@ -75,6 +76,7 @@ export class EcsServiceDiscovery extends Construct {
 
   constructor(scope: Construct, id: string, props: EcsServiceDiscoveryProps) {
     super(scope, id);
+    requireCdk();
     const { environment, handlerCode: folder, buildHandler, ...options } = props;
     const stack = Stack.of(this);
     const known = (value: string) => (Token.isUnresolved(value) ? undefined : value);

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { Duration, Intrinsic, type RemovalPolicy, Stack, Token, Validations } from 'aws-cdk-lib';
+import { Duration, Intrinsic, type RemovalPolicy, Stack, Token } from 'aws-cdk-lib';
 import { Effect, PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import {
@@ -14,6 +14,7 @@ import { SqsDestination } from 'aws-cdk-lib/aws-lambda-destinations';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
+import { acknowledge } from './acknowledge.js';
 import { DRY_RUN_ALIAS } from './dry-run-alias.js';
 import { type Discovery, EnvironmentError } from './environment.js';
 import type { HandlerCode } from './handler-code.js';
@@ -132,7 +133,8 @@ export class Handler extends Construct {
     });
     const reason =
       'Lambda sends failed events to the on-failure destination, together with the response of the function.';
-    Validations.of(made).acknowledge(
+    acknowledge(
+      made,
       { id: 'Serverless-LambdaDLQ', reason },
       {
         id: 'Serverless-LambdaTracing',
@@ -208,7 +210,8 @@ export class Handler extends Construct {
         }),
       },
     });
-    Validations.of(role).acknowledge(
+    acknowledge(
+      role,
       {
         id: 'Serverless-LambdaStarPermissions',
         reason: 'These calls do not support resource-level permissions. A comment above each statement names them.',

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
-import { type CfnElement, CustomResource, Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { type CfnElement, CustomResource, Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import type { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Provider } from 'aws-cdk-lib/custom-resources';
 import { Construct, type IDependable } from 'constructs';
+import { acknowledge } from './acknowledge.js';
 import type { Discovery } from './environment.js';
 import type { Handler } from './handler.js';
 import type { VpcZone } from './zones.js';
@@ -66,7 +67,8 @@ export class Lifecycle extends Construct {
     });
     const reason =
       'This function is part of the CDK’s provider framework, which sets its properties. It reports every failure to CloudFormation, which invokes it.';
-    Validations.of(this.provider).acknowledge(
+    acknowledge(
+      this.provider,
       { id: 'Serverless-LambdaDLQ', reason },
       { id: 'Serverless-LambdaTracing', reason },
       { id: 'Serverless-LambdaDefaultMemorySize', reason },
@@ -74,7 +76,7 @@ export class Lifecycle extends Construct {
     const handler = Stack.of(this).getLogicalId(
       props.handler.function.node.defaultChild as Parameters<Stack['getLogicalId']>[0],
     );
-    Validations.of(role).acknowledge({
+    acknowledge(role, {
       id: `AwsSolutions-IAM5[Resource::<${handler}.Arn>:*]`,
       reason:
         'The provider framework grants the permission to invoke any version of the handler, and no other function.',

@@ -1,10 +1,11 @@
-import { Stack, Validations } from 'aws-cdk-lib';
+import { Stack } from 'aws-cdk-lib';
 import { Grant, type IGrantable } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import type { IFunction } from 'aws-cdk-lib/aws-lambda';
 import type { ILogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import type { IConstruct } from 'constructs';
+import { acknowledge } from './acknowledge.js';
 import { arnInFinding } from './handler.js';
 import type { VpcZone } from './zones.js';
 
@@ -143,5 +144,5 @@ export function acknowledgeWildcards(policy: IConstruct, clusters: readonly stri
     id: `AwsSolutions-IAM5[Resource::${resource}]`,
     reason,
   }));
-  Validations.of(policy).acknowledge(...all);
+  acknowledge(policy, ...all);
 }

@@ -1,10 +1,11 @@
-import { CfnResource, Duration, RemovalPolicy, Stack, Validations } from 'aws-cdk-lib';
+import { CfnResource, Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import { ReadWriteType, Trail } from 'aws-cdk-lib/aws-cloudtrail';
 import { Effect, PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import { LogGroup, type RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { BlockPublicAccess, Bucket, BucketEncryption } from 'aws-cdk-lib/aws-s3';
 import { Construct } from 'constructs';
+import { acknowledge } from './acknowledge.js';
 
 export interface ApiCallTrailProps {
   /** Whether the bucket and its log files remain when the stack is destroyed. */
@@ -36,7 +37,7 @@ export class ApiCallTrail extends Construct {
       autoDeleteObjects: isDestroyed,
     });
     if (isDestroyed) this.keepLogsInStack(props);
-    Validations.of(bucket).acknowledge({
+    acknowledge(bucket, {
       id: 'AwsSolutions-S1',
       reason:
         'The bucket contains log files only, and digest files reveal any change of them. A trail of data events can record who reads them.',

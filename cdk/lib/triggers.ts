@@ -1,9 +1,10 @@
-import { Duration, Validations } from 'aws-cdk-lib';
+import { Duration } from 'aws-cdk-lib';
 import { EventField, type IRuleTarget, Match, Rule, RuleTargetInput, Schedule } from 'aws-cdk-lib/aws-events';
 import { LambdaFunction, SqsQueue, type TargetBaseProps } from 'aws-cdk-lib/aws-events-targets';
 import type { IFunction } from 'aws-cdk-lib/aws-lambda';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
+import { acknowledge } from './acknowledge.js';
 
 export interface TriggersProps {
   readonly environment: string;
@@ -149,7 +150,7 @@ export class Triggers extends Construct {
       schedule: Schedule.rate(Duration.minutes(props.fullPassMinutes)),
       targets: [handler({ retryAttempts: 0 })],
     });
-    Validations.of(fullPass).acknowledge({
+    acknowledge(fullPass, {
       id: 'Serverless-EventBusDLQ',
       reason: 'The next event of the schedule does the same work, and an alarm watches the full passes.',
     });
