@@ -10,7 +10,7 @@ import { unzipSync, zipSync } from 'fflate';
 import { readArguments, refuse } from './lib/arguments.mjs';
 import { capture, execute, local, root, run } from './lib/commands.mjs';
 import { Failure } from './lib/failure.mjs';
-import { crates, notices, npmPackages } from './lib/licenses.mjs';
+import { billOfMaterials, crates, notices, npmPackages } from './lib/licenses.mjs';
 import { exclusively } from './lib/lock.mjs';
 import { step } from './lib/steps.mjs';
 
@@ -89,12 +89,16 @@ async function archiveHandler(architecture) {
 }
 
 /** @param {string[]} inputs of the bundles */
-async function licenses(inputs) {
+async function describeComponents(inputs) {
   const linked = (await Promise.all(chosen.map(([, rust]) => crates(rust)))).flat();
-  const unique = [...new Map(linked.map((one) => [`${one.name} ${one.version}`, one])).values()];
-  const rust = notices('In the handler, besides the standard library of Rust (MIT OR Apache-2.0)', unique);
-  const npm = notices('In index.js and cli.js', npmPackages(inputs));
+  const inHandler = [...new Map(linked.map((one) => [one.purl, one])).values()];
+  const inBundles = npmPackages(inputs);
+  const rust = notices('In the handler, besides the standard library of Rust (MIT OR Apache-2.0)', inHandler);
+  const npm = notices('In index.js and cli.js', inBundles);
   writeFileSync(path.join(dist, 'THIRD-PARTY-LICENSES.txt'), `${rust}\n${'='.repeat(80)}\n\n${npm}`);
+  const product = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8'));
+  const bill = billOfMaterials(product, [...inHandler, ...inBundles]);
+  writeFileSync(path.join(dist, 'sbom.cdx.json'), `${JSON.stringify(bill, null, 2)}\n`);
 }
 
 /** @returns {Promise<string>} the path of the tarball */
@@ -119,7 +123,7 @@ await run(() =>
     writeFileSync(path.join(dist, 'package.json'), '{ "type": "commonjs" }\n');
     await step('Types of the construct', 'seconds', 'tsc', ['--project', 'tsconfig.package.json']);
     for (const [architecture] of chosen) await archiveHandler(architecture);
-    await licenses(await bundles());
+    await describeComponents(await bundles());
     if (values['no-pack']) return 0;
     const tarball = await pack();
     console.log(tarball);

@@ -35,6 +35,8 @@ const scriptTests = readdirSync(path.join(root, 'scripts'))
   .filter((file) => file.endsWith('.test.mjs'))
   .map((file) => path.join('scripts', file));
 
+const architecture = process.arch === 'arm64' ? 'arm64' : 'x86_64';
+
 /**
  * A part: its group, its title, and a command or a step of the set-up.
  *
@@ -74,6 +76,7 @@ const commands = [
   ['simulation', 'Simulation: build', 'cargo', ['build', '--quiet', '--locked', '--workspace', '--bin', 'simulation']],
   ['simulation', 'Simulation', path.join(root, 'target', 'debug', 'simulation'), ['--seeds', '4000', '--fresh', '500']],
   ['e2e', 'Templates', 'cargo', ['test', '--quiet', '--locked', '--package', 'repository', '--test', 'templates']],
+  ['e2e', 'Package', process.execPath, ['scripts/package.mjs', '--architecture', architecture]],
   ['e2e', 'Scenarios', 'cargo', ['test', '--locked', '--package', 'scenarios']],
 ];
 

@@ -1,5 +1,8 @@
 // @ts-check
-/** The licenses of everything that is compiled into the package: crates in the handler, and npm packages in its scripts. */
+/**
+ * What is compiled into the package: crates in the handler, and npm packages in its scripts. Their licenses demand that
+ * these are passed on.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { capture, root } from './commands.mjs';
@@ -10,6 +13,7 @@ import { Failure } from './failure.mjs';
  * @property {string} name
  * @property {string} version
  * @property {string} license its SPDX expression
+ * @property {string} purl its package URL, which identifies it in bills of materials
  * @property {string} folder where its files are
  */
 
@@ -33,7 +37,8 @@ export async function crates(architecture) {
   return packages
     .filter(({ name, version }) => name !== 'handler' && linked.has(`${name} ${version}`))
     .map(({ name, version, license, manifest_path: manifest }) => {
-      return { name, version, license: license ?? 'unknown', folder: path.dirname(manifest) };
+      const purl = `pkg:cargo/${name}@${version}`;
+      return { name, version, license: expression(license), purl, folder: path.dirname(manifest) };
     });
 }
 
@@ -42,6 +47,16 @@ async function cargo(args) {
   const { status, stdout, stderr } = await capture('cargo', args);
   if (status !== 0) throw new Failure(`cargo could not list the crates of the handler.\n${stderr}`);
   return stdout;
+}
+
+/**
+ * Older packages separate alternatives with a slash.
+ *
+ * @param {unknown} license
+ */
+function expression(license) {
+  if (typeof license !== 'string') throw new Failure(`A package has the license ${JSON.stringify(license)}.`);
+  return license.replace(/\s*\/\s*/g, ' OR ');
 }
 
 /**
@@ -57,7 +72,8 @@ export function npmPackages(files) {
     const folder = /^.*node_modules\/(@[^/]+\/)?[^/]+/.exec(file)?.[0];
     if (folder === undefined || found.has(folder)) continue;
     const { name, version, license } = JSON.parse(readFileSync(path.join(root, folder, 'package.json'), 'utf8'));
-    found.set(folder, { name, version, license: String(license), folder: path.join(root, folder) });
+    const purl = `pkg:npm/${String(name).replace('@', '%40')}@${version}`;
+    found.set(folder, { name, version, license: expression(license), purl, folder: path.join(root, folder) });
   }
   return [...found.values()];
 }
@@ -84,4 +100,27 @@ export function notices(title, components) {
   });
   const blocks = [...texts].map(([text, of]) => `${'-'.repeat(80)}\nFor ${of.join(', ')}:\n\n${text}`);
   return `${[title, list.join('\n'), ...blocks].join('\n\n')}\n`;
+}
+
+/**
+ * A bill of materials in the format of CycloneDX.
+ *
+ * @param {{ name: string, version: string, license: string }} product
+ * @param {Component[]} components
+ */
+export function billOfMaterials({ name, version, license }, components) {
+  const described = (/** @type {Omit<Component, 'folder'>} */ { name, version, license, purl }) => {
+    return { type: 'library', 'bom-ref': purl, name, version, licenses: [{ expression: license }], purl };
+  };
+  const parts = components.map(described).sort((a, b) => (a.purl < b.purl ? -1 : 1));
+  const product = described({ name, version, license, purl: `pkg:npm/${name}@${version}` });
+  const dependsOn = parts.map(({ purl }) => purl);
+  return {
+    bomFormat: 'CycloneDX',
+    specVersion: '1.6',
+    version: 1,
+    metadata: { component: { ...product, type: 'application' } },
+    components: parts,
+    dependencies: [{ ref: product.purl, dependsOn }],
+  };
 }

@@ -5,6 +5,7 @@
 
 mod command_line;
 mod operation;
+mod package;
 mod resolution;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ use operation::{
     names_survive_a_failed_update_and_the_id_of_their_own_zone_in_the_configuration,
     the_handler_cannot_read_or_change_a_zone_of_another_environment, updated,
 };
+use package::an_app_installs_the_package_and_deploys_it;
 use resolution::{
     a_contested_name_passes_on_when_both_events_arrive_at_once,
     a_contested_name_passes_on_when_the_deletion_arrives_after_the_event_of_the_heir,
@@ -128,7 +130,7 @@ fn run(arguments: &Arguments, runtime: &Runtime, delivery: &str, permissions: Pe
     eprintln!("\ndelivery: {delivery}, permissions: {permissions:?}");
     let progress =
         |step: &str, took: std::time::Duration| eprintln!("{step}, {:.1} s", took.as_secs_f32());
-    let more = ["mover", "mover-b", "owner", "denied"];
+    let more = ["mover", "mover-b", "owner", "denied", "app"];
     let system = runtime.block_on(System::deploy(Arc::clone(&aws), &environments, &more, progress));
     let succeeded = match system {
         Ok(system) => {
@@ -240,6 +242,7 @@ fn operations(delivery: &str, system: Option<&Arc<System>>, runtime: &Handle) ->
             system,
             runtime,
             [
+                an_app_installs_the_package_and_deploys_it,
                 each_alarm_fires,
                 a_failed_event_is_handled_after_a_redrive,
                 an_unreadable_message_ends_in_the_dead_letter_queue,

@@ -10,7 +10,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use async_trait::async_trait;
 use aws_sdk_route53::types::ResourceRecordSet;
 use hickory_server::Server;
@@ -20,10 +20,13 @@ use hickory_server::proto::rr::{Name, RData, Record, RecordType};
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::ministack::LocalAws;
 use crate::terminal::print_error;
+
+/// The longest time for a step that takes milliseconds on an idle machine. The tests' machines are busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The DNS server of one VPC. It runs until it is dropped.
 pub struct Resolver {
@@ -85,7 +88,7 @@ impl Resolver {
         let data = match self.query_type(name, RecordType::A).await? {
             (ResponseCode::NXDomain, _) => return Ok(DnsAnswer::NoSuchName),
             (ResponseCode::NoError, data) => data,
-            (other, _) => anyhow::bail!("the resolver answered {other} for {name}"),
+            (other, _) => bail!("the resolver answered {other} for {name}"),
         };
         Ok(match data.as_slice() {
             [] => DnsAnswer::NoData,
@@ -94,6 +97,21 @@ impl Resolver {
             }
             several => DnsAnswer::Records(several.iter().map(ToString::to_string).collect()),
         })
+    }
+
+    /// Waits until a name resolves as expected, and returns how long that took.
+    pub async fn resolves(&self, name: &str, expected: &DnsAnswer) -> Result<Duration> {
+        let begun = Instant::now();
+        loop {
+            let answer = self.query(name).await?;
+            if answer == *expected {
+                return Ok(begun.elapsed());
+            }
+            if begun.elapsed() > PATIENCE {
+                bail!("{name} is {answer:?} after {PATIENCE:?}, expected {expected:?}");
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     async fn query_type(
@@ -143,7 +161,7 @@ async fn same_port() -> Result<(UdpSocket, TcpListener)> {
             return Ok((udp, tcp));
         }
     }
-    anyhow::bail!("no port is free for both UDP and TCP")
+    bail!("no port is free for both UDP and TCP")
 }
 
 #[async_trait]

@@ -15,10 +15,7 @@ use crate::fixtures::LocalEnvironment;
 use crate::ministack::LocalAws;
 use crate::outcomes;
 use crate::relay::{DeliveredEvent, Relay};
-use crate::resolver::{DnsAnswer, Resolver};
-
-/// The longest time for a step that takes milliseconds on an idle machine. The tests' machines are busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::resolver::{DnsAnswer, PATIENCE, Resolver};
 
 /// Deployed environments, and a relay that delivers events to them.
 pub struct System {
@@ -139,22 +136,9 @@ fn matches_load_balancer_calls(rule: &Value) -> bool {
 }
 
 impl LocalEnvironment {
-    /// Waits until a name resolves as expected, and returns how long that took.
+    /// Waits until a name resolves as expected in the VPC, and returns how long that took.
     pub async fn resolves(&self, name: &str, expected: &DnsAnswer) -> Result<Duration> {
-        let begun = Instant::now();
-        loop {
-            let answer = self.resolver.query(name).await?;
-            if answer == *expected {
-                return Ok(begun.elapsed());
-            }
-            if begun.elapsed() > PATIENCE {
-                let environment = &self.name;
-                bail!(
-                    "in {environment}, {name} is {answer:?} after {PATIENCE:?}, expected {expected:?}"
-                );
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
+        self.resolver.resolves(name, expected).await.with_context(|| format!("in {}", self.name))
     }
 
     /// Waits for the outcome of an event about a service. `deliveries` must have been subscribed to before the
