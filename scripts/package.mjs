@@ -5,14 +5,13 @@
  */
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { build } from 'esbuild';
-import { unzipSync, zipSync } from 'fflate';
 import { readArguments, refuse } from './lib/arguments.mjs';
 import { capture, execute, local, root, run } from './lib/commands.mjs';
 import { Failure } from './lib/failure.mjs';
 import { billOfMaterials, crates, notices, npmPackages } from './lib/licenses.mjs';
 import { exclusively } from './lib/lock.mjs';
 import { step } from './lib/steps.mjs';
+import { checkPython, checkRust, installPackages, installTools } from './setup.mjs';
 
 const USAGE = `usage: npm run package [-- --architecture x86_64|arm64]
 
@@ -35,43 +34,11 @@ function text(value) {
 
 const dist = path.join(root, 'dist');
 
-/** Bundles take the place of their modules, so they have to tell where they are in the way of CommonJS. */
-const bundle = /** @type {const} */ ({
-  absWorkingDir: root,
-  bundle: true,
-  platform: 'node',
-  target: 'node20',
-  format: 'cjs',
-  metafile: true,
-  define: { 'import.meta.url': 'importMetaUrl' },
-  banner: { js: "const importMetaUrl = require('node:url').pathToFileURL(__filename).href;" },
-  // They are in the file with all licenses.
-  legalComments: 'none',
-});
-
-async function bundles() {
-  const construct = await build({
-    ...bundle,
-    entryPoints: ['cdk/lib/index.ts'],
-    outfile: 'dist/index.js',
-    external: ['aws-cdk-lib', 'constructs'],
-  });
-  const commandLine = await build({
-    ...bundle,
-    entryPoints: ['cdk/cli/main.ts'],
-    outfile: 'dist/cli.js',
-    minifySyntax: true,
-    minifyWhitespace: true,
-  });
-  return [construct, commandLine].flatMap(({ metafile }) => Object.keys(metafile.inputs));
-}
-
 /**
- * Builds the handler, and archives it so that the same handler always gives the same bytes.
- *
  * @param {string} architecture
+ * @param {(archive: Uint8Array) => Uint8Array} reproducible
  */
-async function archiveHandler(architecture) {
+async function archiveHandler(architecture, reproducible) {
   let made = '';
   const output = (/** @type {Buffer} */ chunk, /** @type {'stdout' | 'stderr'} */ stream) => {
     if (stream === 'stdout') made += String(chunk);
@@ -80,12 +47,8 @@ async function archiveHandler(architecture) {
   const status = await execute('node', ['scripts/build-handler.mjs', architecture], { output });
   // The script has said why.
   if (status !== 0) throw new Failure(`The package needs a handler for ${architecture}.`);
-  const { bootstrap } = unzipSync(readFileSync(made.trim()));
-  if (bootstrap === undefined) throw new Failure(`${made.trim()} does not contain the file bootstrap.`);
-  // Lambda starts the file, so it is executable on every machine that deploys the archive.
-  const attributes = { os: 3, attrs: 0o100755 << 16, mtime: new Date(1980, 0, 1), level: /** @type {const} */ (9) };
   mkdirSync(path.join(dist, 'handler'), { recursive: true });
-  writeFileSync(path.join(dist, 'handler', `${architecture}.zip`), zipSync({ bootstrap: [bootstrap, attributes] }));
+  writeFileSync(path.join(dist, 'handler', `${architecture}.zip`), reproducible(readFileSync(made.trim())));
 }
 
 /** @param {string[]} inputs of the bundles */
@@ -117,13 +80,17 @@ async function pack() {
 
 await run(() =>
   exclusively('package', async () => {
+    const [python] = await Promise.all([checkPython(), checkRust()]);
+    await Promise.all([installPackages(), installTools(python)]);
+    // It needs these packages.
+    const { bundle, reproducible } = await import('./lib/bundles.mjs');
     rmSync(dist, { recursive: true, force: true });
     mkdirSync(dist);
     // The package itself has ES modules, its bundles are CommonJS, which both kinds of apps can load.
     writeFileSync(path.join(dist, 'package.json'), '{ "type": "commonjs" }\n');
     await step('Types of the construct', 'seconds', 'tsc', ['--project', 'tsconfig.package.json']);
-    for (const [architecture] of chosen) await archiveHandler(architecture);
-    await describeComponents(await bundles());
+    for (const [architecture] of chosen) await archiveHandler(architecture, reproducible);
+    await describeComponents(await bundle());
     if (values['no-pack']) return 0;
     const tarball = await pack();
     console.log(tarball);
