@@ -95,6 +95,7 @@ pub fn report(report: &Report, named: Option<&BTreeSet<ServiceArn>>) {
         ecs_calls = report.api_calls.ecs,
         elb_calls = report.api_calls.elb,
         route53_calls = report.api_calls.route53,
+        version = env!("CARGO_PKG_VERSION"),
         "run finished"
     );
 }
