@@ -1,10 +1,8 @@
 /** The CDK app: one stack for each environment. The only file that reads the context. */
 import { existsSync, readFileSync } from 'node:fs';
 import { App } from 'aws-cdk-lib';
-import { DiscoveryStack } from '../lib/discovery-stack.js';
 import { checkKeysOnce } from '../lib/duplicate-keys.js';
-import { EnvironmentError, parseEnvironments } from '../lib/environment.js';
-import type { Build } from '../lib/handler-code.js';
+import { EnvironmentError, type HandlerCodeProps, parseEnvironments, ServiceDiscoveryStack } from '../lib/index.js';
 
 /** The CDK's command line runs the app in the folder with this file. */
 const SETTINGS = 'cdk.json';
@@ -14,13 +12,14 @@ try {
   const app = new App();
   // `-c handlerCode=FOLDER` deploys the file `bootstrap` in the folder, without a build. `-c buildHandler=synthesis`
   // builds the handler now instead of during the deployment.
-  const context = (key: string) => app.node.tryGetContext(key) as string | undefined;
-  const code = { handlerCode: context('handlerCode'), buildHandler: context('buildHandler') as Build | undefined };
+  const code = Object.fromEntries(
+    ['handlerCode', 'buildHandler'].map((key) => [key, app.node.tryGetContext(key) as unknown]),
+  ) as HandlerCodeProps;
   const data: unknown = app.node.tryGetContext('environments');
   if (typeof data === 'string') checkKeysOnce(data, 'The context key environments');
   const environments = parseEnvironments(data);
   for (const [name, environment] of Object.entries(environments)) {
-    new DiscoveryStack(app, name, environment, code);
+    new ServiceDiscoveryStack(app, name, environment, code);
   }
 } catch (error) {
   if (!(error instanceof EnvironmentError)) {

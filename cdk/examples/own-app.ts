@@ -4,7 +4,7 @@ import { SubnetType, Vpc } from 'aws-cdk-lib/aws-ec2';
 import { Cluster } from 'aws-cdk-lib/aws-ecs';
 import { Topic } from 'aws-cdk-lib/aws-sns';
 import type { Construct } from 'constructs';
-import { EcsServiceDiscovery } from '../lib/index.js';
+import { EcsServiceDiscovery, TrailSource } from '../lib/index.js';
 
 export class ShopStack extends Stack {
   constructor(scope: Construct, id: string, props: StackProps) {
@@ -18,15 +18,12 @@ export class ShopStack extends Stack {
 
     const discovery = new EcsServiceDiscovery(this, 'Discovery', {
       environment: 'shop',
-      vpcs: [{ vpcId: vpc.vpcId, zoneName: 'shop.internal' }],
-      // A literal name instead of `cluster.clusterName`, because it becomes a pattern in the handler's role.
-      clusters: ['shop'],
-      trail: 'existing',
-      alarmTopicArn: oncall.topicArn,
+      vpcs: [{ vpc, zoneName: 'shop.internal' }],
+      clusters: [cluster],
+      trail: TrailSource.EXISTING,
+      alarmTopic: oncall,
     });
-    // The full pass at the end of the deployment lists the cluster.
-    discovery.node.addDependency(cluster);
-    // What it did, like `212 unchanged, 1 conflict`. The CDK prints it.
+    // What the full pass of the deployment did, like `212 unchanged, 1 conflict`. The CDK prints it.
     new CfnOutput(this, 'FullPass', { value: discovery.fullPassSummary });
   }
 }

@@ -2,21 +2,28 @@ import { Duration, Tags } from 'aws-cdk-lib';
 import { Alarm, type AlarmProps, ComparisonOperator, TreatMissingData } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import type { IFunction } from 'aws-cdk-lib/aws-lambda';
-import { Topic } from 'aws-cdk-lib/aws-sns';
+import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct, type IDependable } from 'constructs';
-import type { Discovery } from './environment.js';
-import type { HandlerMetrics } from './metrics.js';
+import { HandlerMetrics } from './metrics.js';
 
-/** `critical`: names are wrong or will become wrong. `warning`: somebody should look at it within days. */
-export type Severity = 'critical' | 'warning';
+/** How soon somebody should look at an alarm. */
+export enum Severity {
+  /** Names are wrong or will become wrong, so now. */
+  CRITICAL = 'critical',
+  /** Within days. */
+  WARNING = 'warning',
+}
 
 export interface DiscoveryAlarmsProps {
   readonly environment: string;
-  readonly discovery: Discovery;
+  /** The time between two full passes, in whole minutes. */
+  readonly fullPassInterval: Duration;
+  readonly runbookUrl: string;
+  /** Is notified when an alarm starts and when it ends. */
+  readonly topic?: ITopic;
   readonly handler: IFunction;
   readonly deadLetterQueue: IQueue;
-  readonly metrics: HandlerMetrics;
   /** The full pass of the deployment. No alarm may miss a full pass before it. */
   readonly firstFullPass: IDependable;
 }
@@ -52,9 +59,9 @@ export class DiscoveryAlarms extends Construct {
   /** A zone has more than 80 percent of the record sets that its quota allows. */
   public readonly zoneAlmostFull: Alarm;
   /** All of them. */
-  public readonly all: readonly Alarm[];
+  public readonly all: Alarm[];
 
-  private readonly bySeverity: Record<Severity, Alarm[]> = { critical: [], warning: [] };
+  private readonly bySeverity: Record<Severity, Alarm[]> = { [Severity.CRITICAL]: [], [Severity.WARNING]: [] };
 
   constructor(
     scope: Construct,
@@ -62,17 +69,17 @@ export class DiscoveryAlarms extends Construct {
     private readonly props: DiscoveryAlarmsProps,
   ) {
     super(scope, id);
-    const { deadLetterQueue, discovery, handler, metrics } = props;
-    const fullPass = Duration.minutes(discovery.fullPassMinutes);
-    const fiveMinutes = Duration.minutes(5);
+    const { deadLetterQueue, handler, fullPassInterval } = props;
+    const metrics = new HandlerMetrics(props.environment, fullPassInterval);
+    const fullPassMinutes = fullPassInterval.toMinutes();
     // So long that the second of two failed full passes is within the same time as the first one.
-    const untilNextFullPass = Math.max(3, Math.ceil(discovery.fullPassMinutes / 5) + 1);
+    const untilNextFullPass = Math.max(3, Math.ceil(fullPassMinutes / 5) + 1);
     // CloudWatch gets metrics from logs late, so three short intervals may have no data although full passes run.
-    const noFullPass = Math.max(3, Math.ceil(15 / discovery.fullPassMinutes));
+    const noFullPass = Math.max(3, Math.ceil(15 / fullPassMinutes));
 
     this.deadLetters = this.alarm(
       'DeadLetters',
-      'warning',
+      Severity.WARNING,
       'At least one event could not be processed and is in the dead-letter queue. Names may be outdated until the next full pass.',
       {
         metric: deadLetterQueue.metricApproximateNumberOfMessagesVisible({
@@ -87,22 +94,22 @@ export class DiscoveryAlarms extends Construct {
     const twice = { threshold: 1, evaluationPeriods: untilNextFullPass, datapointsToAlarm: 2 };
     this.handlerFails = this.alarm(
       'HandlerFails',
-      'critical',
+      Severity.CRITICAL,
       'Runs of the handler fail repeatedly. Existing names still resolve, but new, moved and deleted services are delayed.',
-      { metric: metrics.failedRuns(fiveMinutes), ...twice },
+      { metric: metrics.failedRuns(), ...twice },
     );
     this.functionFails = this.alarm(
       'FunctionFails',
-      'critical',
+      Severity.CRITICAL,
       'Invocations of the function fail repeatedly: it cannot start, Lambda ends it, or its runs fail. Existing names still resolve, but new, moved and deleted services are delayed.',
-      { metric: handler.metricErrors({ period: fiveMinutes, statistic: 'Sum' }), ...twice },
+      { metric: handler.metricErrors({ period: Duration.minutes(5), statistic: 'Sum' }), ...twice },
     );
     this.noCompleteFullPass = this.alarm(
       'NoCompleteFullPass',
-      'critical',
+      Severity.CRITICAL,
       'No full pass was complete in the last three intervals, or in the last 15 minutes if these are longer. Names are not repaired if their events were lost or failed.',
       {
-        metric: metrics.completeFullPasses(fullPass),
+        metric: metrics.completeFullPasses(),
         threshold: 1,
         comparisonOperator: ComparisonOperator.LESS_THAN_THRESHOLD,
         evaluationPeriods: noFullPass,
@@ -112,10 +119,10 @@ export class DiscoveryAlarms extends Construct {
     this.noCompleteFullPass.node.addDependency(props.firstFullPass);
     this.repairsPersist = this.alarm(
       'RepairsPersist',
-      'critical',
+      Severity.CRITICAL,
       'Three full passes in a row had to create, move or delete names, so events do not reach the handler. New services wait for the next full pass to get their names.',
       {
-        metric: metrics.repairedByFullPass(fullPass),
+        metric: metrics.repairedByFullPass(),
         threshold: 1,
         evaluationPeriods: 3,
         treatMissingData: TreatMissingData.IGNORE,
@@ -123,10 +130,10 @@ export class DiscoveryAlarms extends Construct {
     );
     this.deletesRefused = this.alarm(
       'DeletesRefused',
-      'critical',
+      Severity.CRITICAL,
       'A full pass would have deleted more names than the delete limit allows, so it deleted none. Either many services were removed on purpose, or the configuration or an AWS answer is wrong.',
       {
-        metric: metrics.refused(fullPass),
+        metric: metrics.refused(),
         threshold: 1,
         evaluationPeriods: 1,
         treatMissingData: TreatMissingData.IGNORE,
@@ -134,10 +141,10 @@ export class DiscoveryAlarms extends Construct {
     );
     this.conflictsPersist = this.alarm(
       'ConflictsPersist',
-      'warning',
+      Severity.WARNING,
       'At least one service had no name in three consecutive full passes, because another service or record has the name.',
       {
-        metric: metrics.conflicts(fullPass),
+        metric: metrics.conflicts(),
         threshold: 1,
         evaluationPeriods: 3,
         treatMissingData: TreatMissingData.IGNORE,
@@ -145,10 +152,10 @@ export class DiscoveryAlarms extends Construct {
     );
     this.waitingPersists = this.alarm(
       'WaitingPersists',
-      'warning',
+      Severity.WARNING,
       'In more than three consecutive full passes, services waited for a load balancer or a deployment. Until then they have no name or an old record.',
       {
-        metric: metrics.waiting(fullPass),
+        metric: metrics.waiting(),
         threshold: 1,
         evaluationPeriods: 4,
         treatMissingData: TreatMissingData.IGNORE,
@@ -156,25 +163,25 @@ export class DiscoveryAlarms extends Construct {
     );
     this.recordsSlow = this.alarm(
       'RecordsSlow',
-      'warning',
+      Severity.WARNING,
       'At least one in ten changes was applied a minute or more after its event. The names of new services resolve late.',
-      { metric: metrics.eventToChange(fiveMinutes), threshold: 60, evaluationPeriods: 3, datapointsToAlarm: 2 },
+      { metric: metrics.eventToChange(), threshold: 60, evaluationPeriods: 3, datapointsToAlarm: 2 },
     );
     this.zoneAlmostFull = this.alarm(
       'ZoneAlmostFull',
-      'warning',
+      Severity.WARNING,
       'A zone has more than 80 percent of the record sets that its quota allows. New services get no names when it is full.',
       {
-        metric: metrics.largestZone(fullPass),
+        metric: metrics.largestZone(),
         threshold: 0.8 * ZONE_QUOTA,
         evaluationPeriods: 1,
         treatMissingData: TreatMissingData.IGNORE,
       },
     );
 
-    this.all = [...this.bySeverity.critical, ...this.bySeverity.warning];
-    if (discovery.alarmTopicArn !== undefined) {
-      const action = new SnsAction(Topic.fromTopicArn(this, 'Topic', discovery.alarmTopicArn));
+    this.all = [...this.withSeverity(Severity.CRITICAL), ...this.withSeverity(Severity.WARNING)];
+    if (props.topic !== undefined) {
+      const action = new SnsAction(props.topic);
       for (const alarm of this.all) {
         alarm.addAlarmAction(action);
         alarm.addOkAction(action);
@@ -183,18 +190,18 @@ export class DiscoveryAlarms extends Construct {
   }
 
   /** The alarms of one severity, for example to page somebody for the critical ones only. */
-  withSeverity(severity: Severity): readonly Alarm[] {
+  withSeverity(severity: Severity): Alarm[] {
     return this.bySeverity[severity];
   }
 
   private alarm(name: string, severity: Severity, meaning: string, watched: Watched): Alarm {
-    const { environment, discovery } = this.props;
+    const { environment, runbookUrl } = this.props;
     const anchor = name.replace(/(?<=[a-z])(?=[A-Z])/g, '-').toLowerCase();
     const alarm = new Alarm(this, name, {
       comparisonOperator: ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
       treatMissingData: TreatMissingData.NOT_BREACHING,
       ...watched,
-      alarmDescription: `Environment ${environment}, ${severity}: ${meaning} Next steps: ${discovery.runbookUrl}#${anchor}`,
+      alarmDescription: `Environment ${environment}, ${severity}: ${meaning} Next steps: ${runbookUrl}#${anchor}`,
     });
     Tags.of(alarm).add('ecs-discovery:severity', severity);
     this.bySeverity[severity].push(alarm);

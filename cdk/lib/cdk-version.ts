@@ -1,6 +1,6 @@
 /** The version of the CDK in the app that uses the construct. */
 import { createRequire } from 'node:module';
-import { EnvironmentError } from './environment.js';
+import { EnvironmentError } from './environment-error.js';
 
 /** The least version. `peerDependencies` in package.json has it, too, but npm can be told to ignore that. */
 export const LEAST_CDK = '2.200.0';

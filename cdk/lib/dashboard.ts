@@ -23,7 +23,8 @@ export interface DiscoveryDashboardProps {
   readonly deadLetterQueue: IQueue;
   readonly logGroup: LogGroup;
   readonly zones: readonly VpcZone[];
-  readonly fullPassMinutes: number;
+  /** The time between two full passes. */
+  readonly fullPassInterval: Duration;
   /** The minutes after which each service without its name is logged again at the latest. */
   readonly repetitionMinutes: number;
   /** Whether the stack only observes, so that all of its runs are dry runs. */
@@ -36,8 +37,6 @@ export class DiscoveryDashboard extends Construct {
   constructor(scope: Construct, id: string, props: DiscoveryDashboardProps) {
     super(scope, id);
     const { metrics, environment } = props;
-    const minutes = Duration.minutes(5);
-    const fullPass = Duration.minutes(props.fullPassMinutes);
     const statuses = [
       'registered',
       'updated',
@@ -62,14 +61,14 @@ export class DiscoveryDashboard extends Construct {
           new SingleValueWidget({
             title: 'Is every service registered? (last full pass)',
             metrics: [
-              metrics.expectedNames(fullPass).with({ label: 'should have a name' }),
-              metrics.managedNames(fullPass).with({ label: 'names' }),
-              metrics.conflicts(fullPass).with({ label: 'conflict' }),
-              metrics.refused(fullPass).with({ label: 'refused' }),
-              metrics.waiting(fullPass).with({ label: 'waiting' }),
-              metrics.invalid(fullPass).with({ label: 'invalid' }),
-              metrics.rejected(fullPass).with({ label: 'rejected' }),
-              metrics.failures(fullPass).with({ label: 'failures in all runs since' }),
+              metrics.expectedNames().with({ label: 'should have a name' }),
+              metrics.managedNames().with({ label: 'names' }),
+              metrics.conflicts().with({ label: 'conflict' }),
+              metrics.refused().with({ label: 'refused' }),
+              metrics.waiting().with({ label: 'waiting' }),
+              metrics.invalid().with({ label: 'invalid' }),
+              metrics.rejected().with({ label: 'rejected' }),
+              metrics.failures({ period: props.fullPassInterval }).with({ label: 'failures in all runs since' }),
             ],
             width: props.alarms.length === 0 ? 24 : 16,
             height: 4,
@@ -79,16 +78,16 @@ export class DiscoveryDashboard extends Construct {
           new GraphWidget({
             title: 'Seconds from event to change',
             left: [
-              metrics.eventToChange(minutes).with({ statistic: 'p50', label: 'p50' }),
-              metrics.eventToChange(minutes),
-              metrics.eventToChange(minutes).with({ statistic: 'Maximum', label: 'slowest' }),
+              metrics.eventToChange().with({ statistic: 'p50', label: 'p50' }),
+              metrics.eventToChange(),
+              metrics.eventToChange().with({ statistic: 'Maximum', label: 'slowest' }),
             ],
             leftYAxis: { min: 0 },
             width: 12,
           }),
           new GraphWidget({
             title: 'Outcomes of services',
-            left: statuses.map((status) => metrics.outcomes(status)(minutes).with({ label: status })),
+            left: statuses.map((status) => metrics.outcomes(status)().with({ label: status })),
             stacked: true,
             width: 12,
           }),
@@ -106,21 +105,21 @@ export class DiscoveryDashboard extends Construct {
           new GraphWidget({
             title: 'Complete full passes, what they repaired, and the age of the last one',
             left: [
-              metrics.completeFullPasses(fullPass),
-              metrics.repairedByFullPass(fullPass),
-              metrics.failedRuns(fullPass),
+              metrics.completeFullPasses(),
+              metrics.repairedByFullPass(),
+              metrics.failedRuns({ period: props.fullPassInterval }),
             ],
-            right: [metrics.lastFullPassAge(minutes).with({ label: 'age in seconds' })],
+            right: [metrics.lastFullPassAge().with({ label: 'age in seconds' })],
             leftYAxis: { min: 0 },
             rightYAxis: { min: 0 },
             width: 8,
           }),
           new GraphWidget({
             title: 'Requests to AWS and throttled attempts',
-            left: apis.map((api) => metrics.apiCalls(api)(minutes).with({ label: api })),
+            left: apis.map((api) => metrics.apiCalls(api)().with({ label: api })),
             right: apis.map((api) =>
               metrics
-                .throttles(api)(minutes)
+                .throttles(api)()
                 .with({ label: `${api} throttled` }),
             ),
             rightYAxis: { min: 0 },
@@ -128,9 +127,7 @@ export class DiscoveryDashboard extends Construct {
           }),
           new GraphWidget({
             title: 'Record sets in each zone (quota 10,000)',
-            left: props.zones.map((zone) =>
-              metrics.zoneRecords(zone.hostedZoneId)(fullPass).with({ label: zone.name }),
-            ),
+            left: props.zones.map((zone) => metrics.zoneRecords(zone.hostedZoneId)().with({ label: zone.name })),
             leftYAxis: { min: 0 },
             leftAnnotations: [
               { value: ZONE_QUOTA, label: 'quota', color: '#d62728' },
@@ -142,13 +139,16 @@ export class DiscoveryDashboard extends Construct {
         [
           new GraphWidget({
             title: 'Record sets created and deleted',
-            left: [metrics.created(minutes), metrics.deleted(minutes)],
+            left: [metrics.created(), metrics.deleted()],
             width: 8,
           }),
           new GraphWidget({
             title: 'Events in the dead-letter queue',
             left: [
-              props.deadLetterQueue.metricApproximateNumberOfMessagesVisible({ period: minutes, statistic: 'Maximum' }),
+              props.deadLetterQueue.metricApproximateNumberOfMessagesVisible({
+                period: Duration.minutes(5),
+                statistic: 'Maximum',
+              }),
             ],
             leftYAxis: { min: 0 },
             width: 8,

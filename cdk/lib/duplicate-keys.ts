@@ -1,5 +1,5 @@
 import { type Node, parseTree } from 'jsonc-parser';
-import { EnvironmentError } from './environment.js';
+import { EnvironmentError } from './environment-error.js';
 
 /**
  * Checks that no object of a JSON text has a key twice. `JSON.parse` would silently use the last one, so an environment

@@ -1,6 +1,6 @@
-import { Lazy, RemovalPolicy, Stack, Token } from 'aws-cdk-lib';
-import { type Grant, type IGrantable, ManagedPolicy, PermissionsBoundary } from 'aws-cdk-lib/aws-iam';
-import { Key } from 'aws-cdk-lib/aws-kms';
+import { Duration, Lazy, RemovalPolicy, Stack, Token } from 'aws-cdk-lib';
+import type { Metric, MetricOptions } from 'aws-cdk-lib/aws-cloudwatch';
+import { type Grant, type IGrantable, PermissionsBoundary } from 'aws-cdk-lib/aws-iam';
 import type { IFunction } from 'aws-cdk-lib/aws-lambda';
 import type { LogGroup } from 'aws-cdk-lib/aws-logs';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
@@ -9,45 +9,24 @@ import { DiscoveryAlarms } from './alarms.js';
 import { requireCdk } from './cdk-version.js';
 import { DiscoveryDashboard } from './dashboard.js';
 import { DeadLetterQueue, EventQueue, EVENTS, LOAD_BALANCER_CALLS } from './delivery.js';
-import { type Discovery, type DiscoveryOptions, EnvironmentError, parseDiscovery, show } from './environment.js';
+import type { Discovery } from './environment.js';
+import { EnvironmentError, show } from './environment-error.js';
 import { FULL_PASS_DELAY, Handler } from './handler.js';
-import { type Build, handlerCode } from './handler-code.js';
+import { handlerCode } from './handler-code.js';
 import { Lifecycle } from './lifecycle.js';
 import { HandlerMetrics } from './metrics.js';
 import { Operators } from './operators.js';
+import { Delivery, Mode, TrailSource } from './options.js';
+import type { EcsServiceDiscoveryProps } from './properties.js';
 import { SavedQueries } from './queries.js';
+import { parseProperties } from './settings.js';
 import { ApiCallTrail } from './trail.js';
 import { Triggers } from './triggers.js';
 import { ZonePermissions } from './zone-permissions.js';
 import { type VpcZone, VpcZones } from './zones.js';
 
-export interface EcsServiceDiscoveryProps extends DiscoveryOptions {
-  /** The name of the environment in markers, alarms and metrics: 1 to 32 characters of a-z, 0-9 and -. */
-  readonly environment: string;
-  /**
-   * A folder that contains a prebuilt handler for the architecture, as the file `bootstrap`.
-   *
-   * @default - cargo-lambda builds the handler from the sources in this checkout
-   */
-  readonly handlerCode?: string | undefined;
-  /**
-   * When cargo-lambda builds the handler. With `synthesis`, a machine without Rust can deploy the output of synthesis.
-   *
-   * @default deployment
-   */
-  readonly buildHandler?: Build | undefined;
-}
-
 /** For each app, what its constructs make that must not be made twice, with the path of the construct. */
 const CLAIMS = new WeakMap<IConstruct, Map<string, string>>();
-
-/** Makes a managed policy, given by name or ARN, the permissions boundary of every role in a scope. */
-export function applyPermissionsBoundary(scope: Construct, policy: string): void {
-  const boundary = policy.startsWith('arn:')
-    ? ManagedPolicy.fromManagedPolicyArn(scope, 'Boundary', policy)
-    : ManagedPolicy.fromManagedPolicyName(scope, 'Boundary', policy);
-  PermissionsBoundary.of(scope).apply(boundary);
-}
 
 /**
  * Service discovery for one environment: ECS services behind load balancers get names in the private
@@ -59,40 +38,40 @@ export function applyPermissionsBoundary(scope: Construct, policy: string): void
  */
 export class EcsServiceDiscovery extends Construct {
   /** The handler. The payload `{"reconcile":"all"}` starts a full pass. */
-  public readonly function: IFunction;
+  public readonly handler: IFunction;
   /** The log of the handler: one line for each outcome, and the metrics. */
   public readonly logGroup: LogGroup;
   /** The zone of each VPC, in the order of the properties. */
-  public readonly zones: readonly VpcZone[];
+  public readonly zones: VpcZone[];
   /** Events that could not be processed. Move them to `eventQueue` for a retry. */
   public readonly deadLetterQueue: IQueue;
   /** Events that the handler processes in batches. */
   public readonly eventQueue: IQueue;
   /** The alarms, each as a property. `undefined` with the property `alarms: false`. */
-  public readonly alarms: DiscoveryAlarms | undefined;
+  public readonly alarms?: DiscoveryAlarms;
   /** What the full pass of the latest deployment did, like `212 unchanged, 1 conflict`. */
   public readonly fullPassSummary: string;
+  private readonly metrics: HandlerMetrics;
   private readonly operators: Operators;
 
   constructor(scope: Construct, id: string, props: EcsServiceDiscoveryProps) {
     super(scope, id);
     requireCdk();
-    const { environment, handlerCode: folder, buildHandler, ...options } = props;
-    const stack = Stack.of(this);
-    const known = (value: string) => (Token.isUnresolved(value) ? undefined : value);
-    const place = { account: known(stack.account), region: known(stack.region) };
-    const discovery = parseDiscovery(this.node.path, place, environment, options);
+    const { environment, encryptionKey, alarmTopic, permissionsBoundary } = props;
+    const discovery = parseProperties(this, props);
     this.claim(discovery);
-    const code = handlerCode(discovery.architecture, folder, buildHandler);
-    const { fullPassMinutes, kmsKeyArn, logRetentionDays, permissionsBoundary } = discovery;
+    const stack = Stack.of(this);
+    const code = handlerCode(discovery.architecture, props.handlerCode, props.buildHandler);
+    const { fullPassMinutes, logRetentionDays, runbookUrl } = discovery;
+    const fullPassInterval = Duration.minutes(fullPassMinutes);
     // What a failed first deployment created goes with it. A zone that remained would block the second attempt.
     const removalPolicy =
-      discovery.removalPolicy === 'destroy' ? RemovalPolicy.DESTROY : RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE;
-    if (permissionsBoundary !== undefined) applyPermissionsBoundary(this, permissionsBoundary);
+      discovery.removalPolicy === RemovalPolicy.DESTROY
+        ? RemovalPolicy.DESTROY
+        : RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE;
+    if (permissionsBoundary !== undefined) PermissionsBoundary.of(this).apply(permissionsBoundary);
 
-    const encryptionKey = kmsKeyArn === undefined ? undefined : Key.fromKeyArn(this, 'Key', kmsKeyArn);
-
-    if (discovery.trail === 'create') {
+    if (discovery.trail === TrailSource.CREATE) {
       new ApiCallTrail(this, 'Trail', { removalPolicy, logRetentionDays, encryptionKey });
     }
     const zones = new VpcZones(this, 'Zones', { environment, vpcs: discovery.vpcs, removalPolicy });
@@ -128,35 +107,38 @@ export class EcsServiceDiscovery extends Construct {
     }
     const triggers = new Triggers(this, 'Triggers', {
       environment,
-      target: discovery.delivery === 'queue' ? events.queue : handler.function,
+      target: discovery.delivery === Delivery.QUEUE ? events.queue : handler.function,
       loadBalancerCalls: loadBalancerCalls.queue,
       deadLetterQueue,
       fullPassMinutes,
     });
     for (const source of [triggers, events.mapping, loadBalancerCalls.mapping]) source.node.addDependency(kept);
-    const fullPass = lifecycle.fullPass(zones.zones, triggers, kept);
+    const fullPass = lifecycle.fullPass(zones.zones, discovery.clusters, triggers, kept);
     this.fullPassSummary = fullPass.getAttString('Summary');
 
-    const metrics = new HandlerMetrics(environment);
-    const watch = { environment, deadLetterQueue, metrics };
+    this.metrics = new HandlerMetrics(environment, fullPassInterval);
+    const watched = { environment, deadLetterQueue, fullPassInterval, runbookUrl };
     if (discovery.alarms) {
-      const watched = { ...watch, discovery, handler: handler.function, firstFullPass: fullPass };
-      this.alarms = new DiscoveryAlarms(this, 'Alarms', watched);
+      this.alarms = new DiscoveryAlarms(this, 'Alarms', {
+        ...watched,
+        handler: handler.function,
+        topic: alarmTopic,
+        firstFullPass: fullPass,
+      });
     }
-    const observes = discovery.mode === 'observe';
+    const observes = discovery.mode === Mode.OBSERVE;
     const repetitionMinutes = fullPassMinutes + FULL_PASS_DELAY;
     const queries = { environment, logGroup: handler.logGroup, repetitionMinutes, observes };
     new SavedQueries(this, 'Queries', queries);
     if (discovery.dashboard) {
       new DiscoveryDashboard(this, 'Dashboard', {
-        ...watch,
+        ...watched,
+        metrics: this.metrics,
         alarms: this.alarms?.all ?? [],
         logGroup: handler.logGroup,
         zones: zones.distinct,
-        fullPassMinutes,
         repetitionMinutes,
         observes,
-        runbookUrl: discovery.runbookUrl,
       });
     }
 
@@ -171,7 +153,7 @@ export class EcsServiceDiscovery extends Construct {
       deadLetterQueue,
       encryptionKey,
     });
-    this.function = handler.function;
+    this.handler = handler.function;
     this.logGroup = handler.logGroup;
     this.zones = zones.zones;
     this.deadLetterQueue = deadLetterQueue;
@@ -188,6 +170,131 @@ export class EcsServiceDiscovery extends Construct {
     return this.operators.grantOperate(grantee);
   }
 
+  /**
+   * Grants the permission to invoke the handler with any request, such as `{"reconcile":"all"}` for a full pass, and also
+   * to delete all names. For dry runs only, use `grantRead`.
+   */
+  public grantInvoke(grantee: IGrantable): Grant {
+    return this.handler.grantInvokeLatestVersion(grantee);
+  }
+
+  /**
+   * Runs with at least one failure. They are retried.
+   *
+   * Sum over 5 minutes, unless `props` say otherwise.
+   */
+  public metricFailedRuns(props?: MetricOptions): Metric {
+    return this.metrics.failedRuns(props).attachTo(this);
+  }
+
+  /**
+   * Services with the status `failed`, and errors while reading.
+   *
+   * Sum over 5 minutes, unless `props` say otherwise.
+   */
+  public metricFailures(props?: MetricOptions): Metric {
+    return this.metrics.failures(props).attachTo(this);
+  }
+
+  /**
+   * Full passes without any failure.
+   *
+   * Sum over the interval between full passes, unless `props` say otherwise.
+   */
+  public metricCompleteFullPasses(props?: MetricOptions): Metric {
+    return this.metrics.completeFullPasses(props).attachTo(this);
+  }
+
+  /**
+   * Names that a full pass of the schedule created, moved or deleted, because no event had done so.
+   *
+   * Maximum over the interval between full passes, unless `props` say otherwise.
+   */
+  public metricRepairedByFullPass(props?: MetricOptions): Metric {
+    return this.metrics.repairedByFullPass(props).attachTo(this);
+  }
+
+  /**
+   * Managed names after the last full pass.
+   *
+   * Maximum over the interval between full passes, unless `props` say otherwise.
+   */
+  public metricManagedNames(props?: MetricOptions): Metric {
+    return this.metrics.managedNames(props).attachTo(this);
+  }
+
+  /**
+   * Services that had, or should have had, a name in the last full pass.
+   *
+   * Maximum over the interval between full passes, unless `props` say otherwise.
+   */
+  public metricExpectedNames(props?: MetricOptions): Metric {
+    return this.metrics.expectedNames(props).attachTo(this);
+  }
+
+  /**
+   * Services whose name belongs to another service or record, in the last full pass.
+   *
+   * Minimum over the interval between full passes, unless `props` say otherwise.
+   */
+  public metricConflicts(props?: MetricOptions): Metric {
+    return this.metrics.conflicts(props).attachTo(this);
+  }
+
+  /**
+   * Services whose names were not deleted because of the delete limit, in the last full pass.
+   *
+   * Maximum over the interval between full passes, unless `props` say otherwise.
+   */
+  public metricRefused(props?: MetricOptions): Metric {
+    return this.metrics.refused(props).attachTo(this);
+  }
+
+  /**
+   * Services that wait for their load balancer or their deployment, in the last full pass.
+   *
+   * Minimum over the interval between full passes, unless `props` say otherwise.
+   */
+  public metricWaiting(props?: MetricOptions): Metric {
+    return this.metrics.waiting(props).attachTo(this);
+  }
+
+  /**
+   * Services with an invalid name or tag, in the last full pass.
+   *
+   * Maximum over the interval between full passes, unless `props` say otherwise.
+   */
+  public metricInvalid(props?: MetricOptions): Metric {
+    return this.metrics.invalid(props).attachTo(this);
+  }
+
+  /**
+   * Services whose change Route 53 does not accept, in the last full pass.
+   *
+   * Maximum over the interval between full passes, unless `props` say otherwise.
+   */
+  public metricRejected(props?: MetricOptions): Metric {
+    return this.metrics.rejected(props).attachTo(this);
+  }
+
+  /**
+   * Seconds from the event until the end of the run that changed a name.
+   *
+   * 90th percentile over 5 minutes, unless `props` say otherwise.
+   */
+  public metricEventToChange(props?: MetricOptions): Metric {
+    return this.metrics.eventToChange(props).attachTo(this);
+  }
+
+  /**
+   * Record sets of the zone that has the most. The quota is 10,000.
+   *
+   * Maximum over the interval between full passes, unless `props` say otherwise.
+   */
+  public metricZoneRecords(props?: MetricOptions): Metric {
+    return this.metrics.largestZone(props).attachTo(this);
+  }
+
   /** @throws EnvironmentError if another construct of the app makes something of which there can only be one */
   private claim({ trail, vpcs }: Discovery): void {
     const { account, region, node } = Stack.of(this);
@@ -202,7 +309,7 @@ export class EcsServiceDiscovery extends Construct {
       if (other !== undefined) throw EnvironmentError.ofProperties(this.node.path, problem(other));
       claimed.set(key, this.node.path);
     };
-    if (trail === 'create') {
+    if (trail === TrailSource.CREATE) {
       claim('trail', (other) => {
         const because = 'and AWS charges for the events of a second one';
         return `trail: expected existing, because ${other} creates a trail in this account and region, ${because}; found "create"`;

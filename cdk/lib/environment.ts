@@ -1,13 +1,15 @@
 /**
- * The settings of an environment: the entries of `context.environments` in `cdk.json`, and the properties
+ * The rules for the settings of an environment: the entries of `context.environments` in `cdk.json`, and the properties
  * of the construct.
  *
  * All settings are validated here, before any construct is created. Synthesis looks nothing up.
  */
-import { Token } from 'aws-cdk-lib';
+import { RemovalPolicy, Token } from 'aws-cdk-lib';
 import { RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { RegionInfo } from 'aws-cdk-lib/region-info';
 import { z } from 'zod';
+import { EnvironmentError, show, titleOf } from './environment-error.js';
+import { Delivery, Mode, OnDestroy, RecordForm, Registration, TrailSource } from './options.js';
 
 const LABEL = '[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?';
 const DOMAIN_NAME = new RegExp(`^${LABEL}(\\.${LABEL})*$`);
@@ -16,18 +18,22 @@ const text = (pattern: RegExp, expected: string) =>
   z.string({ error: `expected ${expected}` }).regex(pattern, { error: `expected ${expected}` });
 
 /** A text that may be a token, such as the id of a VPC that the same app creates. */
-const textOrToken = (pattern: RegExp, expected: string) =>
+const textOrToken = (pattern: RegExp, expected: string, isToken = Token.isUnresolved) =>
   z
     .string({ error: `expected ${expected}` })
-    .refine((value) => Token.isUnresolved(value) || pattern.test(value), { error: `expected ${expected}` });
+    .refine((value) => isToken(value) || pattern.test(value), { error: `expected ${expected}` });
 
 const wholeNumber = (least: number, most: number, unit: string) => {
   const error = `expected a whole number of ${unit} from ${least} to ${most}`;
   return z.int({ error }).min(least, { error }).max(most, { error });
 };
 
-const oneOf = <const T extends readonly [string, ...string[]]>(choices: T) =>
-  z.enum(choices, { error: `expected ${choices.map((choice) => `"${choice}"`).join(' or ')}` });
+const oneOf = <T extends Record<string, string>>(choices: T) =>
+  z.enum(choices, {
+    error: `expected ${Object.values(choices)
+      .map((choice) => `"${choice}"`)
+      .join(' or ')}`,
+  });
 
 const object = <T extends z.ZodRawShape>(shape: T) =>
   z.strictObject(shape, {
@@ -80,6 +86,30 @@ const environmentName = text(
 const CLUSTERS_SIZE = 8_000;
 const CLUSTER_SIZE = 150;
 
+/**
+ * Stands for the name of a cluster that is known only at deployment. CloudFormation composes such a name of the stack's
+ * name, the logical id and some characters. If it is longer, IAM or Lambda may refuse the deployment.
+ */
+export const UNKNOWN_CLUSTER = 'x'.repeat(100);
+
+const clustersFit = (clusters: readonly string[]) =>
+  clusters
+    .map((name) => (Token.isUnresolved(name) ? UNKNOWN_CLUSTER : name))
+    .reduce((size, name) => size + CLUSTER_SIZE + 2 * name.length, 0) <= CLUSTERS_SIZE;
+
+const FEWER_CLUSTERS =
+  'expected fewer clusters, because IAM limits the size of the policy that names them, or patterns like dev-*';
+
+const clusterPatterns = z.array(
+  text(/^[A-Za-z0-9_*?-]{1,255}$/, 'the name of a cluster, with * for any characters and ? for one'),
+  { error: 'expected a list of cluster names' },
+);
+
+const POLICY_ARN = String.raw`arn:[a-z-]+:iam::(\d{12}|aws):policy\/`;
+const POLICY_NAME = String.raw`[\w+=,.@/-]{1,512}`;
+
+const REMOVAL_POLICIES = 'expected "retain" or "destroy"';
+
 const options = {
   /** The VPCs of the environment, each with its zone. */
   vpcs: z
@@ -118,15 +148,9 @@ const options = {
       });
     }),
   /** Names of the clusters that belong to the environment. `*` matches any characters, `?` matches one. */
-  clusters: z
-    .array(text(/^[A-Za-z0-9_*?-]{1,255}$/, 'the name of a cluster, with * for any characters and ? for one'), {
-      error: 'expected a list of cluster names',
-    })
+  clusters: clusterPatterns
     .min(1, { error: 'expected at least one cluster' })
-    .refine((globs) => globs.reduce((size, glob) => size + CLUSTER_SIZE + 2 * glob.length, 0) <= CLUSTERS_SIZE, {
-      error:
-        'expected fewer clusters, because IAM limits the size of the policy that names them, or patterns like dev-*',
-    })
+    .refine(clustersFit, { error: FEWER_CLUSTERS })
     .default(['*']),
   /** The name of a service within the zone: labels that contain `{service}`, and `{cluster}` if needed. */
   nameTemplate: z
@@ -139,7 +163,7 @@ const options = {
     )
     .default('{service}'),
   /** `CNAME`, or `ALIAS`: an A record, and an AAAA record if the load balancer is dualstack. */
-  record: oneOf(['CNAME', 'ALIAS']).default('CNAME'),
+  record: oneOf(RecordForm).default(RecordForm.CNAME),
   /** The TTL of CNAME records. */
   ttlSeconds: wholeNumber(1, 86_400, 'seconds').default(60),
   /**
@@ -161,33 +185,33 @@ const options = {
    */
   adopt: z.boolean({ error: 'expected true or false' }).default(true),
   /** `all` services behind a load balancer, or only the `tagged` ones: those with the tag `discovery:enabled=true`. */
-  register: oneOf(['all', 'tagged']).default('all'),
+  register: oneOf(Registration).default(Registration.ALL),
   /**
    * What the handler writes. `observe`: nothing, so that its outcomes show what would happen. `create-and-update`: it
    * creates and changes names, and removes none. `sync`: everything.
    */
-  mode: oneOf(['observe', 'create-and-update', 'sync']).default('sync'),
+  mode: oneOf(Mode).default(Mode.SYNC),
   /** Earlier names of the environment. Records with these names in their markers also belong to it. */
   formerNames: z.array(environmentName, { error: 'expected a list of names' }).default([]),
   /**
    * `create` a trail, or rely on an `existing` one that logs write management events. There is no default, because AWS
    * charges for the events of a second trail, and without any trail no event arrives.
    */
-  trail: z.enum(['create', 'existing'], {
+  trail: z.enum(TrailSource, {
     error: 'expected "existing" if a trail logs the write management events of this region, or otherwise "create"',
   }),
   /**
    * `direct`: the rules invoke the handler. `queue`: the rules send events to a queue, and the handler
    * processes them in batches. Use `queue` if many services change at the same time.
    */
-  delivery: oneOf(['direct', 'queue']).default('direct'),
+  delivery: oneOf(Delivery).default(Delivery.DIRECT),
   /**
    * The minutes between two full passes. Three intervals must fit into a day, because an alarm evaluates at
    * most a day.
    */
   fullPassMinutes: wholeNumber(1, 480, 'minutes').default(15),
   /** The processor architecture of the function. */
-  architecture: oneOf(['x86_64', 'arm64']).default('x86_64'),
+  architecture: text(/^(x86_64|arm64)$/, '"x86_64" or "arm64"').default('x86_64'),
   /** The days that CloudWatch keeps logs. */
   logRetentionDays: z
     .enum(RetentionDays, { error: `expected one of ${RETENTION_DAYS.join(', ')} days` })
@@ -199,6 +223,8 @@ const options = {
   kmsKeyArn: textOrToken(
     /^arn:[a-z-]+:kms:[a-z0-9-]+:\d{12}:key\/[0-9a-z-]{36}$/,
     'the ARN of a KMS key, not of an alias, like arn:aws:kms:eu-west-1:111122223333:key/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9',
+    // Only the partition, the region or the account of an alias may be a token.
+    (arn: string) => Token.isUnresolved(arn) && !arn.includes(':alias/'),
   ).optional(),
   /** An SNS topic that the alarms notify. By default alarms are visible in CloudWatch only. */
   alarmTopicArn: textOrToken(/^arn:[a-z-]+:sns:[a-z0-9-]+:\d{12}:[\w-]{1,256}$/, 'the ARN of an SNS topic').optional(),
@@ -215,7 +241,7 @@ const options = {
     .default('RUNBOOK.md'),
   /** The name or the ARN of a managed policy that becomes the boundary of every role. */
   permissionsBoundary: text(
-    /^(arn:[a-z-]+:iam::(\d{12}|aws):policy\/)?[\w+=,.@/-]{1,512}$/,
+    new RegExp(`^(${POLICY_ARN})?${POLICY_NAME}$`),
     'the name or the ARN of a managed policy',
   ).optional(),
   /**
@@ -225,18 +251,23 @@ const options = {
    */
   reservedConcurrency: wholeNumber(5, 1_000, 'executions').optional(),
   /** Whether created zones, the trail's bucket and the logs remain when the stack is destroyed. */
-  removalPolicy: oneOf(['retain', 'destroy']).default('retain'),
+  removalPolicy: z
+    .enum(RemovalPolicy, { error: REMOVAL_POLICIES })
+    .refine((policy) => [RemovalPolicy.RETAIN, RemovalPolicy.DESTROY].includes(policy), { error: REMOVAL_POLICIES })
+    .default(RemovalPolicy.RETAIN),
   /** Whether the managed names are deleted with the stack. `keep` leaves them in zones that remain. */
-  onDestroy: oneOf(['deregister', 'keep']).default('deregister'),
+  onDestroy: oneOf(OnDestroy).default(OnDestroy.DEREGISTER),
 };
 
 /** A zone with names cannot be deleted. */
-const keptNamesNeedZones: z.core.CheckFn<{ onDestroy: string; removalPolicy: string; vpcs: EnvironmentVpc[] }> = ({
-  value,
-  issues,
-}) => {
+const keptNamesNeedZones: z.core.CheckFn<{
+  onDestroy: OnDestroy;
+  removalPolicy: RemovalPolicy;
+  vpcs: z.infer<typeof vpc>[];
+}> = ({ value, issues }) => {
   const { onDestroy, removalPolicy, vpcs } = value;
-  if (onDestroy === 'keep' && removalPolicy === 'destroy' && vpcs.some((one) => one.hostedZoneId === undefined)) {
+  const isDestroyed = removalPolicy === RemovalPolicy.DESTROY;
+  if (onDestroy === OnDestroy.KEEP && isDestroyed && vpcs.some((one) => one.hostedZoneId === undefined)) {
     const message = 'expected deregister, because removalPolicy is destroy and a zone with names cannot be deleted';
     issues.push({ code: 'custom', path: ['onDestroy'], message, input: value });
   }
@@ -252,7 +283,32 @@ const topicNeedsAlarms: z.core.CheckFn<{ alarms: boolean; alarmTopicArn?: string
   issues.push({ code: 'custom', path: ['alarmTopicArn'], message, input: value });
 };
 
-const discovery = object(options).check(keptNamesNeedZones, topicNeedsAlarms);
+/** The settings of the construct. `settings.ts` makes them of its properties. */
+const discovery = object({
+  ...options,
+  /** Names of clusters, for example of those that the same app creates. */
+  clusters: z.array(
+    textOrToken(/^[A-Za-z0-9_-]{1,255}$/, 'a cluster with a name of 1 to 255 letters, digits, _ and -'),
+  ),
+  clusterPatterns,
+  permissionsBoundary: textOrToken(
+    new RegExp(`^${POLICY_ARN}${POLICY_NAME}$`),
+    'a managed policy with an ARN',
+  ).optional(),
+})
+  .check(keptNamesNeedZones, topicNeedsAlarms, ({ value, issues }) => {
+    const { clusters, clusterPatterns } = value;
+    const path = [clusters.length > 0 ? 'clusters' : 'clusterPatterns'];
+    const issue = { code: 'custom', path, input: value } as const;
+    const all = [...clusters, ...clusterPatterns];
+    if (all.length === 0) issues.push({ ...issue, message: 'expected at least one cluster or pattern' });
+    if (!clustersFit(all)) issues.push({ ...issue, message: FEWER_CLUSTERS });
+  })
+  .transform(({ clusterPatterns, ...settings }) => ({
+    ...settings,
+    /** Names and patterns. */
+    clusters: [...settings.clusters, ...clusterPatterns],
+  }));
 
 /** The regions that this version of the CDK knows. */
 const REGIONS = RegionInfo.regions.map(({ name }) => name);
@@ -286,6 +342,9 @@ const environment = object({
   operatorPolicies: z.boolean({ error: 'expected true or false' }).default(false),
 }).check(keptNamesNeedZones, topicNeedsAlarms);
 
+/** An invalid setting: its path, the expected value, and the value found if the settings do not contain it. */
+export type Problem = [path: PropertyKey[], message: string, found?: string];
+
 /** Where a stack is, as far as it is known at synthesis. */
 export interface Place {
   readonly account: string | undefined;
@@ -295,13 +354,9 @@ export interface Place {
 type Placed = Pick<Discovery, 'formerNames' | 'alarmTopicArn' | 'kmsKeyArn' | 'permissionsBoundary'>;
 
 /** What is wrong with the settings of an environment in a place: for each problem its path and the expected value. */
-function misplaced(
-  name: string,
-  settings: Placed,
-  { account, region }: Place,
-): [path: PropertyKey[], message: string][] {
+function misplaced(name: string, settings: Placed, { account, region }: Place): Problem[] {
   const { formerNames, alarmTopicArn: topic, kmsKeyArn: key, permissionsBoundary: boundary } = settings;
-  const found: [PropertyKey[], string][] = [];
+  const found: Problem[] = [];
   formerNames.forEach((former, index) => {
     if (former !== name) return;
     found.push([['formerNames', index], 'expected an earlier name, which differs from the present one']);
@@ -333,7 +388,7 @@ function misplaced(
 }
 
 /** Whether both are known and different. */
-const differ = (one: string | undefined, other: string | undefined) =>
+export const differ = (one: string | undefined, other: string | undefined) =>
   one !== undefined && other !== undefined && one !== other;
 
 const environments = z
@@ -352,78 +407,66 @@ const environments = z
     }
   });
 
-/** A valid environment with all defaults applied. */
+/** An environment of `cdk.json` with all defaults applied, as its schema makes it. */
 export type Environment = z.infer<typeof environment>;
 
-/** The properties of the construct besides the environment's name. All but `vpcs` have defaults. */
-export type DiscoveryOptions = Readonly<z.input<typeof discovery>>;
-
-/** Valid properties with all defaults applied. */
+/** Valid properties of the construct with all defaults applied. */
 export type Discovery = z.infer<typeof discovery>;
 
-/** A VPC of an environment. */
-export type EnvironmentVpc = z.infer<typeof vpc>;
-
-/** Invalid settings: one line for each, with its path, the expected value and the value found. */
-export class EnvironmentError extends Error {
-  /**
-   * @param path the path of the construct with the properties
-   * @param problem the properties, the expected value and the value found
-   */
-  static ofProperties(path: string, problem: string): EnvironmentError {
-    return new EnvironmentError(`${titleOf(path)}:\n  ${problem}`);
-  }
-}
-
-const titleOf = (path: string) => `The properties of ${path} are invalid`;
-
-/**
- * Validates the environments: an object (from `cdk.json`) or JSON (from `-c environments=…`).
- *
- * @throws EnvironmentError with every invalid setting
- */
-export function parseEnvironments(context: unknown): Record<string, Environment> {
-  const data = typeof context === 'string' ? parseJson(context) : context;
+/** @throws EnvironmentError with every invalid setting */
+export function checkEnvironments(data: unknown): z.infer<typeof environments> {
   return check(environments, data, 'environments', 'The environments are invalid');
 }
 
 /**
- * Validates the properties of the construct.
+ * Validates the settings of the construct.
  *
+ * @param more problems of the properties that the settings do not show
+ * @param propertyOf the property of each setting that has another name
  * @throws EnvironmentError with every invalid property
  */
-export function parseDiscovery(path: string, place: Place, name: unknown, options: unknown): Discovery {
+export function checkDiscovery(
+  path: string,
+  place: Place,
+  name: unknown,
+  settings: object,
+  more: readonly Problem[],
+  propertyOf: Readonly<Record<string, string>>,
+): Discovery {
   const title = titleOf(path);
   const environment = check(environmentName, name, 'environment', title);
   if (place.region !== undefined) check(regionOfStack, place.region, 'stack.region', title);
-  const placed = discovery.superRefine((settings, context) => {
-    for (const [path, message] of misplaced(environment, settings, place)) {
+  const placed = discovery.superRefine((valid, context) => {
+    for (const [path, message] of misplaced(environment, valid, place)) {
       context.addIssue({ code: 'custom', path, message });
     }
   });
-  return check(placed, options, 'properties', title);
+  return check(placed, settings, 'properties', title, more, propertyOf);
 }
 
-function check<T extends z.ZodType>(schema: T, data: unknown, root: string, title: string): z.infer<T> {
+function check<T extends z.ZodType>(
+  schema: T,
+  data: unknown,
+  root: string,
+  title: string,
+  more: readonly Problem[] = [],
+  names: Readonly<Record<string, string>> = {},
+): z.infer<T> {
   const result = schema.safeParse(data);
-  if (!result.success) {
-    const lines = result.error.issues.map((issue) => {
-      const extra = issue.code === 'unrecognized_keys' ? `the keys ${issue.keys.join(', ')}` : undefined;
-      const found = extra ?? show(at(data, issue.path));
-      return `  ${showPath(root, issue.path)}: ${issue.message}; found ${found}`;
-    });
-    throw new EnvironmentError(`${title}:\n${lines.join('\n')}`);
-  }
+  const line = (path: readonly PropertyKey[], message: string, found = show(at(data, path))) => {
+    const named = path.map((key) => names[String(key)] ?? key);
+    return `  ${showPath(root, named)}: ${message}; found ${found}`;
+  };
+  const lines = (result.error?.issues ?? []).map((issue) =>
+    line(
+      issue.path,
+      issue.message,
+      issue.code === 'unrecognized_keys' ? `the keys ${issue.keys.join(', ')}` : undefined,
+    ),
+  );
+  lines.push(...more.map((problem) => line(...problem)));
+  if (!result.success || lines.length > 0) throw new EnvironmentError(`${title}:\n${[...new Set(lines)].join('\n')}`);
   return result.data;
-}
-
-function parseJson(json: string): unknown {
-  try {
-    return JSON.parse(json);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    throw new EnvironmentError(`The environments are invalid:\n  environments: expected JSON; found ${reason}`);
-  }
 }
 
 function showPath(root: string, path: readonly PropertyKey[]): string {
@@ -436,13 +479,4 @@ function at(data: unknown, path: readonly PropertyKey[]): unknown {
       typeof value === 'object' && value !== null ? (value as Record<PropertyKey, unknown>)[key] : undefined,
     data,
   );
-}
-
-/** A value as an error message shows it. */
-export function show(value: unknown): string {
-  // A number or a list can be a token, too.
-  if (Token.isUnresolved(value)) return 'a value that is known only at deployment';
-  const text = value === undefined ? 'nothing' : JSON.stringify(value);
-  // A token is a text, or a part of one, that stands for the value.
-  return /[$#]\{Token\[/.test(text) ? 'a value that is known only at deployment' : text;
 }

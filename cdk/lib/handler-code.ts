@@ -8,7 +8,8 @@ import { FileAssetPackaging, FileSystem, Stack, Stage } from 'aws-cdk-lib';
 import { Code, type CodeConfig } from 'aws-cdk-lib/aws-lambda';
 import type { Construct } from 'constructs';
 import { parse, type TomlTable } from 'smol-toml';
-import { EnvironmentError, show } from './environment.js';
+import { EnvironmentError, show } from './environment-error.js';
+import { HandlerBuild } from './properties.js';
 
 const HERE = path.dirname(fileURLToPath(import.meta.url));
 
@@ -21,13 +22,6 @@ const PACKAGED = path.join(HERE, 'handler');
 /** Builds the handler for the architecture that follows, and prints the path of an archive with it. */
 const BUILD = path.join(WORKSPACE, 'scripts/build-handler.mjs');
 
-/**
- * When the handler is built from its sources: when the CDK publishes the assets of a `deployment`, so that templates and
- * diffs need no Rust, or during `synthesis`, so that the output can be deployed without Rust.
- */
-export const BUILDS = ['deployment', 'synthesis'] as const;
-export type Build = (typeof BUILDS)[number];
-
 /** The code of the handler, with a hash that is the same on every machine. */
 export interface HandlerCode {
   readonly code: Code;
@@ -35,10 +29,15 @@ export interface HandlerCode {
 }
 
 /** @throws EnvironmentError if the folder contains no handler, or if the handler cannot be built */
-export function handlerCode(architecture: string, folder: unknown, build: unknown = 'deployment'): HandlerCode {
-  if (!BUILDS.some((known) => known === build)) {
+export function handlerCode(
+  architecture: string,
+  folder: unknown,
+  build: unknown = HandlerBuild.DEPLOYMENT,
+): HandlerCode {
+  const builds = Object.values(HandlerBuild);
+  if (!builds.some((known) => known === build)) {
     throw new EnvironmentError(
-      `buildHandler: expected ${BUILDS.map((known) => `"${known}"`).join(' or ')}; found ${show(build)}`,
+      `buildHandler: expected ${builds.map((known) => `"${known}"`).join(' or ')}; found ${show(build)}`,
     );
   }
   if (folder !== undefined) {
@@ -50,7 +49,7 @@ export function handlerCode(architecture: string, folder: unknown, build: unknow
     return { code: Code.fromAsset(archive), hash: FileSystem.fingerprint(archive) };
   }
   const hash = sourceHash(architecture);
-  const archive = build === 'synthesis' ? buildNow(architecture) : undefined;
+  const archive = build === HandlerBuild.SYNTHESIS ? buildNow(architecture) : undefined;
   return { code: new CodeFromSources(architecture, hash, archive), hash };
 }
 

@@ -16,8 +16,10 @@ import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import { acknowledge } from './acknowledge.js';
 import { DRY_RUN_ALIAS } from './dry-run-alias.js';
-import { type Discovery, EnvironmentError } from './environment.js';
+import { type Discovery, UNKNOWN_CLUSTER } from './environment.js';
+import { EnvironmentError } from './environment-error.js';
 import type { HandlerCode } from './handler-code.js';
+import { Mode } from './options.js';
 import type { VpcZone } from './zones.js';
 
 /**
@@ -93,11 +95,12 @@ export class Handler extends Construct {
       adopt: discovery.adopt,
       register: discovery.register,
       checkZones: true,
-      ...(discovery.mode === 'sync' ? {} : { mode: discovery.mode }),
+      ...(discovery.mode === Mode.SYNC ? {} : { mode: discovery.mode }),
     };
-    this.checkSize(configuration);
+    const clusters = discovery.clusters.map((name) => (Token.isUnresolved(name) ? UNKNOWN_CLUSTER : name));
+    this.checkSize({ ...configuration, clusters });
     // Other permissions need a full pass, too.
-    const { permissionsBoundary } = discovery;
+    const permissionsBoundary = discovery.permissionsBoundary && nameInAccount(this, discovery.permissionsBoundary);
     this.generation = this.hash({ ...configuration, permissionsBoundary }, props.code.hash);
     const { generation } = this;
     const made = new LambdaFunction(this, 'Function', {
@@ -258,9 +261,29 @@ function isReference(value: unknown): boolean {
   return keys.length === 1 && keys.every((key) => key === 'Ref' || key.startsWith('Fn::'));
 }
 
+/** The name of a managed policy of the stack's account, or the ARN of another one. */
+function nameInAccount(scope: Construct, policyArn: string): string {
+  const own = Stack.of(scope).formatArn({ service: 'iam', region: '', resource: 'policy', resourceName: '' });
+  return policyArn.startsWith(own) ? policyArn.slice(own.length) : policyArn;
+}
+
 /** The ARN of a stack's resource in the notation of cdk-nag. */
 export function arnInFinding(stack: Stack, service: string, resource: string): string {
-  const part = (value: string, name: string) => (value.startsWith('${') ? `<${name}>` : value);
-  const partition = part(stack.partition, 'AWS::Partition');
-  return `arn:${partition}:${service}:${part(stack.region, 'AWS::Region')}:${part(stack.account, 'AWS::AccountId')}:${resource}`;
+  return flat(stack.resolve(stack.formatArn({ service, resource })));
+}
+
+/** A resolved value as cdk-nag shows it, with references like `<Cluster>` or `<Cluster.Arn>`. */
+function flat(value: unknown): string {
+  if (typeof value === 'string') return value;
+  const { Ref: ref, 'Fn::GetAtt': attribute, 'Fn::Join': joined } = value as Intrinsics;
+  if (ref !== undefined) return `<${ref}>`;
+  if (attribute !== undefined) return `<${attribute.join('.')}>`;
+  if (joined !== undefined) return joined[1].map(flat).join(joined[0]);
+  return JSON.stringify(value);
+}
+
+interface Intrinsics {
+  readonly Ref?: string;
+  readonly 'Fn::GetAtt'?: string[];
+  readonly 'Fn::Join'?: [separator: string, parts: unknown[]];
 }

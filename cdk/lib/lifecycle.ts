@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { type CfnElement, CustomResource, Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
+import { type CfnElement, CustomResource, Duration, RemovalPolicy, Stack, Token } from 'aws-cdk-lib';
 import { PolicyDocument, PolicyStatement, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import type { RetentionDays } from 'aws-cdk-lib/aws-logs';
@@ -7,8 +7,8 @@ import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { Provider } from 'aws-cdk-lib/custom-resources';
 import { Construct, type IDependable } from 'constructs';
 import { acknowledge } from './acknowledge.js';
-import type { Discovery } from './environment.js';
 import type { Handler } from './handler.js';
+import { Mode, OnDestroy } from './options.js';
 import type { VpcZone } from './zones.js';
 import type { ZonePermissions } from './zone-permissions.js';
 
@@ -109,10 +109,10 @@ export class Lifecycle extends Construct {
    * CloudFormation then deletes the former one. Another resource never gets another id, so only its deletion means that
    * the stack goes.
    */
-  keep(zones: readonly VpcZone[], distinct: readonly VpcZone[], onDestroy: 'deregister' | 'keep'): IDependable {
+  keep(zones: readonly VpcZone[], distinct: readonly VpcZone[], onDestroy: OnDestroy): IDependable {
     const ids = { Zones: distinct.map(({ hostedZoneId }) => hostedZoneId) };
     const former = this.resource(this, 'Zones', 'Custom::EcsDiscoveryZones', {}, ids);
-    const requests = onDestroy === 'keep' ? {} : { Delete: { deregister: 'all' } };
+    const requests = onDestroy === OnDestroy.KEEP ? {} : { Delete: { deregister: 'all' } };
     this.names = this.resource(this, 'Names', 'Custom::EcsDiscoveryNames', requests);
     // Deletion runs in reverse: first the records are deleted, then the permission to delete them.
     former.node.addDependency(this.permissions, this.check(zones));
@@ -130,30 +130,31 @@ export class Lifecycle extends Construct {
    * Makes the handler set the negative TTL of a zone, which is part of the zone's SOA record. While the mode is `observe`
    * the handler does not, so that another mode has to update the resource.
    */
-  setNegativeTtl(zone: VpcZone, seconds: number, mode: Discovery['mode']): void {
+  setNegativeTtl(zone: VpcZone, seconds: number, mode: Mode): void {
     const scope = new Construct(this, `${zone.id}-negative-ttl`);
     const request = { negativeTtl: { hostedZoneId: zone.hostedZoneId, seconds } };
     const requests = { Create: request, Update: request };
-    const more = mode === 'observe' ? { Mode: mode } : {};
+    const more = mode === Mode.OBSERVE ? { Mode: mode } : {};
     const negativeTtl = this.resource(scope, 'NegativeTtl', 'Custom::EcsDiscoveryNegativeTtl', requests, more);
     negativeTtl.node.addDependency(this.permissions);
   }
 
   /**
    * Runs a full pass after `after` was created, and whenever the handler or its configuration changes. The ids of VPCs and
-   * zones may be known only at deployment, so the generation does not contain them.
+   * zones and the names of clusters may be known only at deployment, so the generation does not contain them.
    *
    * @returns the resource, whose attribute `Summary` is what the pass did, like `212 unchanged, 1 conflict`
    */
-  fullPass(zones: readonly VpcZone[], ...after: IDependable[]): CustomResource {
+  fullPass(zones: readonly VpcZone[], clusters: readonly string[], ...after: IDependable[]): CustomResource {
     const reconcile = { reconcile: 'all' };
+    const unknown = clusters.filter((cluster) => Token.isUnresolved(cluster));
     const vpcs = zones.map(({ vpcId, hostedZoneId }) => ({ VpcId: vpcId, HostedZoneId: hostedZoneId }));
     const fullPass = this.resource(
       this,
       'FullPass',
       'Custom::EcsDiscoveryFullPass',
       { Create: reconcile, Update: reconcile },
-      { Generation: this.handler.generation, Vpcs: vpcs },
+      { Generation: this.handler.generation, Vpcs: vpcs, ...(unknown.length > 0 && { Clusters: unknown }) },
     );
     fullPass.node.addDependency(...after);
     return fullPass;

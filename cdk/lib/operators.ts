@@ -126,7 +126,7 @@ function grant(grantee: IGrantable, statements: readonly Statement[]): Grant {
 /** Acknowledges the wildcards in a policy for operators. */
 export function acknowledgeWildcards(policy: IConstruct, clusters: readonly string[]): void {
   const stack = Stack.of(policy);
-  const [partition] = arnInFinding(stack, '', '').split(':').slice(1);
+  const [, partition] = arnInFinding(stack, '', '').split(':');
   const found: Record<string, string> = {
     '*': 'The list and describe calls of these APIs do not support resource-level permissions.',
     [`arn:${partition ?? ''}:cloudtrail:*:*:trail/*`]:

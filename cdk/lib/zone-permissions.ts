@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { Stack } from 'aws-cdk-lib';
 import { Effect, type IRole, ManagedPolicy, PolicyDocument, PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import { Construct } from 'constructs';
-import { EnvironmentError } from './environment.js';
+import { EnvironmentError } from './environment-error.js';
 import type { VpcZone } from './zones.js';
 
 /** IAM's limit for the characters of a managed policy, without white space. */

@@ -1,7 +1,7 @@
 import { type RemovalPolicy, Stack, Token } from 'aws-cdk-lib';
 import { CfnHostedZone } from 'aws-cdk-lib/aws-route53';
 import { Construct } from 'constructs';
-import type { EnvironmentVpc } from './environment.js';
+import type { EnvironmentVpc } from './options.js';
 
 export interface VpcZonesProps {
   readonly environment: string;
@@ -23,7 +23,7 @@ export interface VpcZone {
 
 /** A private hosted zone for each VPC: the given one, or a new one. */
 export class VpcZones extends Construct {
-  public readonly zones: readonly VpcZone[];
+  public readonly zones: VpcZone[];
 
   constructor(scope: Construct, id: string, props: VpcZonesProps) {
     super(scope, id);
@@ -44,7 +44,7 @@ export class VpcZones extends Construct {
   }
 
   /** Each zone once, even if several VPCs share it. */
-  get distinct(): readonly VpcZone[] {
+  get distinct(): VpcZone[] {
     return this.zones.filter(
       (zone, index) => this.zones.findIndex((other) => other.hostedZoneId === zone.hostedZoneId) === index,
     );

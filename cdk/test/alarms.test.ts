@@ -1,10 +1,11 @@
 /** Alarms and dashboard. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { expect, test } from 'vitest';
-import { Stack } from 'aws-cdk-lib';
-import { EcsServiceDiscovery } from '../lib/index.js';
-import { app, root, template, VPC } from './stacks.js';
+import { describe, expect, test } from 'vitest';
+import { Duration, Stack } from 'aws-cdk-lib';
+import type { Metric, MetricOptions } from 'aws-cdk-lib/aws-cloudwatch';
+import { EcsServiceDiscovery, Severity, TrailSource } from '../lib/index.js';
+import { app, root, template, vpc } from './stacks.js';
 
 interface Alarm {
   AlarmName?: string;
@@ -16,6 +17,7 @@ interface Alarm {
   Dimensions: { Name: string; Value: unknown }[];
   Period: number;
   Statistic?: string;
+  ExtendedStatistic?: string;
   EvaluationPeriods: number;
   DatapointsToAlarm?: number;
   Threshold: number;
@@ -72,11 +74,52 @@ test('alarms and the dashboard can be left out', () => {
 
 test('the construct gives access to each alarm, and to those of one severity', () => {
   const stack = new Stack(app(), 'Own', { env: { region: 'eu-west-1' } });
-  const vpcs = [{ vpcId: VPC, zoneName: 'dev.internal' }];
-  const { alarms } = new EcsServiceDiscovery(stack, 'Discovery', { environment: 'dev', vpcs, trail: 'existing' });
-  const critical = alarms?.withSeverity('critical') ?? [];
+  const vpcs = [{ vpc: vpc(stack), zoneName: 'dev.internal' }];
+  const trail = TrailSource.EXISTING;
+  const { alarms } = new EcsServiceDiscovery(stack, 'Discovery', { environment: 'dev', vpcs, trail });
+  const critical = alarms?.withSeverity(Severity.CRITICAL) ?? [];
   expect(critical).toContain(alarms?.noCompleteFullPass);
-  expect([...critical, ...(alarms?.withSeverity('warning') ?? [])]).toEqual(alarms?.all);
+  expect([...critical, ...(alarms?.withSeverity(Severity.WARNING) ?? [])]).toEqual(alarms?.all);
+});
+
+describe('the metrics of the construct', () => {
+  const stack = new Stack(app(), 'Own', { env: { region: 'eu-west-1' } });
+  const discovery = new EcsServiceDiscovery(stack, 'Discovery', {
+    environment: 'dev',
+    vpcs: [{ vpc: vpc(stack), zoneName: 'dev.internal' }],
+    trail: TrailSource.EXISTING,
+    fullPassInterval: Duration.minutes(30),
+  });
+  const methods = Object.getOwnPropertyNames(EcsServiceDiscovery.prototype).filter((name) => name.startsWith('metric'));
+  const metric = (method: string, options: MetricOptions = {}) =>
+    (discovery as unknown as Record<string, (options: MetricOptions) => Metric>)[method]?.(options);
+
+  test('are those of the alarms, with their statistics and periods', () => {
+    const found = Object.values(alarms({ fullPassMinutes: 30 })).filter(
+      ({ Namespace }) => Namespace === 'EcsDiscovery',
+    );
+    expect(found.length).toBeGreaterThan(5);
+    for (const { MetricName, Dimensions, Period, Statistic, ExtendedStatistic } of found) {
+      const made = metric(`metric${MetricName}`);
+      expect(made).toMatchObject({
+        namespace: 'EcsDiscovery',
+        metricName: MetricName,
+        statistic: Statistic ?? ExtendedStatistic,
+      });
+      expect(made?.period.toSeconds()).toBe(Period);
+      expect(Dimensions).toEqual([{ Name: 'Environment', Value: made?.dimensions?.Environment as unknown }]);
+    }
+  });
+
+  test.each(methods)('%s has the name of a documented metric, and takes other options', (method) => {
+    const documented = readFileSync(path.join(root, 'docs/observability.md'), 'utf8');
+    const name = method.replace('metric', '');
+    expect(documented).toContain(`| \`${name}\` |`);
+    expect(metric(method)?.metricName).toBe(name);
+    const other = metric(method, { period: Duration.hours(1), statistic: 'Average', label: 'names' });
+    expect(other).toMatchObject({ statistic: 'Average', label: 'names' });
+    expect(other?.period.toHours()).toBe(1);
+  });
 });
 
 test('alarms notify the topic when they start and when they end', () => {

@@ -2,12 +2,12 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { App, type Environment, Stack } from 'aws-cdk-lib';
-import { describe, expect, test } from 'vitest';
-import { DiscoveryStack } from '../lib/discovery-stack.js';
-import { EnvironmentError, parseEnvironments } from '../lib/environment.js';
-import { EcsServiceDiscovery } from '../lib/index.js';
-import { root, VPC } from './stacks.js';
+import { App } from 'aws-cdk-lib';
+import ts from 'typescript';
+import { expect, test } from 'vitest';
+import { ServiceDiscoveryStack } from '../lib/discovery-stack.js';
+import { parseEnvironments } from '../lib/parse-environments.js';
+import { root } from './stacks.js';
 
 /** Runs an app in the same way as the CDK's command line, with additional context. */
 function synth(environments: unknown, program = 'cdk/bin/app.ts', more: object = {}) {
@@ -83,7 +83,7 @@ test('a stack whose zones stay refuses to be deleted, unless the environment say
   const isProtected = (options: object) => {
     const environments = parseEnvironments({ qa: { ...valid, ...options } });
     if (environments.qa === undefined) throw new Error('no environment');
-    return new DiscoveryStack(new App(), 'qa', environments.qa).terminationProtection;
+    return new ServiceDiscoveryStack(new App(), 'qa', environments.qa).terminationProtection;
   };
   expect(isProtected({})).toBe(true);
   expect(isProtected({ removalPolicy: 'retain' })).toBe(true);
@@ -118,87 +118,38 @@ test('the context handlerCode deploys a prebuilt handler in every environment, w
   }
 });
 
+test('the types that another app uses need no other packages than the CDK', () => {
+  const options: ts.CompilerOptions = {
+    target: ts.ScriptTarget.ES2022,
+    module: ts.ModuleKind.NodeNext,
+    declaration: true,
+    emitDeclarationOnly: true,
+    skipLibCheck: true,
+    strict: true,
+  };
+  const declarations = new Map<string, string>();
+  ts.createProgram([path.join(root, 'cdk/lib/index.ts')], options).emit(undefined, (file, text) => {
+    declarations.set(path.basename(file), text);
+  });
+  const used = new Set(['index.d.ts']);
+  const packages = new Set<string>();
+  for (const file of used) {
+    const text = declarations.get(file) ?? '';
+    expect(text).not.toBe('');
+    // jsii knows no such types.
+    expect(text).not.toMatch(/\b(Readonly|Partial|Pick|Omit)</);
+    for (const [, name = ''] of text.matchAll(/\b(?:from |import\()['"]([^'"]+)['"]/g)) {
+      if (name.startsWith('.')) used.add(path.basename(name).replace(/js$/, 'd.ts'));
+      else packages.add(name.split('/')[0] ?? '');
+    }
+  }
+  expect(used.size).toBeGreaterThan(5);
+  expect([...packages].sort()).toEqual(['aws-cdk-lib', 'constructs']);
+});
+
 test('another app can use the construct', () => {
   const { status, stderr, templates } = synth(undefined, 'cdk/examples/own-app.ts');
   expect(stderr).toBe('');
   expect(status).toBe(0);
   expect(templates).toEqual(['Shop.template.json']);
-});
-
-test('the properties of the construct are validated in the same way as an environment', () => {
-  const stack = new Stack(new App(), 'Shop', { env: { region: 'eu-west-1' } });
-  const trail = 'existing' as const;
-  const given = { environment: 'Shop', vpcs: [{ vpcId: 'vpc-1', zoneName: 'shop.internal' }], trail };
-  expect(() => new EcsServiceDiscovery(stack, 'A', given)).toThrow(
-    'The properties of Shop/A are invalid:\n  environment: expected the name of an environment, 1 to 32 characters of a-z, 0-9 and -; found "Shop"',
-  );
-  expect(() => new EcsServiceDiscovery(stack, 'B', { ...given, environment: 'shop' })).toThrow(
-    'The properties of Shop/B are invalid:\n  properties.vpcs[0].vpcId: expected a VPC id, like vpc-0a1b2c3d4e5f60718; found "vpc-1"',
-  );
-});
-
-describe('the construct', () => {
-  const given = {
-    environment: 'shop',
-    vpcs: [{ vpcId: VPC, zoneName: 'shop.internal' }],
-    trail: 'existing' as const,
-  };
-  /** The error for a construct in each of the stacks. */
-  function problem(...all: { env?: Environment; props?: object }[]): string {
-    const app = new App();
-    try {
-      all.forEach(({ env = { account: '111122223333', region: 'eu-west-1' }, props }, index) => {
-        new EcsServiceDiscovery(new Stack(app, `Shop${index}`, { env }), 'Discovery', { ...given, ...props });
-      });
-      return 'ok';
-    } catch (error) {
-      return error instanceof EnvironmentError ? error.message : String(error);
-    }
-  }
-
-  test('is checked against the account and the region of its stack', () => {
-    expect(problem({})).toBe('ok');
-    expect(problem({ env: { region: 'us-moon-1' } })).toBe(
-      'The properties of Shop0/Discovery are invalid:\n  stack.region: expected a region of AWS, like eu-west-1; found "us-moon-1"',
-    );
-    expect(problem({ props: { formerNames: ['shop'] } })).toMatch(/formerNames\[0\]: expected an earlier name/);
-    const alarmTopicArn = 'arn:aws:sns:eu-central-1:111122223333:oncall';
-    expect(problem({ props: { alarmTopicArn } })).toMatch(/alarmTopicArn: expected a topic in eu-west-1/);
-    const permissionsBoundary = 'arn:aws:iam::444455556666:policy/boundary';
-    expect(problem({ props: { permissionsBoundary } })).toMatch(
-      /permissionsBoundary: expected a policy of the account 111122223333 or of AWS/,
-    );
-    // The account is known only at deployment.
-    expect(problem({ env: { region: 'eu-west-1' }, props: { permissionsBoundary } })).toBe('ok');
-  });
-
-  test('creates no second trail in an account and region', () => {
-    const create = { trail: 'create' as const };
-    const other = { ...create, vpcs: [{ vpcId: 'vpc-1a1b2c3d', zoneName: 'shop.internal' }] };
-    expect(problem({ props: create }, { props: other })).toBe(
-      'The properties of Shop1/Discovery are invalid:\n  trail: expected existing, because Shop0/Discovery creates a trail in this account and region, and AWS charges for the events of a second one; found "create"',
-    );
-    expect(problem({ props: create }, { props: { ...other, trail: 'existing' } })).toBe('ok');
-    // Constructs of one stack are in the same account, even if nobody knows it yet.
-    const stack = new Stack(new App(), 'Shop', { env: { region: 'eu-west-1' } });
-    new EcsServiceDiscovery(stack, 'A', { ...given, ...create });
-    expect(() => new EcsServiceDiscovery(stack, 'B', { ...given, ...other })).toThrow(
-      /trail: expected existing, because Shop\/A creates a trail/,
-    );
-    expect(() => new EcsServiceDiscovery(stack, 'C', given)).toThrow(
-      /vpcs\[0\]\.zoneName: expected another name, because Shop\/A creates this zone for the same VPC/,
-    );
-    // Each may be deployed into an account of its own.
-    const anywhere = { env: { region: 'eu-west-1' } };
-    expect(problem({ ...anywhere, props: create }, { ...anywhere, props: other })).toBe('ok');
-  });
-
-  test('creates no zone that another one creates for the same VPC', () => {
-    expect(problem({}, {})).toBe(
-      'The properties of Shop1/Discovery are invalid:\n  vpcs[0].zoneName: expected another name, because Shop0/Discovery creates this zone for the same VPC; found "shop.internal"',
-    );
-    const vpcs = [{ vpcId: VPC, zoneName: 'shop.internal', hostedZoneId: 'Z0123456789' }];
-    expect(problem({}, { props: { vpcs } })).toBe('ok');
-    expect(problem({}, { env: { account: '111122223333', region: 'eu-central-1' } })).toBe('ok');
-  });
 });

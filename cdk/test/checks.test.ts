@@ -6,8 +6,8 @@ import path from 'node:path';
 import { App, Validations } from 'aws-cdk-lib';
 import { AwsSolutionsChecks, ServerlessChecks } from 'cdk-nag';
 import { afterEach, expect, test, vi } from 'vitest';
-import { DiscoveryStack } from '../lib/discovery-stack.js';
-import { parseEnvironments } from '../lib/environment.js';
+import { ServiceDiscoveryStack } from '../lib/discovery-stack.js';
+import { parseEnvironments } from '../lib/parse-environments.js';
 import { context, root } from './stacks.js';
 
 afterEach(() => {
@@ -41,7 +41,7 @@ function synth(outdir: string): string {
   const app = new App({ outdir, context: { ...context, 'aws:cdk:bundling-stacks': [] } });
   Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
   Validations.of(app).addPlugins(new ServerlessChecks(app));
-  for (const [name, data] of Object.entries(environments())) new DiscoveryStack(app, name, data);
+  for (const [name, data] of Object.entries(environments())) new ServiceDiscoveryStack(app, name, data);
   try {
     app.synth();
     return '';

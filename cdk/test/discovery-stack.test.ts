@@ -1,7 +1,7 @@
 import { Match } from 'aws-cdk-lib/assertions';
 import { describe, expect, test } from 'vitest';
-import { DiscoveryStack } from '../lib/discovery-stack.js';
-import { parseEnvironments } from '../lib/environment.js';
+import { ServiceDiscoveryStack } from '../lib/discovery-stack.js';
+import { parseEnvironments } from '../lib/parse-environments.js';
 import { app, environment, idOf, statements as all, template, VPC } from './stacks.js';
 
 /** A request without one of these values is denied, although `ForAllValues` matches it. */
@@ -347,7 +347,7 @@ describe('the roles of the bootstrap stack', () => {
         dev: { ...environment, ...options },
       });
       const made = app();
-      for (const [name, data] of Object.entries(environments)) new DiscoveryStack(made, name, data);
+      for (const [name, data] of Object.entries(environments)) new ServiceDiscoveryStack(made, name, data);
       return made.synth().getStackByName('EcsDiscovery-dev').assumeRoleArn;
     };
     expect(artifact({})).toContain('role/cdk-hnb659fds-deploy-role');

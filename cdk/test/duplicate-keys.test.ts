@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { checkKeysOnce } from '../lib/duplicate-keys.js';
-import { EnvironmentError } from '../lib/environment.js';
+import { EnvironmentError } from '../lib/environment-error.js';
 import { root } from './stacks.js';
 
 const check = (text: string) => () => {

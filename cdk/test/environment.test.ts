@@ -1,6 +1,7 @@
 import { Fn, Token } from 'aws-cdk-lib';
-import { describe, expect, test } from 'vitest';
-import { parseEnvironments } from '../lib/environment.js';
+import { describe, expect, expectTypeOf, test } from 'vitest';
+import type { Environment } from '../lib/environment.js';
+import { parseEnvironments } from '../lib/parse-environments.js';
 
 const valid = {
   account: '111122223333',
@@ -229,6 +230,15 @@ describe('an environment', () => {
       'environments.dev.vpcs[1].zoneName: expected a.internal, which another VPC gives as the name of the same hosted zone; found "b.internal"',
     );
   });
+});
+
+test('the type of an environment in another app is that of its schema', () => {
+  type Parsed = ReturnType<typeof parseEnvironments>[string];
+  expectTypeOf<Environment>().toExtend<Parsed>();
+  expectTypeOf<Parsed>().toExtend<Environment>();
+  // A missing optional key makes no difference to the lines above.
+  expectTypeOf<keyof Parsed>().toEqualTypeOf<keyof Environment>();
+  expectTypeOf<keyof Parsed['vpcs'][number]>().toEqualTypeOf<keyof Environment['vpcs'][number]>();
 });
 
 describe('environments', () => {

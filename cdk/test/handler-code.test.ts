@@ -5,11 +5,11 @@ import path from 'node:path';
 import { Stack, Stage } from 'aws-cdk-lib';
 import { Match, Template } from 'aws-cdk-lib/assertions';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { DiscoveryStack } from '../lib/discovery-stack.js';
-import { parseEnvironments } from '../lib/environment.js';
+import { ServiceDiscoveryStack } from '../lib/discovery-stack.js';
+import { parseEnvironments } from '../lib/parse-environments.js';
 import { handlerCode, sourceHash } from '../lib/handler-code.js';
-import { EcsServiceDiscovery } from '../lib/index.js';
-import { app, environment, root, template, VPC } from './stacks.js';
+import { EcsServiceDiscovery, HandlerBuild, TrailSource } from '../lib/index.js';
+import { app, environment, root, template, vpc } from './stacks.js';
 
 let folder: string;
 
@@ -33,8 +33,9 @@ function deployed(made: Template) {
 describe('a prebuilt handler', () => {
   function prebuilt(handlerCode: string): Template {
     const stack = new Stack(app(), 'Shop', { env: { region: 'eu-west-1' } });
-    const vpcs = [{ vpcId: VPC, zoneName: 'shop.internal' }];
-    new EcsServiceDiscovery(stack, 'Discovery', { environment: 'shop', vpcs, trail: 'existing', handlerCode });
+    const vpcs = [{ vpc: vpc(stack), zoneName: 'shop.internal' }];
+    const trail = TrailSource.EXISTING;
+    new EcsServiceDiscovery(stack, 'Discovery', { environment: 'shop', vpcs, trail, handlerCode });
     return Template.fromStack(stack);
   }
 
@@ -81,7 +82,7 @@ describe('a handler that is built from its sources', () => {
   function builder(architecture: string): string[] {
     const made = app();
     for (const [name, data] of Object.entries(parseEnvironments({ dev: { ...environment, architecture } }))) {
-      new DiscoveryStack(made, name, data);
+      new ServiceDiscoveryStack(made, name, data);
     }
     const assembly = made.synth().directory;
     const { files } = JSON.parse(readFileSync(path.join(assembly, 'EcsDiscovery-dev.assets.json'), 'utf8')) as {
@@ -156,7 +157,7 @@ while [ "$1" != --lambda-dir ] && [ $# -gt 0 ]; do all="$all $1"; shift; done
       const made = app();
       const environments = parseEnvironments({ dev: { ...environment, architecture: 'arm64' } });
       for (const [name, data] of Object.entries(environments)) {
-        new DiscoveryStack(made, name, data, { buildHandler: 'synthesis' });
+        new ServiceDiscoveryStack(made, name, data, { buildHandler: HandlerBuild.SYNTHESIS });
       }
       const output = made.synth();
       const hash = sourceHash('arm64');
@@ -167,7 +168,7 @@ while [ "$1" != --lambda-dir ] && [ $# -gt 0 ]; do all="$all $1"; shift; done
       const staged = app();
       const [first] = Object.values(environments);
       if (first === undefined) throw new Error('no environment');
-      new DiscoveryStack(new Stage(staged, 'Prod'), 'dev', first, { buildHandler: 'synthesis' });
+      new ServiceDiscoveryStack(new Stage(staged, 'Prod'), 'dev', first, { buildHandler: HandlerBuild.SYNTHESIS });
       const nested = staged.synth().getNestedAssembly('assembly-Prod').directory;
       const assets = readdirSync(nested).find((file) => file.endsWith('.assets.json')) ?? '';
       const { files } = JSON.parse(readFileSync(path.join(nested, assets), 'utf8')) as {

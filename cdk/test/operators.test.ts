@@ -6,8 +6,8 @@ import { Template } from 'aws-cdk-lib/assertions';
 import { ManagedPolicy } from 'aws-cdk-lib/aws-iam';
 import { describe, expect, test } from 'vitest';
 import { DRY_RUN_ALIAS } from '../lib/dry-run-alias.js';
-import { EcsServiceDiscovery } from '../lib/index.js';
-import { app, environment, KEY, root, type Statement, template } from './stacks.js';
+import { EcsServiceDiscovery, TrailSource } from '../lib/index.js';
+import { app, environment, KEY, root, type Statement, template, vpc } from './stacks.js';
 
 const list = (value: string | string[]) => (Array.isArray(value) ? value : [value]);
 
@@ -113,13 +113,29 @@ test('a stack has no policies for operators unless it is asked for them', () => 
 });
 
 test('the construct grants the same permissions in an app of your own', () => {
-  const { vpcs, trail, region, account } = environment;
+  const { region, account } = environment;
   const own = new Stack(app(), 'Own', { env: { region, account } });
-  const discovery = new EcsServiceDiscovery(own, 'Discovery', { environment: 'own', vpcs, trail: trail as 'create' });
+  const vpcs = [{ vpc: vpc(own), zoneName: 'own.internal' }];
+  const discovery = new EcsServiceDiscovery(own, 'Discovery', { environment: 'own', vpcs, trail: TrailSource.CREATE });
   discovery.grantRead(new ManagedPolicy(own, 'ReadPolicy')).assertSuccess();
   discovery.grantOperate(new ManagedPolicy(own, 'OperatePolicy')).assertSuccess();
   const made = Template.fromStack(own);
   const stacks = template({ operatorPolicies: true });
   expect(actions(policy(made, 'ReadPolicy'))).toEqual(actions(policy(stacks, 'ReadPolicy')));
   expect(actions(policy(made, 'OperatePolicy'))).toEqual(actions(policy(stacks, 'OperatePolicy')));
+});
+
+test('the construct grants the permission to invoke the handler, and nothing else', () => {
+  const own = new Stack(app(), 'Own', { env: { region: 'eu-west-1' } });
+  const vpcs = [{ vpc: vpc(own), zoneName: 'own.internal' }];
+  const discovery = new EcsServiceDiscovery(own, 'Discovery', {
+    environment: 'own',
+    vpcs,
+    trail: TrailSource.EXISTING,
+  });
+  discovery.grantInvoke(new ManagedPolicy(own, 'OperatePolicy')).assertSuccess();
+  const statements = policy(Template.fromStack(own), 'OperatePolicy');
+  expect(actions(statements)).toEqual(['lambda:InvokeFunction']);
+  // No version and no alias, except for the latest version.
+  expect(resources(statements, 'lambda:InvokeFunction')).not.toContain('*');
 });

@@ -3,8 +3,10 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { App } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
-import { DiscoveryStack } from '../lib/discovery-stack.js';
-import { parseEnvironments } from '../lib/environment.js';
+import { type IVpc, Vpc } from 'aws-cdk-lib/aws-ec2';
+import type { Construct } from 'constructs';
+import { ServiceDiscoveryStack } from '../lib/discovery-stack.js';
+import { parseEnvironments } from '../lib/parse-environments.js';
 
 export const root = path.resolve(import.meta.dirname, '../..');
 
@@ -23,6 +25,12 @@ export function app(): App {
   return new App({ context });
 }
 
+/** A VPC that exists outside of the app. */
+export function vpc(scope: Construct, vpcId = VPC): IVpc {
+  const found = scope.node.tryFindChild(vpcId) as IVpc | undefined;
+  return found ?? Vpc.fromVpcAttributes(scope, vpcId, { vpcId, availabilityZones: ['eu-west-1a'] });
+}
+
 /** The required settings of an environment. */
 export const environment = {
   account: '111122223333',
@@ -32,13 +40,13 @@ export const environment = {
 };
 
 /** The stack of the environment `dev` with additional options. */
-export function stack(options: object = {}): DiscoveryStack {
+export function stack(options: object = {}): ServiceDiscoveryStack {
   const environments = parseEnvironments({
     dev: { ...environment, ...options },
   });
   const dev = environments.dev;
   if (dev === undefined) throw new Error('no environment');
-  return new DiscoveryStack(app(), 'dev', dev);
+  return new ServiceDiscoveryStack(app(), 'dev', dev);
 }
 
 /** The template of `stack`. */
