@@ -51,7 +51,7 @@ const pipeline = new CodePipeline(stack, 'Pipeline', { synth });
 const stage = new Stage(app, 'Prod', { env });
 const discovery = new Stack(stage, 'Discovery');
 const vpcId = 'vpc-0a1b2c3d4e5f60718';
-const vpc = Vpc.fromVpcAttributes(discovery, 'Vpc', { vpcId, availabilityZones: [] });
+const vpc = Vpc.fromVpcAttributes(discovery, 'Vpc', { vpcId, availabilityZones: ['eu-west-1a'] });
 new EcsServiceDiscovery(discovery, 'Discovery', {
   environment: 'prod',
   vpcs: [{ vpc, zoneName: 'prod.internal' }],
@@ -136,7 +136,8 @@ import {{ EcsServiceDiscovery, TrailSource }} from 'ecs-discovery';
 
 const app = new App();
 const stack = new Stack(app, 'Discovery', {{ env: {{ account: '{ACCOUNT}', region: '{REGION}' }} }});
-const vpc = Vpc.fromVpcAttributes(stack, 'Vpc', {{ vpcId: '{vpc}', availabilityZones: [] }});
+const zones = {{ availabilityZones: ['{REGION}a'] }};
+const vpc = Vpc.fromVpcAttributes(stack, 'Vpc', {{ vpcId: '{vpc}', ...zones }});
 const discovery = new EcsServiceDiscovery(stack, 'Discovery', {{
   environment: '{NAME}',
   vpcs: [{{ vpc, zoneName: 'internal' }}],
