@@ -7,11 +7,11 @@ import type { IQueue } from 'aws-cdk-lib/aws-sqs';
 import { Construct, type IDependable } from 'constructs';
 import { HandlerMetrics } from './metrics.js';
 
-/** How soon somebody should look at an alarm. */
+/** The severity of an alarm. */
 export enum Severity {
-  /** Names are wrong or will become wrong, so now. */
+  /** Names are wrong or will become wrong. Somebody should look at it now. */
   CRITICAL = 'critical',
-  /** Within days. */
+  /** Somebody should look at it within days. */
   WARNING = 'warning',
 }
 

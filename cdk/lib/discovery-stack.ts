@@ -20,6 +20,7 @@ import type { EcsServiceDiscoveryProps, HandlerCodeProps } from './properties.js
 
 /** A stack with service discovery for one environment of `cdk.json`. */
 export class ServiceDiscoveryStack extends Stack {
+  /** The construct, for example to grant permissions or to make alarms of its metrics. */
   public readonly discovery: EcsServiceDiscovery;
 
   /**
@@ -84,8 +85,15 @@ export class ServiceDiscoveryStack extends Stack {
   }
 }
 
+/** All properties of an environment, so that the compiler reports one that is missing. */
+type EnvironmentProps = {
+  [
+    Name in Exclude<keyof EcsServiceDiscoveryProps, 'clusters' | keyof HandlerCodeProps>
+  ]: EcsServiceDiscoveryProps[Name];
+};
+
 /** The properties of the construct for an environment, whose VPCs, keys and other resources exist outside of the app. */
-function propertiesOf(stack: Stack, name: string, environment: DiscoveryEnvironment): EcsServiceDiscoveryProps {
+function propertiesOf(stack: Stack, name: string, environment: DiscoveryEnvironment): EnvironmentProps {
   const imported = new Construct(stack, 'Imported');
   const { alarmTopicArn, kmsKeyArn, permissionsBoundary } = environment;
   return {

@@ -261,7 +261,10 @@ function isReference(value: unknown): boolean {
   return keys.length === 1 && keys.every((key) => key === 'Ref' || key.startsWith('Fn::'));
 }
 
-/** The name of a managed policy of the stack's account, or the ARN of another one. */
+/**
+ * The name of a managed policy of the stack's account, or the ARN of another one: an app may refer to the same policy by
+ * its name or by its ARN.
+ */
 function nameInAccount(scope: Construct, policyArn: string): string {
   const own = Stack.of(scope).formatArn({ service: 'iam', region: '', resource: 'policy', resourceName: '' });
   return policyArn.startsWith(own) ? policyArn.slice(own.length) : policyArn;

@@ -54,7 +54,7 @@ export enum OnDestroy {
 
 /** The number of names that a full pass may delete. Above both limits, it deletes none. */
 export interface DeleteLimit {
-  /** So many names may always be deleted: 0 to 10,000. */
+  /** This number of names may always be deleted: 0 to 10,000. */
   readonly free: number;
   /** This percentage of the managed names may always be deleted: 0 to 100. */
   readonly percent: number;

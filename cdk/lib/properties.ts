@@ -10,7 +10,7 @@ import type { IHostedZone } from 'aws-cdk-lib/aws-route53';
 import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import type { DeleteLimit, Delivery, Mode, OnDestroy, RecordForm, Registration, TrailSource } from './options.js';
 
-/** When cargo-lambda builds the handler from its sources. The hash of the handler is the same in both cases. */
+/** When cargo-lambda builds the handler from the sources in a checkout. Its hash is the same in both cases. */
 export enum HandlerBuild {
   /** When the CDK publishes the assets of a deployment, so that templates and diffs need no Rust. */
   DEPLOYMENT = 'deployment',
@@ -23,11 +23,11 @@ export interface HandlerCodeProps {
   /**
    * A folder that contains a prebuilt handler for the architecture, as the file `bootstrap`.
    *
-   * @default - cargo-lambda builds the handler from the sources in this checkout
+   * @default - the handler of the package. In a checkout, cargo-lambda builds it from its sources
    */
   readonly handlerCode?: string;
   /**
-   * When cargo-lambda builds the handler.
+   * When cargo-lambda builds the handler in a checkout.
    *
    * @default HandlerBuild.DEPLOYMENT
    */

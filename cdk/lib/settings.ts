@@ -67,7 +67,7 @@ function settingsOf(props: EcsServiceDiscoveryProps): Record<keyof Discovery | '
   };
 }
 
-const known = (value: string) => (Token.isUnresolved(value) ? undefined : value);
+const known = (value: string | undefined) => (Token.isUnresolved(value) ? undefined : value);
 
 /** The amount of a time in a unit, which may be no whole number. */
 function amount(time: Duration | undefined, inUnit: (time: Duration) => number): number | undefined {
@@ -96,7 +96,7 @@ function unknownProperties(props: EcsServiceDiscoveryProps, settings: object): P
 
 function otherNames({ vpcs }: EcsServiceDiscoveryProps): Problem[] {
   return vpcs.flatMap(({ zoneName, hostedZone }, index): Problem[] => {
-    const name = nameOf(hostedZone);
+    const name = known(nameOf(hostedZone));
     if (!differ(name, zoneName)) return [];
     return [[['vpcs', index, 'zoneName'], `expected ${name}, the name of the hosted zone`]];
   });

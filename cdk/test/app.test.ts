@@ -3,7 +3,6 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import os from 'node:os';
 import path from 'node:path';
 import { App } from 'aws-cdk-lib';
-import ts from 'typescript';
 import { expect, test } from 'vitest';
 import { ServiceDiscoveryStack } from '../lib/discovery-stack.js';
 import { parseEnvironments } from '../lib/parse-environments.js';
@@ -116,35 +115,6 @@ test('the context handlerCode deploys a prebuilt handler in every environment, w
   } finally {
     rmSync(folder, { recursive: true });
   }
-});
-
-test('the types that another app uses need no other packages than the CDK', () => {
-  const options: ts.CompilerOptions = {
-    target: ts.ScriptTarget.ES2022,
-    module: ts.ModuleKind.NodeNext,
-    declaration: true,
-    emitDeclarationOnly: true,
-    skipLibCheck: true,
-    strict: true,
-  };
-  const declarations = new Map<string, string>();
-  ts.createProgram([path.join(root, 'cdk/lib/index.ts')], options).emit(undefined, (file, text) => {
-    declarations.set(path.basename(file), text);
-  });
-  const used = new Set(['index.d.ts']);
-  const packages = new Set<string>();
-  for (const file of used) {
-    const text = declarations.get(file) ?? '';
-    expect(text).not.toBe('');
-    // jsii knows no such types.
-    expect(text).not.toMatch(/\b(Readonly|Partial|Pick|Omit)</);
-    for (const [, name = ''] of text.matchAll(/\b(?:from |import\()['"]([^'"]+)['"]/g)) {
-      if (name.startsWith('.')) used.add(path.basename(name).replace(/js$/, 'd.ts'));
-      else packages.add(name.split('/')[0] ?? '');
-    }
-  }
-  expect(used.size).toBeGreaterThan(5);
-  expect([...packages].sort()).toEqual(['aws-cdk-lib', 'constructs']);
 });
 
 test('another app can use the construct', () => {

@@ -1,10 +1,12 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import ts from 'typescript';
 import { afterAll, describe, expect, test } from 'vitest';
 import packageJson from '../../package.json' with { type: 'json' };
 import { cdkIsAtLeast, LEAST_CDK, requireCdk } from '../lib/cdk-version.js';
 import { packaged } from '../lib/handler-code.js';
+import { root } from './stacks.js';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'package-'));
 afterAll(() => {
@@ -38,5 +40,28 @@ describe('a package', () => {
 
   test('installs nothing besides itself', () => {
     expect(packageJson).not.toHaveProperty('dependencies');
+  });
+
+  test('declares types that need no other packages, and that jsii knows', () => {
+    const host = { ...ts.sys, onUnRecoverableConfigFileDiagnostic: () => undefined };
+    const config = ts.getParsedCommandLineOfConfigFile(path.join(root, 'tsconfig.package.json'), {}, host);
+    if (config === undefined) throw new Error('no configuration');
+    const declarations = new Map<string, string>();
+    ts.createProgram(config.fileNames, config.options).emit(undefined, (file, text) => {
+      declarations.set(path.basename(file), text);
+    });
+    const used = new Set(['index.d.ts']);
+    const packages = new Set<string>();
+    for (const file of used) {
+      const text = declarations.get(file);
+      if (text === undefined) throw new Error(`no ${file}`);
+      expect(text).not.toMatch(/\b(Readonly|Partial|Pick|Omit)</);
+      for (const [, name = ''] of text.matchAll(/\b(?:from |import\()['"]([^'"]+)['"]/g)) {
+        if (name.startsWith('.')) used.add(path.basename(name, '.js') + '.d.ts');
+        else packages.add(name.split('/')[0] ?? '');
+      }
+    }
+    expect(used.size).toBeGreaterThan(5);
+    expect([...packages].sort()).toEqual(Object.keys(packageJson.peerDependencies).sort());
   });
 });
