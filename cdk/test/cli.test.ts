@@ -343,6 +343,11 @@ describe('status', () => {
     expect(stdout).not.toMatch(/\p{Cc}(?<!\n)|\u202e/u);
   });
 
+  test('a name with a character that nobody sees does not look like another name', async () => {
+    answers = [answer([outcome('orders', 'unchanged', { name: 'or\u200bders.dev.internal.' })])];
+    expect((await run('status dev')).stdout).toContain('or\ufffdders.dev.internal');
+  });
+
   test('suggests commands for the same environment', async () => {
     answers = [answer([outcome('new', 'registered')])];
     const { stdout } = await run('plan --function fn --region us-east-1');
