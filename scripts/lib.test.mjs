@@ -1,10 +1,12 @@
 // @ts-check
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
+import { findBrowser } from './lib/browser.mjs';
 import { local, root } from './lib/commands.mjs';
 import { remedy } from './lib/failure.mjs';
 import { exclusively } from './lib/lock.mjs';
@@ -51,6 +53,27 @@ test('every dependency accepts the Node.js versions of the range in package.json
 test('.nvmrc names a version that the range in package.json accepts', () => {
   const version = readFileSync(path.join(root, '.nvmrc'), 'utf8').trim();
   assert.ok(accepts(read('package.json').engines.node, `${version}.0.0`));
+});
+
+test('a browser is an executable file with one of the known names', () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'browser-'));
+  const folders = ['/nonexistent', folder].join(path.delimiter);
+  writeFileSync(path.join(folder, 'chromium'), '', { mode: 0o644 });
+  writeFileSync(path.join(folder, 'firefox'), '', { mode: 0o755 });
+  assert.equal(findBrowser(folders), undefined);
+  writeFileSync(path.join(folder, 'google-chrome'), '', { mode: 0o755 });
+  assert.equal(findBrowser(folders), path.join(folder, 'google-chrome'));
+  rmSync(folder, { recursive: true });
+});
+
+test('the tests of the CDK app are refused without a browser, before any work', () => {
+  const script = path.join(root, 'scripts', 'test.mjs');
+  const env = { PATH: '/nonexistent' };
+  const { status, stdout, stderr } = spawnSync(process.execPath, [script, 'cdk'], { encoding: 'utf8', env });
+  assert.deepEqual({ status, stdout }, { status: 1, stdout: '' });
+  assert.match(stderr, /lacks a tool that the project needs:\n {2}Chromium .* \(Debian: apt install chromium\)\n/);
+  const other = spawnSync(process.execPath, [script, 'unit'], { encoding: 'utf8', env });
+  assert.doesNotMatch(other.stderr, /Chromium/);
 });
 
 test('known causes of failures have a remedy', () => {

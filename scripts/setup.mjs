@@ -8,6 +8,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { readArguments } from './lib/arguments.mjs';
+import { BROWSER, findBrowser } from './lib/browser.mjs';
 import { capture, local, root, run, tools } from './lib/commands.mjs';
 import { Failure, remedy } from './lib/failure.mjs';
 import { rustVersion } from './lib/pins.mjs';
@@ -89,6 +90,11 @@ export async function checkPython() {
   }
   refuse(['Python 3.10 or later (https://www.python.org)']);
   return '';
+}
+
+/** Checks that there is a browser for the tests of the HTML report, before any work. */
+export function checkBrowser() {
+  if (findBrowser() === undefined) refuse([BROWSER]);
 }
 
 /**

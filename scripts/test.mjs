@@ -10,7 +10,7 @@ import { foreground, root, run } from './lib/commands.mjs';
 import { Failure, remedy } from './lib/failure.mjs';
 import { count } from './lib/results.mjs';
 import { duration } from './lib/steps.mjs';
-import { buildHandler, checkPython, checkRust, installPackages, installTools } from './setup.mjs';
+import { buildHandler, checkBrowser, checkPython, checkRust, installPackages, installTools } from './setup.mjs';
 
 const USAGE = `usage: npm test [-- GROUP ...]
 
@@ -147,6 +147,7 @@ function setUp(title, work) {
 await run(async () => {
   // The tests of the CDK app use cfn-lint, and the scenarios use MiniStack and cargo-lambda.
   const needsTools = needs(['cdk', 'e2e']);
+  if (needs(['cdk'])) checkBrowser();
   const [python] = await Promise.all([needsTools ? checkPython() : '', checkRust()]);
   if (needs(['check', 'cdk', 'e2e'])) await installPackages();
   const hasTools = needsTools && (await setUp('Tools', () => installTools(python)));

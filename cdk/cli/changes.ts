@@ -3,8 +3,9 @@ import { z } from 'zod';
 import { Failure } from './failure.js';
 import type { LogLine } from './insights.js';
 import { iso } from './output.js';
+import type { FunctionPart } from './parts.js';
 import { printable } from './printable.js';
-import { STATUSES, type Status, shortName, withoutDot } from './report.js';
+import { CHANGES, STATUSES, type Status, shortName, withoutDot } from './report.js';
 
 /** An outcome. The field names are documented in docs/cli.md. */
 export interface Change {
@@ -18,6 +19,13 @@ export interface Change {
   target: string | null;
   reason: string | null;
   requestId: string | null;
+}
+
+/** Why the log has no changes, or nothing if it has them. */
+export function withoutChanges({ configuration }: FunctionPart): string | undefined {
+  const level = configuration.LoggingConfig?.ApplicationLogLevel ?? 'INFO';
+  if (['TRACE', 'DEBUG', 'INFO'].includes(level)) return undefined;
+  return `The log level of the function is ${level}, so its log has no changes, but only conflicts and failures.`;
 }
 
 /** A name or a service. */
@@ -36,8 +44,17 @@ export function historySubject(text: string): Subject {
   );
 }
 
+/** The words of the handler before a name that a service lost besides its outcome. */
+const NO_LONGER = 'the service no longer has';
+
 /** The pattern of the lines of an outcome. Dry runs changed nothing. */
 export const ofOutcomes = (statuses: readonly Status[]) => [`"dry_run":false`, `"outcome":"(${statuses.join('|')})"`];
+
+/**
+ * The patterns of the lines after which another service, or nobody, may have a name. Outcomes of any status may contain the
+ * loss of a name.
+ */
+export const OF_CHANGES = [`"dry_run":false`, `("outcome":"(${CHANGES.join('|')})"|${NO_LONGER} )`];
 
 /** The pattern of the lines that may be about a subject. `isAbout` is exact. */
 export const ofSubject = (subject: Subject) =>
@@ -96,15 +113,18 @@ export function isAbout({ name, service, reason }: Change, subject: Subject): bo
 
 const RENAMED = /^renamed from ([^;]+)/;
 
+/** Whether a service got another name than it had. */
+export const isRename = (reason: string | null) => RENAMED.test(reason ?? '');
+
 /** Whether a service has a name that it did not have before. */
 export const isNew = ({ change, reason }: Change) =>
-  change === 'registered' || change === 'adopted' || (change === 'updated' && RENAMED.test(reason ?? ''));
+  change === 'registered' || change === 'adopted' || (change === 'updated' && isRename(reason));
 
 /** The names that a service lost. If it has another name, or none because of another service, they are in the reason. */
 function lost({ change, name, zone, reason }: Change): { name: string; zone?: string | null }[] {
   const keepsAll = reason?.includes('the mode create-and-update removes no name') === true;
   const renamed = change === 'updated' && !keepsAll ? (RENAMED.exec(reason ?? '')?.[1]?.split(', ') ?? []) : [];
-  const others = [...(reason ?? '').matchAll(/the service no longer has ([^\s;,]+)/g)].flatMap(
+  const others = [...(reason ?? '').matchAll(new RegExp(`${NO_LONGER} ([^\\s;,]+)`, 'g'))].flatMap(
     ([, other]) => other ?? [],
   );
   const own = change === 'deregistered' && name !== null ? [{ name, zone }] : [];
@@ -122,10 +142,12 @@ export interface Holding {
   since: string | null;
 }
 
-/** The holders of all names that changed, as far as the changes contain that. The same name may be in several zones. */
+/** The key of a name in a zone. The same name may be in several zones. */
+export const placeOf = ({ name, zone }: { name: string; zone: string | null }) => `${name} ${zone ?? ''}`;
+
+/** The holders of all names that changed, as far as the changes contain that. */
 export function holdings(all: Change[]): Holding[] {
   const found = new Map<string, Holding>();
-  const key = (name: string, zone: string | null) => `${name} ${zone ?? ''}`;
   for (const one of all) {
     const { at, change, name, zone, service, target } = one;
     const gains = change === 'registered' || change === 'adopted' || change === 'updated';
@@ -133,18 +155,18 @@ export function holdings(all: Change[]): Holding[] {
       const theirs = [...found.values()].filter((other) => other.name === former.name && other.service === service);
       const zones = former.zone === undefined ? theirs.map((other) => other.zone) : [former.zone];
       // Reasons contain no zones. Usually the service has its other name in the same one.
-      if (zones.length === 0 && !found.has(key(former.name, zone))) zones.push(zone);
+      if (zones.length === 0 && !found.has(placeOf({ name: former.name, zone }))) zones.push(zone);
       for (const place of zones) {
         // A service may keep its name and move to another zone.
         if (gains && former.name === name && place === zone) continue;
         const nobody = { name: former.name, zone: place, service: null, target: null, since: at };
-        found.set(key(former.name, place), nobody);
+        found.set(placeOf(nobody), nobody);
       }
     }
     if (!gains || name === null) continue;
-    const before = found.get(key(name, zone));
+    const before = found.get(placeOf({ name, zone }));
     const since = before?.service === service ? before.since : isNew(one) ? at : null;
-    found.set(key(name, zone), { name, zone, service, target, since });
+    found.set(placeOf({ name, zone }), { name, zone, service, target, since });
   }
   return [...found.values()];
 }

@@ -1,11 +1,18 @@
 /** `history`: who had a name when, and which names changed, from the handler's log. */
-import type { CloudWatchLogsClient } from '@aws-sdk/client-cloudwatch-logs';
-import { type Change, type Subject, changes, historySubject, isAbout, ofOutcomes, ofSubject } from './changes.js';
+import {
+  type Change,
+  type Subject,
+  changes,
+  historySubject,
+  isAbout,
+  ofOutcomes,
+  ofSubject,
+  withoutChanges,
+} from './changes.js';
 import { type Discovery, quoted } from './discovery.js';
-import { MOST_LINES, type Period, logGroup, logs, query } from './insights.js';
-import { type Output, counted, csv, showing, utc, wrap } from './output.js';
-import { type FunctionPart, functionPart } from './parts.js';
-import { printable } from './printable.js';
+import { MOST_LINES, type Period, beginning, logs, query } from './insights.js';
+import { type Output, counted, csv, showing, wrap } from './output.js';
+import { functionPart } from './parts.js';
 import { CHANGES, STATUSES, type Status } from './report.js';
 import { type Format, OBSERVES } from './status.js';
 import { changeTable, changed, countedProblems, holders, story } from './timeline.js';
@@ -56,11 +63,15 @@ export async function history(
   const subject = text === undefined ? undefined : historySubject(text);
   const found = await functionPart(discovery);
   const { environment, logGroup: group } = found;
-  for (const text of gaps(found)) output.note(`${wrap(text, 0, output)}\n`);
+  for (const text of [found.observes ? OBSERVES : undefined, withoutChanges(found)]) {
+    if (text !== undefined) output.note(`${wrap(text, 0, output)}\n`);
+  }
   const client = logs(discovery.config());
   try {
     const end = new Date();
-    const period = { begin: await beginning(client, group, new Date(end.getTime() - since), end, output), end };
+    const { begin, remark } = await beginning(client, group, { begin: new Date(end.getTime() - since), end });
+    if (remark !== undefined) output.note(`${wrap(remark, 0, output)}\n`);
+    const period = { begin, end };
     const find: Search['find'] = async (statuses, ...patterns) => {
       const lines = await query(client, group, period, [...ofOutcomes(statuses), ...patterns], output);
       const all = changes(lines).filter(({ change }) => statuses.includes(change));
@@ -113,37 +124,4 @@ function write({ all, isCut, paragraphs }: History, format: Format, output: Outp
   if (!isCut) return;
   const text = `CloudWatch returns at most ${counted(MOST_LINES, 'line')}, so the oldest of this period may be missing. A shorter --since has all of its lines.`;
   output.note(`${wrap(text, 0, output)}\n`);
-}
-
-/** Why the log has no changes. */
-function gaps({ observes, configuration }: FunctionPart): string[] {
-  const level = configuration.LoggingConfig?.ApplicationLogLevel ?? 'INFO';
-  const isLow = ['TRACE', 'DEBUG', 'INFO'].includes(level);
-  const text = `The log level of the function is ${level}, so its log has no changes, but only conflicts and failures.`;
-  return [...(observes ? [OBSERVES] : []), ...(isLow ? [] : [text])];
-}
-
-/** The beginning of a period, but not before the beginning of the log. */
-async function beginning(
-  client: CloudWatchLogsClient,
-  name: string,
-  wanted: Date,
-  now: Date,
-  output: Output,
-): Promise<Date> {
-  let first: number;
-  try {
-    const { creationTime = 0, retentionInDays } = (await logGroup(client, name)) ?? {};
-    first = Math.max(creationTime, retentionInDays === undefined ? 0 : now.getTime() - retentionInDays * 86_400_000);
-  } catch (error) {
-    const reason = printable(error instanceof Error ? error.message : String(error));
-    output.note(
-      `${wrap(`Nobody knows how far the log goes back, because it could not be described: ${reason}`, 0, output)}\n`,
-    );
-    return wanted;
-  }
-  if (first <= wanted.getTime()) return wanted;
-  const begin = new Date(first);
-  output.note(`${wrap(`The log goes back to ${utc(begin)} only.`, 0, output)}\n`);
-  return begin;
 }

@@ -10,7 +10,8 @@ import {
   StopQueryCommand,
 } from '@aws-sdk/client-cloudwatch-logs';
 import { Failure } from './failure.js';
-import type { Output } from './output.js';
+import { type Output, utc } from './output.js';
+import { printable } from './printable.js';
 
 /** A query returns no more log lines. */
 export const MOST_LINES = 10_000;
@@ -35,6 +36,38 @@ export const logs = (config: Record<string, string>) => new CloudWatchLogsClient
 export async function logGroup(client: CloudWatchLogsClient, name: string): Promise<LogGroup | undefined> {
   const { logGroups = [] } = await client.send(new DescribeLogGroupsCommand({ logGroupNamePrefix: name }));
   return logGroups.find(({ logGroupName }) => logGroupName === name);
+}
+
+/** Somebody pressed Ctrl-C during a query. */
+export class Interrupted extends Failure {}
+
+/** Where a search begins. */
+export interface Beginning {
+  begin: Date;
+  /** Whether the log goes back that far. `undefined` if nobody knows. */
+  isComplete: boolean | undefined;
+  /** Why the search begins later than requested, or why nobody knows how far the log goes back. */
+  remark: string | undefined;
+}
+
+/** The beginning of a period, but not before the beginning of the log. */
+export async function beginning(
+  client: CloudWatchLogsClient,
+  name: string,
+  { begin: wanted, end }: Period,
+): Promise<Beginning> {
+  let first: number;
+  try {
+    const { creationTime = 0, retentionInDays } = (await logGroup(client, name)) ?? {};
+    first = Math.max(creationTime, retentionInDays === undefined ? 0 : end.getTime() - retentionInDays * 86_400_000);
+  } catch (error) {
+    const reason = printable(error instanceof Error ? error.message : String(error));
+    const remark = `Nobody knows how far the log goes back, because it could not be described: ${reason}`;
+    return { begin: wanted, isComplete: undefined, remark };
+  }
+  if (first <= wanted.getTime()) return { begin: wanted, isComplete: true, remark: undefined };
+  const begin = new Date(first);
+  return { begin, isComplete: false, remark: `The log goes back to ${utc(begin)} only.` };
 }
 
 /**
@@ -71,7 +104,7 @@ export async function query(
         queryId = undefined;
         return rows.map(line).reverse();
       }
-      if (interruption.signal.aborted) throw new Failure('The query was stopped.');
+      if (interruption.signal.aborted) throw new Interrupted('The query was stopped.');
       await output.sleep(POLL_MS);
     }
     throw new Failure(

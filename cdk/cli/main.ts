@@ -10,6 +10,7 @@ import { doctor } from './doctor.js';
 import { explain } from './explain.js';
 import { inWords } from './failure.js';
 import { history } from './history.js';
+import { type HtmlReportOptions, htmlReport } from './html-report.js';
 import type { Output } from './output.js';
 import { apply, plan } from './plan.js';
 import { type RedriveOptions, redrive } from './redrive.js';
@@ -46,6 +47,11 @@ function period(value: string): number {
   if (!(length > 0)) throw new InvalidArgumentError('Expected a number with m, h or d, such as 90m, 24h or 7d.');
   return length;
 }
+
+const sinceOption = (description: string, length: string) =>
+  new Option('--since <period>', `${description}, such as 90m, 24h or 7d`)
+    .argParser(period)
+    .default(period(length), length);
 
 /** This process's terminal. */
 export function terminal(): Output {
@@ -191,11 +197,7 @@ export async function main(args: string[], output: Output = terminal()): Promise
   formats(command('history', 'which names changed, or who had a name when'))
     .argument('[subject]', 'a name such as orders.dev.internal, a service in the form cluster/service, or its ARN')
     .argument('[environment]', 'a key of environments in cdk.json')
-    .addOption(
-      new Option('--since <period>', 'how far back, such as 90m, 24h or 7d')
-        .argParser(period)
-        .default(period('1d'), '1d'),
-    )
+    .addOption(sinceOption('how far back', '1d'))
     .addHelpText('after', '\nExit status: 0, also if nothing changed, and 1 after an error. Nothing is written.')
     .action(
       async (
@@ -209,6 +211,18 @@ export async function main(args: string[], output: Output = terminal()): Promise
         exitStatus = await history(find(place, options), about, { ...options, format: format(options) }, output);
       },
     );
+  command('report', 'a page with all names, and with everything that needs attention')
+    .argument('[environment]', 'a key of environments in cdk.json')
+    .addOption(
+      new Option('--html [file]', 'write the page to this file, or without one to the standard output')
+        .preset('-')
+        .makeOptionMandatory(),
+    )
+    .addOption(sinceOption('how far back to search the log for the ages of names', '7d'))
+    .addHelpText('after', '\nExit status: 0 if nothing needs attention, otherwise 1. Nothing but the page is written.')
+    .action(async (environment: string | undefined, options: Place & HtmlReportOptions) => {
+      exitStatus = await htmlReport(find(environment, options), options, output);
+    });
   command('redrive', 'show the dead-letter queue, and let the handler process its messages again')
     .argument('[environment]', 'a key of environments in cdk.json')
     .option('--list', 'only show the messages', false)

@@ -3,7 +3,7 @@ import { type Discovery, HandlerError } from './discovery.js';
 import { Failure, isTransient } from './failure.js';
 import { attention, counts, diff } from './list.js';
 import { type Output, sentence, showing, wrap } from './output.js';
-import { type Answer, isChange, isTrouble, problems, services } from './report.js';
+import { type Answer, isChange, isTrouble, needsAttention, problems, services } from './report.js';
 import { type Format, OBSERVES, readAll, remarks, writeForPrograms } from './status.js';
 
 /** Exit statuses of `plan`, like those of `terraform plan -detailed-exitcode`. */
@@ -26,8 +26,6 @@ function show(answer: Answer, verb: string, limit: number, output: Output): void
   output.write(`${parts.join('\n\n')}\n`);
 }
 
-const hasTrouble = (answer: Answer) => services(answer).some(isTrouble) || problems(answer).length > 0;
-
 export async function plan(
   discovery: Discovery,
   { format, all: showAll }: { format: Format; all: boolean },
@@ -44,7 +42,7 @@ export async function plan(
     const shown = all.filter((one) => isChange(one) || isTrouble(one));
     writeForPrograms(format, answer, shown, output);
   }
-  if (hasTrouble(answer)) return TROUBLE;
+  if (needsAttention(answer)) return TROUBLE;
   return all.some(isChange) ? PENDING : IN_SYNC;
 }
 
@@ -94,7 +92,7 @@ export async function apply(
   }
   if (format === 'table') show(answer, answer.observed ? 'would change' : 'changed', limit, output);
   else writeForPrograms(format, answer, services(answer), output);
-  return hasTrouble(answer) || (answer.observed && services(answer).some(isChange)) ? TROUBLE : IN_SYNC;
+  return needsAttention(answer) || (answer.observed && services(answer).some(isChange)) ? TROUBLE : IN_SYNC;
 }
 
 /** The answer of a failed invocation is only its error, so a dry run shows the changes that are left. */

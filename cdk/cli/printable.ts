@@ -1,5 +1,8 @@
-/** Control characters and those that change the direction of text. A terminal would obey them. */
-const CONTROLS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+/**
+ * Characters that a terminal would obey, that change the direction of text, or that nobody sees. With the last ones, two
+ * different names would look the same.
+ */
+const UNPRINTABLE = /(?!\n)\p{Cc}|[\p{Cf}\p{Default_Ignorable_Code_Point}\p{Cs}\p{Zl}\p{Zp}]/gu;
 
 /** Text of AWS or of people without these characters. */
-export const printable = (text: string) => text.replace(CONTROLS, '\ufffd');
+export const printable = (text: string) => text.replace(UNPRINTABLE, '\ufffd');

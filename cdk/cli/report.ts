@@ -116,7 +116,12 @@ export function ofName(all: Service[], name: string): Service | undefined {
   return same.find(isRegistered) ?? same.find(({ status }) => status !== 'conflict') ?? same[0];
 }
 
-export const isTrouble = ({ status }: Service) => (TROUBLE as readonly string[]).includes(status);
+/** Whether the service has no name on purpose. */
+export const isIgnored = ({ status, name }: Service) => status === 'ignored' && name === null;
+/** Whether the service should have no name, and keeps one because of the mode `create-and-update`. */
+export const isKept = ({ status, name }: Service) => status === 'ignored' && name !== null;
+
+export const isTrouble = ({ status }: Pick<Service, 'status'>) => (TROUBLE as readonly string[]).includes(status);
 /** Whether the run changed a name, or in a dry run would change it. */
 export const isChange = ({ status }: Pick<Service, 'status'>) => (CHANGES as readonly string[]).includes(status);
 
@@ -128,6 +133,9 @@ export function problems({ readErrors, fullPass }: Answer): string[] {
     ...(fullPass?.fullZones.map(({ zone, reason }) => `the zone ${zone} is full: ${reason}`) ?? []),
   ];
 }
+
+/** Whether somebody has to look at a service or at another problem. */
+export const needsAttention = (answer: Answer) => answer.outcomes.some(isTrouble) || problems(answer).length > 0;
 
 /** Zones in which resolvers remember for long that a name does not exist, with the commands that shorten that. */
 export function longNegativeTtls({ fullPass }: Answer): { text: string; command: string }[] {

@@ -6,8 +6,11 @@ import {
   type Answer,
   type Service,
   isChange,
+  isIgnored,
+  isKept,
   isRegistered,
   isTrouble,
+  needsAttention,
   longNegativeTtls,
   problems,
   services,
@@ -63,6 +66,41 @@ export function remarks(answer: Answer, output: Output): string[] {
 /** Why nothing is written, in the mode `observe`. */
 export const OBSERVES = 'The mode of this environment is observe, so the handler writes nothing.';
 
+/** What becomes of changes that a dry run found. A command follows. */
+export const PENDING =
+  'The next event or full pass makes these changes. If they are still here after that, Route 53 or a permission ' +
+  'refuses them, and a full pass shows why:';
+
+/** The heading of changes that a dry run found. */
+export const pendingTitle = (observed: boolean) => (observed ? 'Would change' : 'About to change');
+
+/** The parts of a summary. All but the first are missing if they would count nothing. */
+export interface Summary {
+  registered: string;
+  trouble?: string;
+  pending?: string;
+  /** Services that keep a name because of the mode `create-and-update`. */
+  kept?: string;
+  ignored?: string;
+}
+
+export function summary({ observed }: Answer, all: Service[]): Summary {
+  const trouble = all.filter(isTrouble);
+  const count = (is: (service: Service) => boolean) => all.filter(is).length;
+  const part = (number: number, text: string) =>
+    number === 0 ? undefined : `${number.toLocaleString('en-US')} ${text}`;
+  return {
+    registered: `${counted(count(isRegistered))} registered`,
+    trouble: trouble.length === 0 ? undefined : counts(trouble),
+    pending: part(count(isChange), pendingTitle(observed).toLowerCase()),
+    kept: part(count(isKept), 'with a name that only the mode create-and-update keeps'),
+    ignored: part(count(isIgnored), 'without a name on purpose'),
+  };
+}
+
+/** The parts of a summary, one after the other. */
+export const inOneLine = (summary: Summary) => Object.values(summary).filter(Boolean).join('; ');
+
 /** Writes the services, and returns the exit status: 0 if nothing is wrong. */
 export async function status(
   discovery: Discovery,
@@ -71,31 +109,30 @@ export async function status(
 ): Promise<number> {
   const answer = await readAll(discovery, output);
   const all = services(answer);
-  const trouble = all.filter(isTrouble);
-  const exitStatus = trouble.length + problems(answer).length === 0 ? 0 : 1;
+  const exitStatus = needsAttention(answer) ? 1 : 0;
   if (format !== 'table') {
     writeForPrograms(format, answer, all, output);
     return exitStatus;
   }
   const registered = all.filter(isRegistered);
   const pending = all.filter(isChange);
-  const ignored = all.filter(({ status }) => status === 'ignored');
+  const ignored = all.filter(isIgnored);
   const limit = showAll ? Infinity : NAMES_SHOWN;
-  const summary =
-    `${answer.environment}: ${counted(registered.length)} registered` +
-    (trouble.length > 0 ? `; ${counts(trouble)}` : '') +
-    (pending.length > 0 ? `; ${pending.length} about to change` : '') +
-    (ignored.length > 0 ? `; ${ignored.length} without a name on purpose` : '');
-  const parts = [wrap(summary, 0, output), ...remarks(answer, output), ...attention(all, limit, output)];
-  if (pending.length > 0) parts.push(`${heading('About to change', output)}\n${diff(pending, limit, output)}`);
+  const parts = [
+    wrap(`${answer.environment}: ${inOneLine(summary(answer, all))}`, 0, output),
+    ...remarks(answer, output),
+    ...attention(all, limit, output),
+  ];
+  if (pending.length > 0)
+    parts.push(`${heading(pendingTitle(answer.observed), output)}\n${diff(pending, limit, output)}`);
   if (registered.length > 0) parts.push(`${heading('Registered', output)}\n${names(registered, limit, output)}`);
-  if (showAll) parts.push(...section('Without a name on purpose', ignored, limit, output));
+  if (showAll) {
+    parts.push(...section('With a name that only the mode create-and-update keeps', all.filter(isKept), limit, output));
+    parts.push(...section('Without a name on purpose', ignored, limit, output));
+  }
   if (answer.observed) parts.push(wrap(OBSERVES, 0, output));
   else if (pending.length > 0) {
-    const text =
-      'The next event or full pass makes these changes. If they are still here after that, Route 53 or a permission ' +
-      'refuses them, and a full pass shows why:';
-    parts.push(`${wrap(text, 0, output)}\n  ${discovery.suggest('apply')}`);
+    parts.push(`${wrap(PENDING, 0, output)}\n  ${discovery.suggest('apply')}`);
   } else if (ignored.length > 0 && !showAll) {
     parts.push(`To see the services without a name, too:\n  ${discovery.suggest('status', '--all')}`);
   }

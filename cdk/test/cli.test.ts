@@ -343,6 +343,32 @@ describe('status', () => {
     expect(stdout).not.toMatch(/\p{Cc}(?<!\n)|\u202e/u);
   });
 
+  test('a name with a character that nobody sees does not look like another name', async () => {
+    answers = [answer([outcome('orders', 'unchanged', { name: 'or\u200bders.dev.internal.' })])];
+    expect((await run('status dev')).stdout).toContain('or\ufffdders.dev.internal');
+  });
+
+  test('a name that only the mode keeps is no service without a name', async () => {
+    const reason = 'the tag discovery:enabled is false; the mode create-and-update removes no name';
+    answers = [answer([outcome('kept', 'ignored', { target: null, reason }), IGNORED])];
+    const { status, stdout } = await run('status dev --all');
+    expect(status).toBe(0);
+    expect(stdout).toMatchInlineSnapshot(`
+      "dev: 0 services registered; 1 with a name that only the mode create-and-update
+      keeps; 1 without a name on purpose
+
+      With a name that only the mode create-and-update keeps
+        ignored  dev/kept  kept.dev.internal
+                 The tag discovery:enabled is false; the mode create-and-update
+                 removes no name.
+
+      Without a name on purpose
+        ignored  dev/batch
+                 The service has no load balancer of its own.
+      "
+    `);
+  });
+
   test('suggests commands for the same environment', async () => {
     answers = [answer([outcome('new', 'registered')])];
     const { stdout } = await run('plan --function fn --region us-east-1');
@@ -456,7 +482,15 @@ describe('apply', () => {
     const planned = await run('plan dev');
     expect(planned.status).toBe(2);
     expect(planned.stdout).toBe(stdout);
-    expect((await run('status dev')).stdout).not.toContain('ecs-discovery apply');
+    expect((await run('status dev')).stdout).toMatchInlineSnapshot(`
+      "dev: 0 services registered; 1 would change
+
+      Would change
+        + new.dev.internal → new  (dev/new)
+
+      The mode of this environment is observe, so the handler writes nothing.
+      "
+    `);
   });
 
   test('lifts the delete limit only after it has shown the deletions and got a yes', async () => {

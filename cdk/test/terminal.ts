@@ -23,7 +23,7 @@ export async function run(line: string, confirm = false, pauses = Infinity) {
   const status = await main(line.split(' '), output);
   for (const text of `${stdout}\n${stderr}`.split('\n')) {
     // A command stays on one line, so that it can be copied.
-    const isWrapped = !/json|csv/.test(line) && !stderr.startsWith('error: ') && !/^ {2}(npx|aws) /.test(text);
+    const isWrapped = !/json|csv|html/.test(line) && !stderr.startsWith('error: ') && !/^ {2}(npx|aws) /.test(text);
     if (isWrapped) expect(text.length, text).toBeLessThanOrEqual(80);
   }
   return { status, stdout, stderr };
