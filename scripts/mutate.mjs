@@ -14,16 +14,22 @@ import { mutations, occurrences } from './lib/mutations.mjs';
 import { duration, step } from './lib/steps.mjs';
 import { checkRust } from './setup.mjs';
 
-const USAGE = `usage: npm run mutate -- [--only TEXT]
+const USAGE = `usage: npm run mutate -- [--only TEXT] [--from TEXT]
 
 Breaks a copy of the handler in several ways, one at a time, and checks that the simulation or a test finds each
 defect. It takes about an hour, and more the first time.
 
-  --only TEXT  only the defects whose names contain the text`;
+  --only TEXT  only the defects whose names contain the text
+  --from TEXT  the first defect whose name contains the text, and those after it, to go on with a run that was stopped`;
 
-const { values } = readArguments(USAGE, { only: { type: 'string' } });
-const chosen = mutations.filter(({ name }) => name.includes(String(values.only ?? '')));
-if (chosen.length === 0) refuse(USAGE, `No defect's name contains ${JSON.stringify(values.only)}.`);
+const { values } = readArguments(USAGE, { only: { type: 'string' }, from: { type: 'string' } });
+const has = (/** @type {'only' | 'from'} */ option) => {
+  return (/** @type {import('./lib/mutations.mjs').Mutation} */ { name }) =>
+    name.includes(String(values[option] ?? ''));
+};
+const first = mutations.findIndex(has('from'));
+const chosen = first < 0 ? [] : mutations.slice(first).filter(has('only'));
+if (chosen.length === 0) refuse(USAGE, `No defect has such a name: ${JSON.stringify(values)}.`);
 
 const copy = path.join(local, 'mutated');
 const target = path.join(local, 'mutate-target');

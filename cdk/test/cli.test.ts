@@ -910,7 +910,7 @@ describe('errors', () => {
 
   test('a checkout without its packages says what to run', () => {
     const checkout = mkdtempSync(path.join(tmpdir(), 'checkout-'));
-    const files = ['package.json', 'cdk/bin/ecs-discovery.mjs', 'scripts/lib/check-node.cjs'];
+    const files = ['package.json', 'cdk/bin/ecs-discovery.mjs', 'cdk/cli/main.ts', 'scripts/lib/check-node.cjs'];
     for (const file of files) cpSync(path.join(root, file), path.join(checkout, file), { recursive: true });
     const ran = spawnSync(process.execPath, [path.join(checkout, 'cdk/bin/ecs-discovery.mjs'), 'status']);
     rmSync(checkout, { recursive: true });

@@ -879,14 +879,16 @@ async fn a_service_that_ecs_does_not_find_once_keeps_its_record() {
     }
 }
 
+/// An event of some time ago.
+fn at(mut event: Value, age: Duration) -> Value {
+    let time = aws_smithy_types::DateTime::from(std::time::SystemTime::now() - age);
+    let time = time.fmt(aws_smithy_types::date_time::Format::DateTime).expect("a time");
+    event["detail"]["eventTime"] = time.into();
+    event
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_of_ecs_that_contradicts_a_recent_event_fails_the_run() {
-    let at = |mut event: Value, age: Duration| {
-        let time = aws_smithy_types::DateTime::from(std::time::SystemTime::now() - age);
-        let time = time.fmt(aws_smithy_types::date_time::Format::DateTime).expect("a time");
-        event["detail"]["eventTime"] = time.into();
-        event
-    };
     let is_missing = || -> Script {
         Box::new(|call: &Call| (call.operation == "DescribeServices").then(missing))
     };
@@ -2455,6 +2457,24 @@ async fn deletions_that_events_reported_pass_the_delete_limit_of_a_full_pass_in_
     assert_eq!(answer.batch_item_failures, []);
     let zone = aws.lock().expect("no holder panics").zone.concat();
     assert!(!zone.contains("gone") && zone.contains("<Name>d.internal"), "{zone}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_of_a_batch_fails_alone_while_ecs_still_calls_its_service_alive() {
+    let zone = ["gone", "late"].iter().flat_map(|name| registered_as(name, name)).collect();
+    let status = with_status(|name| if name == "gone" { "INACTIVE" } else { "ACTIVE" });
+    let aws = mock(zone, either(status, usual()));
+    let recent = Duration::from_secs(5);
+    let events = ["gone", "late"].map(|name| at(deleted(name), recent).to_string());
+    let (location, now) = (FUNCTION_ARN, std::time::SystemTime::now());
+    let stop_at = Instant::now() + Duration::from_secs(300);
+    let answer = answer_until(&reconciler(&aws), location, now, stop_at, &queued(&events)).await;
+    let Ok(Answer::Batch(answer)) = answer else { panic!("{answer:?}") };
+    let failed: Vec<_> =
+        answer.batch_item_failures.iter().map(|one| &one.item_identifier).collect();
+    assert_eq!(failed, ["m1"]);
+    let zone = aws.lock().expect("no holder panics").zone.concat();
+    assert!(!zone.contains("gone") && zone.contains("<Name>late.internal"), "{zone}");
 }
 
 #[tokio::test(start_paused = true)]

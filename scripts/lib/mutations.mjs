@@ -176,7 +176,7 @@ export const mutations = [
   },
   {
     name: 'deletions not merged in a batch',
-    test: onTheWire('deletions_that_events_reported_pass_the_delete_limit_of_a_full_pass_in_the_same_batch'),
+    test: onTheWire('a_deletion_of_a_batch_fails_alone_while_ecs_still_calls_its_service_alive'),
     edits: [['domain/trigger.rs', 'self.deleted.extend(more.deleted.iter().cloned());', '']],
   },
   {

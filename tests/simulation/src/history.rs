@@ -253,6 +253,13 @@ impl History {
                 account.target_groups.insert((*name).into(), Vec::from_iter(attached));
             }
         }
+        if theme == Theme::TaskSets {
+            // Only the primary task set decides which of them the name leads to.
+            for load_balancer in account.load_balancers.values_mut() {
+                load_balancer.vpc = "vpc-1".into();
+                load_balancer.internal = true;
+            }
+        }
         let is_established = match theme {
             Theme::MassDeletion | Theme::Fleet => true,
             Theme::Mixed | Theme::Contest | Theme::Deployments | Theme::LongNames => {
@@ -267,7 +274,11 @@ impl History {
         let rejected_name = (theme == Theme::Mixed && rng.u8(0..6) == 0).then(|| {
             format!("{}.internal.", rng.choice(["orders", "web", "basket"]).unwrap_or("web"))
         });
-        let is_lossy = theme == Theme::MassDeletion || rng.u8(0..4) == 0;
+        let is_lossy = match theme {
+            Theme::MassDeletion => true,
+            Theme::TaskSets => false,
+            _ => rng.u8(0..4) == 0,
+        };
         let mut steps = Vec::new();
         if is_established {
             let delivery = EventDelivery { arrives_ms: vec![0], ..EventDelivery::default() };
@@ -439,6 +450,7 @@ fn faults(rng: &mut Rng, scene: &Scene) -> Faults {
     let none = Faults { until_ms: 300_000, latency_ms: 200, ..Faults::default() };
     let level = match scene.theme {
         Theme::Fleet => 0,
+        Theme::TaskSets => rng.u8(0..5),
         _ => rng.u8(0..10),
     };
     let mut faults = match level {
@@ -629,11 +641,12 @@ impl Scene {
             },
             3 => Act::Scale { service: self.alive(rng) },
             4 => {
-                let (service, index) = (self.alive(rng), rng.usize(0..2));
-                match rng.u8(0..3) {
+                let service = self.alive(rng);
+                match rng.u8(0..5) {
                     0 => Act::CreateTaskSet { service, load_balancers: attachments(rng) },
-                    1 => Act::DeleteTaskSet { service, index },
-                    _ => Act::SetPrimaryTaskSet { service, index },
+                    1 => Act::DeleteTaskSet { service, index: rng.usize(0..2) },
+                    // The latest task set is the first one, and not the primary one yet.
+                    _ => Act::SetPrimaryTaskSet { service, index: usize::from(rng.u8(0..4) == 0) },
                 }
             }
             5 => {
