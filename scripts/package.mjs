@@ -10,6 +10,7 @@ import { capture, execute, local, root, run } from './lib/commands.mjs';
 import { Failure } from './lib/failure.mjs';
 import { billOfMaterials, crates, notices, npmPackages } from './lib/licenses.mjs';
 import { exclusively } from './lib/lock.mjs';
+import { describedSchema } from './lib/schema.mjs';
 import { step } from './lib/steps.mjs';
 import { checkPython, checkRust, installPackages, installTools } from './setup.mjs';
 
@@ -91,6 +92,7 @@ await run(() =>
     await step('Types of the construct', 'seconds', 'tsc', ['--project', 'tsconfig.package.json']);
     for (const [architecture] of chosen) await archiveHandler(architecture, reproducible);
     await describeComponents(await bundle());
+    writeFileSync(path.join(dist, 'cdk.schema.json'), `${JSON.stringify(await describedSchema(), null, 2)}\n`);
     if (values['no-pack']) return 0;
     const tarball = await pack();
     console.log(tarball);

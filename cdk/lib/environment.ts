@@ -407,6 +407,13 @@ const environments = z
     }
   });
 
+/** A schema of `cdk.json`, with which editors complete and check the options. It cannot express every rule. */
+export function settingsSchema(): object {
+  const { $schema, ...schema } = z.toJSONSchema(environments, { io: 'input', target: 'draft-7' });
+  const context = { type: 'object', properties: { environments: schema } };
+  return { $schema, title: 'cdk.json with environments of ecs-discovery', type: 'object', properties: { context } };
+}
+
 /** An environment of `cdk.json` with all defaults applied, as its schema makes it. */
 export type Environment = z.infer<typeof environment>;
 
