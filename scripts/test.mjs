@@ -46,6 +46,7 @@ const commands = [
   ['check', 'Rust format', 'cargo', ['fmt', '--all', '--check']],
   ['check', 'Format of the other files', 'prettier', ['--check', '--log-level', 'warn', '.']],
   ['check', 'TypeScript types', 'tsc', []],
+  ['check', 'API reference', process.execPath, ['scripts/api.mjs', '--check']],
   ['check', 'TypeScript lints', 'eslint', ['.', '--max-warnings', '0']],
   [
     'check',

@@ -15,6 +15,7 @@ export enum Severity {
   WARNING = 'warning',
 }
 
+/** What the alarms watch, and whom they notify. */
 export interface DiscoveryAlarmsProps {
   readonly environment: string;
   /** The time between two full passes, in whole minutes. */
