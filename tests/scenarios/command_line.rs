@@ -106,6 +106,7 @@ pub(crate) async fn the_command_line_tool_waits_plans_applies_and_shows(
     }
 
     check_history(system).await?;
+    check_report(system).await?;
     check_redrive(system, operator).await?;
     check_doctor(system).await?;
 
@@ -144,6 +145,19 @@ async fn check_history(system: &System) -> Result<()> {
     ensure!(holder.status == Some(0), "{holder:?}");
     ensure!(holder.output.starts_with("basket.internal leads to"), "{holder:?}");
     ensure!(holder.output.contains("operator/basket got basket.internal"), "{holder:?}");
+    Ok(())
+}
+
+/// A page with the names, and with the time since when each service has its name.
+async fn check_report(system: &System) -> Result<()> {
+    let file = system.aws.directory.join("report.html");
+    let file = file.to_str().context("a path in UTF-8")?;
+    let written = tool(system, &["report", "operator", "--html", file]).await?;
+    ensure!(written.status == Some(0), "{written:?}");
+    let page = tokio::fs::read_to_string(file).await?;
+    for text in ["2 services registered", "orders.internal", "operator/basket", "since 20"] {
+        ensure!(page.contains(text), "no {text:?} in the page of {written:?}: {page}");
+    }
     Ok(())
 }
 
@@ -200,6 +214,7 @@ pub(crate) async fn the_policies_for_operators_allow_their_commands_and_no_other
         &["status", "passes", "--json"][..],
         &["plan", "passes", "--json"],
         &["history", "passes", "--json"],
+        &["report", "passes", "--html"],
         &["doctor", "passes", "--json"],
         &["explain", "passes/nobody", "passes"],
     ] {
