@@ -1,6 +1,7 @@
-import { Duration, Tags } from 'aws-cdk-lib';
+import { Duration, Stack, Tags } from 'aws-cdk-lib';
 import { Alarm, type AlarmProps, ComparisonOperator, TreatMissingData } from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
+import { PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import type { IFunction } from 'aws-cdk-lib/aws-lambda';
 import type { ITopic } from 'aws-cdk-lib/aws-sns';
 import type { IQueue } from 'aws-cdk-lib/aws-sqs';
@@ -13,6 +14,27 @@ export enum Severity {
   CRITICAL = 'critical',
   /** Somebody should look at it within days. */
   WARNING = 'warning',
+}
+
+/**
+ * Lets alarms publish to a topic of the app that has a policy or a key. A policy replaces the one of SNS, which lets them,
+ * and the key that AWS keeps for SNS never does. Imported topics stay as they are.
+ */
+function allowAlarms(topic: ITopic, account: string): void {
+  const statement = { sid: 'AlarmsPublish', principals: [new ServicePrincipal('cloudwatch.amazonaws.com')] };
+  if (topic.node.tryFindChild('Policy') !== undefined) {
+    topic.addToResourcePolicy(
+      new PolicyStatement({
+        ...statement,
+        actions: ['sns:Publish'],
+        resources: [topic.topicArn],
+        conditions: { StringEquals: { 'aws:SourceAccount': account } },
+      }),
+    );
+  }
+  topic.masterKey?.addToResourcePolicy(
+    new PolicyStatement({ ...statement, actions: ['kms:Decrypt', 'kms:GenerateDataKey*'], resources: ['*'] }),
+  );
 }
 
 /** What the alarms watch, and whom they notify. */
@@ -182,6 +204,7 @@ export class DiscoveryAlarms extends Construct {
 
     this.all = [...this.withSeverity(Severity.CRITICAL), ...this.withSeverity(Severity.WARNING)];
     if (props.topic !== undefined) {
+      allowAlarms(props.topic, Stack.of(this).account);
       const action = new SnsAction(props.topic);
       for (const alarm of this.all) {
         alarm.addAlarmAction(action);

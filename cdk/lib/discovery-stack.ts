@@ -26,7 +26,7 @@ export class ServiceDiscoveryStack extends Stack {
   /**
    * @param name the name of the environment. The stack is `EcsDiscovery-<name>`
    * @param environment one of the environments that `parseEnvironments` returns
-   * @param code the code of the handler. By default, cargo-lambda builds it during the deployment
+   * @param code the code of the handler. By default, it is that of the package; in a checkout, cargo-lambda builds it
    */
   constructor(scope: Construct, name: string, environment: DiscoveryEnvironment, code: HandlerCodeProps = {}) {
     const { account, region, bootstrapQualifier, bootstrapRoles, terminationProtection } = environment;

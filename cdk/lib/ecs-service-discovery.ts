@@ -13,6 +13,7 @@ import type { Discovery } from './environment.js';
 import { EnvironmentError, show } from './environment-error.js';
 import { FULL_PASS_DELAY, Handler } from './handler.js';
 import { handlerCode } from './handler-code.js';
+import { allowServices } from './key-policy.js';
 import { Lifecycle } from './lifecycle.js';
 import { HandlerMetrics } from './metrics.js';
 import { Operators } from './operators.js';
@@ -23,7 +24,7 @@ import { parseProperties } from './settings.js';
 import { ApiCallTrail } from './trail.js';
 import { Triggers } from './triggers.js';
 import { ZonePermissions } from './zone-permissions.js';
-import { type VpcZone, VpcZones } from './zones.js';
+import { publicZones, type VpcZone, VpcZones } from './zones.js';
 
 /** For each app, what its constructs make that must not be made twice, with the path of the construct. */
 const CLAIMS = new WeakMap<IConstruct, Map<string, string>>();
@@ -59,7 +60,7 @@ export class EcsServiceDiscovery extends Construct {
     requireCdk();
     const { environment, encryptionKey, alarmTopic, permissionsBoundary } = props;
     const discovery = parseProperties(this, props);
-    this.claim(discovery);
+    this.claim(environment, discovery);
     const stack = Stack.of(this);
     const code = handlerCode(discovery.architecture, props.handlerCode, props.buildHandler);
     const { fullPassMinutes, logRetentionDays, runbookUrl } = discovery;
@@ -70,9 +71,12 @@ export class EcsServiceDiscovery extends Construct {
         ? RemovalPolicy.DESTROY
         : RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE;
     if (permissionsBoundary !== undefined) PermissionsBoundary.of(this).apply(permissionsBoundary);
+    const withTrail = discovery.trail === TrailSource.CREATE;
+    if (encryptionKey !== undefined) allowServices(this, encryptionKey, { withTrail });
+    this.node.addValidation({ validate: () => publicZones(props.vpcs) });
 
-    if (discovery.trail === TrailSource.CREATE) {
-      new ApiCallTrail(this, 'Trail', { removalPolicy, logRetentionDays, encryptionKey });
+    if (withTrail) {
+      new ApiCallTrail(this, 'Trail', { removalPolicy, logRetentionDays, encryptionKey, permissionsBoundary });
     }
     const zones = new VpcZones(this, 'Zones', { environment, vpcs: discovery.vpcs, removalPolicy });
     // Another id would replace the queue, with the events in it.
@@ -296,7 +300,7 @@ export class EcsServiceDiscovery extends Construct {
   }
 
   /** @throws EnvironmentError if another construct of the app makes something of which there can only be one */
-  private claim({ trail, vpcs }: Discovery): void {
+  private claim(environment: string, { trail, vpcs }: Discovery): void {
     const { account, region, node } = Stack.of(this);
     // Two stacks whose accounts are known only at deployment may be deployed into different ones.
     const isKnown = !Token.isUnresolved(account) && !Token.isUnresolved(region);
@@ -322,5 +326,9 @@ export class EcsServiceDiscovery extends Construct {
         return `vpcs[${index}].zoneName: expected another name, because ${other} creates this zone for the same VPC; found ${show(zoneName)}`;
       });
     }
+    claim(`environment ${environment}`, (other) => {
+      const because = `because ${other} has this one in the same account and region, and markers and metrics contain it`;
+      return `environment: expected another name, ${because}; found ${show(environment)}`;
+    });
   }
 }

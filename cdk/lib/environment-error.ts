@@ -2,6 +2,8 @@ import { Token } from 'aws-cdk-lib';
 
 /** Invalid settings: one line for each, with its path, the expected value and the value found. */
 export class EnvironmentError extends Error {
+  public override readonly name = 'EnvironmentError';
+
   /**
    * @param path the path of the construct with the properties
    * @param problem the properties, the expected value and the value found

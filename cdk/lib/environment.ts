@@ -121,7 +121,8 @@ const options = {
       vpcs.forEach(({ vpcId, zoneName, hostedZoneId, id }, index) => {
         // Otherwise the position would identify the zone, and another order would replace zones, with all their names.
         if (id === undefined && vpcs.length > 1 && Token.isUnresolved(hostedZoneId ?? vpcId)) {
-          const message = 'expected an id of your choice, because the id of the VPC is known only at deployment';
+          const message =
+            'expected an id of your choice, because the id of the VPC is known only at deployment. A VPC that was the only one before keeps its zone with the id 0';
           context.addIssue({ code: 'custom', path: [index, 'id'], message });
         }
         if (id !== undefined && ids.has(id)) {

@@ -59,7 +59,7 @@ export function packaged(architecture: string, folder = PACKAGED): string {
   if (existsSync(archive)) return archive;
   const names = readdirSync(folder).map((file) => JSON.stringify(path.parse(file).name));
   throw new EnvironmentError(
-    `architecture: expected ${names.join(' or ')}, for which this package contains the handler; found ${show(architecture)}`,
+    `architecture: expected ${names.join(' or ')}, for which this package contains the handler, or a handler of your own as handlerCode; found ${show(architecture)}`,
   );
 }
 

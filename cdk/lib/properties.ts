@@ -164,15 +164,16 @@ export interface EcsServiceDiscoveryProps extends HandlerCodeProps {
    */
   readonly logRetention?: RetentionDays;
   /**
-   * A symmetric KMS key in the region of the stack that encrypts the queues, the logs and the trail's log files. The
-   * construct does not change the policy of the key, which needs the statements in `SECURITY.md`. Without them, events are
-   * lost.
+   * A symmetric KMS key in the region of the stack that encrypts the queues, the logs and the trail's log files. A key of
+   * the app gets the statements that it needs. The policy of an imported key has to contain those in `SECURITY.md`. Without
+   * them, events are lost.
    *
    * @default - keys of AWS encrypt them
    */
   readonly encryptionKey?: IKey;
   /**
-   * A topic in the region of the stack that is notified when an alarm starts and when it ends.
+   * A topic in the region of the stack that is notified when an alarm starts and when it ends. The policy of an imported
+   * topic has to let CloudWatch publish to it.
    *
    * @default - alarms are visible in CloudWatch only
    */

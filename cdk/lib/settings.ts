@@ -1,7 +1,8 @@
 /** From the properties of the construct to its settings, which have the names and the rules of an environment's options. */
-import { type Duration, Stack, Token } from 'aws-cdk-lib';
+import { type Duration, Lazy, Stack, Token } from 'aws-cdk-lib';
 import type { IHostedZone } from 'aws-cdk-lib/aws-route53';
 import type { IConstruct } from 'constructs';
+import { EnvironmentError, show } from './environment-error.js';
 import { checkDiscovery, differ, type Discovery, type Place, type Problem } from './environment.js';
 import type { EcsServiceDiscoveryProps } from './properties.js';
 
@@ -23,6 +24,8 @@ const PROPERTIES: Record<string, string> = {
  * @throws EnvironmentError with every invalid property
  */
 export function parseProperties(construct: IConstruct, props: EcsServiceDiscoveryProps): Discovery {
+  const wrong = wrongTypes(props);
+  if (wrong.length > 0) throw EnvironmentError.ofProperties(construct.node.path, wrong.join('\n  '));
   const { account, region } = Stack.of(construct);
   const place = { account: known(account), region: known(region) };
   const settings = settingsOf(props);
@@ -33,11 +36,11 @@ export function parseProperties(construct: IConstruct, props: EcsServiceDiscover
 /** All settings, so that the compiler reports a property that is missing here. */
 function settingsOf(props: EcsServiceDiscoveryProps): Record<keyof Discovery | 'clusterPatterns', unknown> {
   return {
-    vpcs: props.vpcs.map(({ vpc, zoneName, hostedZone, id }) => ({
-      vpcId: vpc.vpcId,
+    vpcs: props.vpcs.map(({ vpc, zoneName, hostedZone, id }, index) => ({
+      vpcId: lookedUp(vpc.vpcId),
       zoneName: zoneName ?? nameOf(hostedZone),
-      hostedZoneId: hostedZone?.hostedZoneId,
-      id,
+      hostedZoneId: hostedZone && lookedUp(hostedZone.hostedZoneId),
+      id: id ?? (PLACEHOLDER.test(hostedZone?.hostedZoneId ?? vpc.vpcId) ? `lookup-${index}` : undefined),
     })),
     clusters: props.clusters?.map(({ clusterName }) => clusterName) ?? [],
     clusterPatterns: props.clusterPatterns ?? (props.clusters === undefined ? ['*'] : []),
@@ -67,6 +70,15 @@ function settingsOf(props: EcsServiceDiscoveryProps): Record<keyof Discovery | '
   };
 }
 
+/**
+ * What the CDK returns for a VPC, a zone or a parameter that it has not looked up yet. It synthesizes the app once with
+ * these values, looks up what was missing, and synthesizes it again.
+ */
+const PLACEHOLDER = /^(vpc-12345|DUMMY|dummy-value-for-.*)$/;
+
+/** A placeholder passes all checks like a value that is known only at deployment. */
+const lookedUp = (value: string) => (PLACEHOLDER.test(value) ? Lazy.string({ produce: () => value }) : value);
+
 const known = (value: string | undefined) => (Token.isUnresolved(value) ? undefined : value);
 
 /** The amount of a time in a unit, which may be no whole number. */
@@ -83,6 +95,59 @@ function nameOf(zone: IHostedZone | undefined): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+const hasField = (value: unknown, field: string) => typeof value === 'object' && value !== null && field in value;
+
+/** Each property with a type of the CDK: what was expected, and a field by which its values are known. */
+const TYPES: Record<string, [expected: string, field: string]> = {
+  ttl: ['a Duration, like Duration.seconds(60)', 'toSeconds'],
+  negativeTtl: ['a Duration, like Duration.seconds(5)', 'toSeconds'],
+  fullPassInterval: ['a Duration, like Duration.minutes(15)', 'toSeconds'],
+  architecture: ['Architecture.X86_64 or Architecture.ARM_64', 'dockerPlatform'],
+  encryptionKey: ['a key, for example Key.fromKeyArn(…)', 'keyArn'],
+  alarmTopic: ['a topic, for example Topic.fromTopicArn(…)', 'topicArn'],
+  permissionsBoundary: ['a managed policy, for example ManagedPolicy.fromManagedPolicyName(…)', 'managedPolicyArn'],
+};
+
+/** What the compiler reports in TypeScript. In JavaScript, the properties would be ignored, or end in another error. */
+function wrongTypes(props: EcsServiceDiscoveryProps): string[] {
+  const problem = (path: string, expected: string, value: unknown) => {
+    const isOther = typeof value === 'object' && value !== null && !Token.isUnresolved(value);
+    return `properties.${path}: expected ${expected}; found ${isOther ? 'another object' : show(value)}`;
+  };
+  const given: Record<string, unknown> = { ...props };
+  const found = Object.entries(TYPES).flatMap(([name, [expected, field]]) =>
+    given[name] === undefined || hasField(given[name], field) ? [] : [problem(name, expected, given[name])],
+  );
+  // An alias has an ARN of its own, which is of no use in the policy of a role.
+  if (hasField(props.encryptionKey, 'aliasName')) {
+    found.push(problem('encryptionKey', 'a key instead of its alias', props.encryptionKey));
+  }
+  const { vpcs, clusters } = given;
+  if (!Array.isArray(vpcs)) return [...found, problem('vpcs', 'a list of VPCs', vpcs)];
+  for (const [index, one] of (vpcs as unknown[]).entries()) {
+    const path = `vpcs[${index}]`;
+    const { vpc, hostedZone, ...others } = (one ?? {}) as Record<string, unknown>;
+    if (!hasField(vpc, 'vpcId')) found.push(problem(`${path}.vpc`, 'a VPC, for example Vpc.fromLookup(…)', vpc));
+    if (hostedZone !== undefined && !hasField(hostedZone, 'hostedZoneId')) {
+      const expected = 'a hosted zone, for example HostedZone.fromHostedZoneAttributes(…)';
+      found.push(problem(`${path}.hostedZone`, expected, hostedZone));
+    }
+    const names = Object.keys(others).filter((name) => !['zoneName', 'id'].includes(name));
+    if (names.length > 0) {
+      const only = 'expected only the properties vpc, zoneName, hostedZone, id';
+      found.push(`properties.${path}: ${only}; found the properties ${names.join(', ')}`);
+    }
+  }
+  if (clusters === undefined) return found;
+  if (!Array.isArray(clusters)) return [...found, problem('clusters', 'a list of clusters', clusters)];
+  for (const [index, cluster] of (clusters as unknown[]).entries()) {
+    if (hasField(cluster, 'clusterName')) continue;
+    const expected = 'a cluster; patterns for names of clusters belong into clusterPatterns';
+    found.push(problem(`clusters[${index}]`, expected, cluster));
+  }
+  return found;
 }
 
 /** The compiler does not find unknown properties in an object that has been assembled before. */

@@ -1,6 +1,12 @@
 import { CfnResource, Duration, RemovalPolicy, Stack } from 'aws-cdk-lib';
 import { ReadWriteType, Trail } from 'aws-cdk-lib/aws-cloudtrail';
-import { Effect, PolicyStatement, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import {
+  Effect,
+  type IManagedPolicy,
+  PermissionsBoundary,
+  PolicyStatement,
+  ServicePrincipal,
+} from 'aws-cdk-lib/aws-iam';
 import type { IKey } from 'aws-cdk-lib/aws-kms';
 import { LogGroup, type RetentionDays } from 'aws-cdk-lib/aws-logs';
 import { BlockPublicAccess, Bucket, BucketEncryption } from 'aws-cdk-lib/aws-s3';
@@ -13,6 +19,7 @@ export interface ApiCallTrailProps {
   readonly logRetentionDays: RetentionDays;
   /** Encrypts the log files. Without it, a key of S3 does. */
   readonly encryptionKey: IKey | undefined;
+  readonly permissionsBoundary: IManagedPolicy | undefined;
 }
 
 /**
@@ -36,7 +43,7 @@ export class ApiCallTrail extends Construct {
       // CloudFormation can delete only an empty bucket.
       autoDeleteObjects: isDestroyed,
     });
-    if (isDestroyed) this.keepLogsInStack(props);
+    if (isDestroyed) this.governDeletion(props);
     acknowledge(bucket, {
       id: 'AwsSolutions-S1',
       reason:
@@ -68,16 +75,17 @@ export class ApiCallTrail extends Construct {
   }
 
   /**
-   * Gives the CDK's function that empties the bucket a log group. Lambda would make one outside of the stack, and keep the
-   * log for good.
+   * Gives the CDK's function that empties the bucket a log group and the boundary. It is outside of the construct. Lambda
+   * would make a log group outside of the stack, and keep the log for good.
    */
-  private keepLogsInStack({ logRetentionDays, encryptionKey }: ApiCallTrailProps): void {
+  private governDeletion({ logRetentionDays, encryptionKey, permissionsBoundary }: ApiCallTrailProps): void {
     const logGroup = new LogGroup(this, 'DeletionLogs', {
       retention: logRetentionDays,
       encryptionKey,
       removalPolicy: RemovalPolicy.DESTROY,
     });
     const provider = Stack.of(this).node.findChild('Custom::S3AutoDeleteObjectsCustomResourceProvider');
+    if (permissionsBoundary !== undefined) PermissionsBoundary.of(provider).apply(permissionsBoundary);
     const handler = provider.node.findChild('Handler');
     if (!CfnResource.isCfnResource(handler)) throw new Error(`${handler.node.path} is no resource`);
     handler.addPropertyOverride('LoggingConfig.LogGroup', logGroup.logGroupName);

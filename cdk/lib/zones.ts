@@ -1,7 +1,8 @@
 import { type RemovalPolicy, Stack, Token } from 'aws-cdk-lib';
-import { CfnHostedZone } from 'aws-cdk-lib/aws-route53';
+import { CfnHostedZone, HostedZone } from 'aws-cdk-lib/aws-route53';
 import { Construct } from 'constructs';
 import type { EnvironmentVpc } from './options.js';
+import type { DiscoveryVpc } from './properties.js';
 
 export interface VpcZonesProps {
   readonly environment: string;
@@ -19,6 +20,17 @@ export interface VpcZone {
   readonly name: string;
   /** Whether the stack creates the zone. */
   readonly isCreated: boolean;
+}
+
+/** Errors for given zones of the app that are public. Deployments check all others. */
+export function publicZones(vpcs: readonly DiscoveryVpc[]): string[] {
+  return vpcs.flatMap(({ hostedZone }, index) => {
+    const made = hostedZone instanceof HostedZone ? hostedZone.node.defaultChild : undefined;
+    if (!(made instanceof CfnHostedZone) || Stack.of(made).resolve(made.vpcs) !== undefined) return [];
+    return [
+      `vpcs[${index}].hostedZone: expected a private hosted zone, because everybody could read the names in a public one; found ${made.node.path}`,
+    ];
+  });
 }
 
 /** A private hosted zone for each VPC: the given one, or a new one. */

@@ -67,7 +67,7 @@ describe('an environment', () => {
     expect(check('vpcs', [vpc('one')])).toBe('ok');
     expect(check('vpcs', [vpc('one', { id: 'one' }), vpc('two', { id: 'two' })])).toBe('ok');
     expect(check('vpcs', [vpc('one'), vpc('two', { id: 'two' })])).toBe(
-      'environments.dev.vpcs[0].id: expected an id of your choice, because the id of the VPC is known only at deployment; found nothing',
+      'environments.dev.vpcs[0].id: expected an id of your choice, because the id of the VPC is known only at deployment. A VPC that was the only one before keeps its zone with the id 0; found nothing',
     );
     expect(check('vpcs', [vpc('one', { id: 'one' }), vpc('two', { id: 'one' })])).toBe(
       'environments.dev.vpcs[1].id: expected each id once; found "one"',

@@ -18,7 +18,7 @@ describe('a package', () => {
     writeFileSync(path.join(folder, 'x86_64.zip'), '');
     expect(packaged('x86_64', folder)).toBe(path.join(folder, 'x86_64.zip'));
     expect(() => packaged('arm64', folder)).toThrow(
-      'architecture: expected "x86_64", for which this package contains the handler; found "arm64"',
+      'architecture: expected "x86_64", for which this package contains the handler, or a handler of your own as handlerCode; found "arm64"',
     );
   });
 

@@ -190,7 +190,7 @@ describe('an invalid property is reported with its name, the expected value and 
     expect(key((stack) => Key.fromKeyArn(stack, 'Key', KEY.replace('eu-west-1', 'eu-west-2')))).toMatch(
       /^properties.encryptionKey: expected a key in eu-west-1, because .*; found "arn:aws:kms:eu-west-2/,
     );
-    const alias = /^properties.encryptionKey: expected the ARN of a KMS key, not of an alias/;
+    const alias = /^properties.encryptionKey: expected a key instead of its alias/;
     expect(key((stack) => Alias.fromAliasName(stack, 'Key', 'alias/logs'))).toMatch(alias);
     // Without a region, its ARN contains a token.
     const anywhere = (stack: Stack) => ({ encryptionKey: Alias.fromAliasName(stack, 'Key', 'alias/logs') });
@@ -287,12 +287,136 @@ test('the region of the stack is one of AWS', () => {
   );
 });
 
+describe('a value of another type, which only a compiler would find,', () => {
+  test.each<[object, string]>([
+    [{ ttl: 60 }, 'properties.ttl: expected a Duration, like Duration.seconds(60); found 60'],
+    [
+      { architecture: 'arm64' },
+      'properties.architecture: expected Architecture.X86_64 or Architecture.ARM_64; found "arm64"',
+    ],
+    [{ alarmTopic: {} }, /found another object$/.source],
+    [{ permissionsBoundary: 'Bound' }, 'properties.permissionsBoundary: expected a managed policy, '],
+    [{ encryptionKey: 'arn' }, 'properties.encryptionKey: expected a key, '],
+    [{ vpcs: undefined }, 'properties.vpcs: expected a list of VPCs; found nothing'],
+    [{ vpcs: [{ vpcId: 'vpc-1', zoneName: 'a.b' }] }, 'found the properties vpcId'],
+    [{ vpcs: [{ vpc: 'vpc-1', zoneName: 'a.b' }] }, 'properties.vpcs[0].vpc: expected a VPC, '],
+    [{ clusters: ['dev'] }, 'properties.clusters[0]: expected a cluster; patterns for names of clusters belong into'],
+  ])('is refused: %j', (props, expected) => {
+    expect(problem(untyped(props))).toMatch(expected.endsWith('$') ? new RegExp(expected) : expected);
+  });
+
+  test('is refused for a given zone, for which a new one would take its place', () => {
+    const wrong = (stack: Stack) => untyped({ vpcs: [{ vpc: vpc(stack), zoneName: 'a.b', hostedZone: 'Z1' }] });
+    expect(problem(wrong)).toMatch(/^properties.vpcs\[0\].hostedZone: expected a hosted zone, .*; found "Z1"$/);
+  });
+
+  test('is refused for a key: its alias', () => {
+    const wrong = (stack: Stack) => {
+      return { encryptionKey: new Alias(stack, 'Alias', { aliasName: 'alias/a', targetKey: new Key(stack, 'Key') }) };
+    };
+    expect(problem(wrong)).toMatch(/^properties.encryptionKey: expected a key instead of its alias; found/);
+  });
+});
+
+test('VPCs and zones that the CDK has not looked up yet pass the first synthesis, which asks for them', () => {
+  const app = new App();
+  make(
+    (stack) => ({
+      vpcs: ['vpc-0a1b2c3d4e5f60718', 'vpc-0b1b2c3d4e5f60718'].map((vpcId, index) => ({
+        vpc: Vpc.fromLookup(stack, `Vpc${index}`, { vpcId }),
+        zoneName: 'shop.internal',
+        ...(index === 1 ? { hostedZone: HostedZone.fromLookup(stack, 'Zone', { domainName: 'shop.internal' }) } : {}),
+      })),
+    }),
+    HERE,
+    app,
+  );
+  expect(app.synth().manifest.missing?.map(({ provider }) => provider)).toEqual([
+    'vpc-provider',
+    'vpc-provider',
+    'hosted-zone',
+  ]);
+});
+
+test('alarms may publish to a topic of the app that has a policy and a key', () => {
+  const made = Template.fromStack(
+    make((stack) => {
+      return { alarmTopic: new Topic(stack, 'Oncall', { enforceSSL: true, masterKey: new Key(stack, 'Key') }) };
+    }),
+  );
+  const alarms = { Sid: 'AlarmsPublish', Principal: { Service: 'cloudwatch.amazonaws.com' } };
+  const allows = (action: unknown) => ({
+    PolicyDocument: { Statement: Match.arrayWith([Match.objectLike({ ...alarms, Effect: 'Allow', Action: action })]) },
+  });
+  made.hasResourceProperties('AWS::SNS::TopicPolicy', allows('sns:Publish'));
+  const ofKey = allows(['kms:Decrypt', 'kms:GenerateDataKey*']).PolicyDocument;
+  made.hasResourceProperties('AWS::KMS::Key', { KeyPolicy: ofKey });
+  const plain = Template.fromStack(make((stack) => ({ alarmTopic: new Topic(stack, 'Oncall') })));
+  plain.resourceCountIs('AWS::SNS::TopicPolicy', 0);
+});
+
+test('a key of the app gets the statements that SECURITY.md lists for other keys', () => {
+  const sids = (trail: TrailSource) => {
+    const made = Template.fromStack(make((stack) => ({ trail, encryptionKey: new Key(stack, 'Key') })));
+    const [key] = Object.values(made.findResources('AWS::KMS::Key'));
+    const { Statement } = (key?.Properties as { KeyPolicy: { Statement: { Sid?: string }[] } }).KeyPolicy;
+    return Statement.flatMap(({ Sid }) => Sid ?? []);
+  };
+  const always = ['EventBridgeSendsToTheQueues', 'CloudWatchEncryptsTheLogs'];
+  expect(sids(TrailSource.EXISTING)).toEqual(always);
+  expect(sids(TrailSource.CREATE)).toEqual([...always, 'CloudTrailEncryptsTheLogFiles', 'CloudTrailDescribesTheKey']);
+  const documented = readFileSync(path.join(root, 'SECURITY.md'), 'utf8');
+  for (const sid of sids(TrailSource.CREATE)) expect(documented).toContain(`"Sid": "${sid}"`);
+});
+
+test('a public zone of the app is refused, since everybody could read its names', () => {
+  const made = (zone: (stack: Stack) => HostedZone) => {
+    const app = projectApp();
+    make((stack) => ({ vpcs: [{ vpc: vpc(stack), hostedZone: zone(stack) }] }), HERE, app);
+    return () => app.synth();
+  };
+  expect(made((stack) => new HostedZone(stack, 'Zone', { zoneName: 'shop.example.com' }))).toThrow(
+    'vpcs[0].hostedZone: expected a private hosted zone, because everybody could read the names in a public one; found Shop0/Zone/Resource',
+  );
+  const isPrivate = (stack: Stack) =>
+    new PrivateHostedZone(stack, 'Zone', { zoneName: 'shop.internal', vpc: new Vpc(stack, 'Own') });
+  expect(made(isPrivate)).not.toThrow();
+});
+
+test('every role has the permissions boundary, also that of the function which empties the bucket of the trail', () => {
+  const made = Template.fromStack(
+    make((stack) => ({
+      trail: TrailSource.CREATE,
+      removalPolicy: RemovalPolicy.DESTROY,
+      permissionsBoundary: ManagedPolicy.fromManagedPolicyName(stack, 'Boundary', 'Bound'),
+    })),
+  );
+  const roles = Object.entries(made.findResources('AWS::IAM::Role'));
+  expect(roles.some(([id]) => id.startsWith('CustomS3AutoDeleteObjects'))).toBe(true);
+  for (const [id, role] of roles) {
+    expect((role.Properties as { PermissionsBoundary?: unknown }).PermissionsBoundary, id).toBeDefined();
+  }
+});
+
 describe('several constructs of an app', () => {
+  test('have different environments in an account and region', () => {
+    const app = projectApp();
+    make(() => ({}), HERE, app);
+    const more = (env: Environment) =>
+      message(() => make((stack) => ({ vpcs: [{ vpc: vpc(stack), zoneName: 'b.internal' }] }), env, app));
+    expect(more(HERE)).toMatch(
+      /environment: expected another name, because Shop0\/Discovery has this one in the same account and region, .*; found "shop"$/,
+    );
+    expect(more({ ...HERE, region: 'eu-central-1' })).toBe('ok');
+  });
+
   /** The error for a construct in each of the stacks. */
   function conflict(...all: { env?: Environment; props?: (stack: Stack) => Some }[]): string {
     const app = new App();
     return message(() => {
-      for (const { env, props } of all) make(props, env, app);
+      for (const [index, { env, props }] of all.entries()) {
+        make((stack) => ({ environment: `shop-${index}`, ...props?.(stack) }), env, app);
+      }
     });
   }
   const create = () => ({ trail: TrailSource.CREATE });
