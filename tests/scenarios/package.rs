@@ -110,9 +110,18 @@ async fn tarball() -> Result<PathBuf> {
         serde_json::from_slice(&tokio::fs::read(root().join("package.json")).await?)?;
     let version = package["version"].as_str().unwrap_or_default();
     let file = root().join(format!(".local/package/ecs-discovery-{version}.tgz"));
-    let remedy = "`npm run package -- --architecture x86_64` makes it";
-    ensure!(file.exists(), "{} is missing; {remedy}", file.display());
+    ensure!(file.exists(), "{} is missing; `npm run package` makes it", file.display());
     Ok(file)
+}
+
+/// The first example in TypeScript, as a function whose `this` is a stack.
+async fn example_of_the_readme() -> Result<String> {
+    let readme = tokio::fs::read_to_string(root().join("README.md")).await?;
+    let (_, rest) = readme.split_once("```ts\n").context("README.md has no TypeScript")?;
+    let (code, _) = rest.split_once("```").context("the example has no end")?;
+    let (imports, statements) = code.split_once("\n\n").context("the example has no imports")?;
+    let stack = "import type { Stack } from 'aws-cdk-lib';";
+    Ok(format!("{imports}\n{stack}\nexport function example(this: Stack) {{\n{statements}}}\n"))
 }
 
 /// No Rust, zig or Python is on the PATH of the app.
@@ -151,6 +160,8 @@ for (const zone of discovery.zones) new CfnOutput(stack, 'Zone', {{ value: zone.
 "
     );
     app.write("bin/app.ts", &text).await?;
+    // The compiler checks it during synthesis.
+    app.write("lib/readme.ts", &example_of_the_readme().await?).await?;
     app.run("synth", "npx", &["cdk", "synth", "--quiet"]).await?;
     let deploy = ["cdk", "deploy", "--require-approval", "never", "--outputs-file", "outputs.json"];
     app.run("deploy", "npx", &deploy).await?;
